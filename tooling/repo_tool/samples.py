@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sample rows: read from what people have, bound to a model's inputs, published beside the model with its answers."""
+
+__all__ = [
+    "RawSample",
+    "Sample",
+    "bind",
+    "generate",
+    "read_published_sample",
+    "read_raw_sample",
+    "write_published_sample",
+]
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repo_tool.datatypes import DataType
+from repo_tool.errors import SampleError, needs_extra
+from repo_tool.signature import ModelSignature, TensorSpec
+
+Array = NDArray[Any]
+Tensors = Mapping[str, Array]
+
+GENERATED_ROWS = 16
+GENERATED_FREE_DIMENSION = 4
+_SEED = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawSample:
+    """Rows as a file gave them, before any model says what they mean.
+
+    ``tensors`` holds whole named tensors (npz, JSON rows of lists); ``columns`` named 1-D columns of a table (CSV,
+    Parquet, JSON rows of scalars); ``array`` one tensor without a name (npy). Exactly one of them is filled.
+    """
+
+    origin: str
+    tensors: Tensors = field(default_factory=dict)
+    columns: Tensors = field(default_factory=dict)
+    array: Array | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Rows bound to a model's inputs, and the answers that the framework gave to them."""
+
+    inputs: Tensors
+    outputs: Tensors = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """How many rows the first input has; the first dimension is the batch."""
+        return len(next(iter(self.inputs.values())))
+
+    def take(self, rows: Sequence[int] | NDArray[np.intp]) -> "Sample":
+        """Only the given rows, in that order; a row may be taken twice."""
+        return Sample(
+            inputs={name: array[rows] for name, array in self.inputs.items()},
+            outputs={name: array[rows] for name, array in self.outputs.items()},
+        )
+
+
+def read_raw_sample(path: Path) -> RawSample:
+    """Read an npz, npy, csv, parquet or json file of sample rows.
+
+    Raises:
+        SampleError: missing, empty, of another kind, or not readable as what its name says.
+    """
+    if not path.is_file():
+        raise SampleError(f"no sample file at '{path}'", next_step="check the path given to --sample")
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        known = ", ".join(sorted(_READERS))
+        raise SampleError(
+            f"'{path.name}' is no kind of sample file that is known",
+            cause=f"its name ends in '{path.suffix}'",
+            next_step=f"save the rows as one of {known}",
+        )
+    try:
+        return reader(path)
+    except (ValueError, OSError, KeyError, EOFError) as error:
+        raise SampleError(
+            f"'{path.name}' cannot be read as {path.suffix.lstrip('.')}", cause=str(error), next_step="save it again"
+        ) from error
+
+
+def _read_npz(path: Path) -> RawSample:
+    with np.load(path, allow_pickle=False) as archive:
+        return RawSample(origin=path.name, tensors={name: archive[name] for name in archive.files})
+
+
+def _read_npy(path: Path) -> RawSample:
+    return RawSample(origin=path.name, array=np.load(path, allow_pickle=False))
+
+
+def _read_csv(path: Path) -> RawSample:
+    with needs_extra("tables"):
+        from pyarrow import csv
+    return _from_table(path, csv.read_csv(path))
+
+
+def _read_parquet(path: Path) -> RawSample:
+    with needs_extra("tables"):
+        from pyarrow import parquet
+    return _from_table(path, parquet.read_table(path))
+
+
+def _from_table(path: Path, table: Any) -> RawSample:
+    columns = {name: table.column(name).to_numpy() for name in table.column_names}
+    return RawSample(origin=path.name, columns=columns)
+
+
+def _read_json(path: Path) -> RawSample:
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(rows, list) or not rows:
+        raise ValueError("it must hold a list of rows, at least one")
+    if not all(isinstance(row, dict) for row in rows):
+        return RawSample(origin=path.name, array=_stack(rows))
+    values = {name: [row[name] for row in rows] for name in rows[0]}
+    scalar = all(not isinstance(value, list) for value in rows[0].values())
+    arrays = {name: _stack(column) for name, column in values.items()}
+    return RawSample(origin=path.name, columns=arrays) if scalar else RawSample(origin=path.name, tensors=arrays)
+
+
+def _stack(values: list[Any]) -> Array:
+    array = np.asarray(values)
+    return array.astype(object) if array.dtype.kind == "U" else array
+
+
+_READERS: dict[str, Callable[[Path], RawSample]] = {
+    ".npz": _read_npz,
+    ".npy": _read_npy,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+    ".json": _read_json,
+}
+
+
+def bind(
+    raw: RawSample, inputs: Sequence[TensorSpec], *, columns: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Array]:
+    """Give each input its rows, as arrays of the input's type whose first dimension counts the rows.
+
+    Args:
+        raw: the rows.
+        inputs: the model's inputs.
+        columns: for an input ``[-1, n]``, the names of its n columns where the framework remembers them; a table is
+            then read by name, in any order, and may hold more columns than needed.
+
+    Raises:
+        SampleError: a name is missing or left over, or a shape or type does not fit.
+    """
+    arrays = _assign(raw, inputs, columns or {})
+    bound = {tensor.name: _fit(raw, tensor, arrays[tensor.name]) for tensor in inputs}
+    counts = {name: len(array) for name, array in bound.items()}
+    if len(set(counts.values())) > 1 or 0 in counts.values():
+        raise SampleError(
+            f"the inputs in '{raw.origin}' do not have the same number of rows, at least one",
+            cause=", ".join(f"{name}: {count}" for name, count in counts.items()),
+            next_step="give every input the same rows",
+        )
+    return bound
+
+
+def _assign(raw: RawSample, inputs: Sequence[TensorSpec], columns: Mapping[str, Sequence[str]]) -> Tensors:
+    names = [tensor.name for tensor in inputs]
+    if raw.array is not None:
+        if len(inputs) == 1:
+            return {names[0]: raw.array}
+        raise _wrong_names(raw, names, ["one array without a name"])
+    if raw.columns and not set(names) <= set(raw.columns):
+        return {names[0]: _table(raw, inputs, columns)}
+    found = raw.columns or raw.tensors
+    if set(names) - set(found) or (raw.tensors and set(found) - set(names)):
+        raise _wrong_names(raw, names, list(found))
+    return found
+
+
+def _table(raw: RawSample, inputs: Sequence[TensorSpec], columns: Mapping[str, Sequence[str]]) -> Array:
+    if len(inputs) != 1:
+        raise _wrong_names(raw, [tensor.name for tensor in inputs], list(raw.columns))
+    tensor = inputs[0]
+    wanted = list(columns.get(tensor.name, ())) or list(raw.columns)
+    missing = [name for name in wanted if name not in raw.columns]
+    width = tensor.shape[1] if len(tensor.shape) == 2 else None
+    if missing or width not in (len(wanted), -1):
+        raise SampleError(
+            f"the columns of '{raw.origin}' do not fit input '{tensor.name}' of shape {list(tensor.shape)}",
+            cause=f"missing: {', '.join(missing)}"
+            if missing
+            else f"the file has {len(wanted)} columns: {_some(wanted)}",
+            next_step="give exactly the columns that the model was trained on",
+        )
+    return np.stack([raw.columns[name] for name in wanted], axis=1)
+
+
+def _wrong_names(raw: RawSample, wanted: Sequence[str], found: Sequence[str]) -> SampleError:
+    return SampleError(
+        f"the tensors of '{raw.origin}' are not the model's inputs",
+        cause=f"the model takes {_some(wanted)}; the file has {_some(found)}",
+        next_step=f"save the sample with the names {_some(wanted)}",
+    )
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    shown = ", ".join(f"'{name}'" for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _fit(raw: RawSample, tensor: TensorSpec, array: Array) -> Array:
+    if len(tensor.shape) == 2 and tensor.shape[1] == 1 and array.ndim == 1:
+        array = array[:, None]  # a column of a table is a row's single value
+    fits = len(array.shape) == len(tensor.shape) and all(
+        want in (-1, have) for want, have in zip(tensor.shape, array.shape, strict=True)
+    )
+    if not fits:
+        raise SampleError(
+            f"'{raw.origin}' does not fit input '{tensor.name}'",
+            cause=f"the model takes {list(tensor.shape)}, -1 being free; the file has {list(array.shape)}",
+            next_step="the first dimension counts the rows; give the others as the model was trained",
+        )
+    return _cast(raw, tensor, array)
+
+
+def _cast(raw: RawSample, tensor: TensorSpec, array: Array) -> Array:
+    if tensor.datatype is DataType.BYTES:
+        return as_bytes(array)
+    wanted = tensor.datatype.numpy
+    lossless = array.dtype.kind in "biuf" and (
+        np.can_cast(array.dtype, wanted, casting="same_kind") or bool(np.array_equal(array.astype(wanted), array))
+    )
+    if not lossless:
+        raise SampleError(
+            f"'{raw.origin}' holds {array.dtype} for input '{tensor.name}'",
+            cause=f"the model takes {tensor.datatype.wire_name}, and the values would change",
+            next_step=f"save that input as {wanted}",
+        )
+    return np.ascontiguousarray(array.astype(wanted))
+
+
+def as_bytes(array: Array) -> Array:
+    """An array of any strings as the object array of bytes that BYTES tensors are in numpy."""
+    flat = [value if isinstance(value, bytes) else str(value).encode() for value in array.ravel().tolist()]
+    result = np.empty(len(flat), dtype=object)
+    result[:] = flat
+    return result.reshape(array.shape)
+
+
+def generate(inputs: Sequence[TensorSpec], *, rows: int = GENERATED_ROWS) -> dict[str, Array]:
+    """Rows made up for inputs nobody gave a sample of: normal floats, small integers, always the same ones."""
+    random = np.random.default_rng(_SEED)
+    return {tensor.name: _generate_one(random, tensor, rows) for tensor in inputs}
+
+
+def _generate_one(random: np.random.Generator, tensor: TensorSpec, rows: int) -> Array:
+    shape = tuple(GENERATED_FREE_DIMENSION if size < 0 else size for size in tensor.shape)
+    if tensor.has_free_first_dimension:
+        shape = (rows, *shape[1:])
+    if tensor.datatype.is_float:
+        return random.standard_normal(shape).astype(tensor.datatype.numpy)
+    numbers = random.integers(0, 2 if tensor.datatype is DataType.BOOL else 3, size=shape)
+    return as_bytes(numbers) if tensor.datatype is DataType.BYTES else numbers.astype(tensor.datatype.numpy)
+
+
+# --- the file published beside a model -------------------------------------------------------------------------------
+#
+# An npz whose keys are "inputs/<name>" and "outputs/<name>". numpy cannot store bytes of different lengths without
+# pickle, so a BYTES tensor is stored as its concatenated bytes and their lengths.
+
+_BYTES_SUFFIX, _LENGTHS_SUFFIX = ":bytes", ":lengths"
+
+
+def write_published_sample(path: Path, sample: Sample) -> None:
+    """Write ``sample`` to ``path`` (npz), readable without pickle."""
+    arrays: dict[str, Array] = {}
+    for group, tensors in (("inputs", sample.inputs), ("outputs", sample.outputs)):
+        for name, array in tensors.items():
+            arrays |= _stored(f"{group}/{name}", array)
+    np.savez_compressed(path, **arrays)
+
+
+def _stored(key: str, array: Array) -> dict[str, Array]:
+    if array.dtype != object:
+        return {key: array}
+    lengths = np.array([len(value) for value in array.ravel()], dtype=np.int64).reshape(array.shape)
+    return {
+        key + _BYTES_SUFFIX: np.frombuffer(b"".join(array.ravel()), dtype=np.uint8),
+        key + _LENGTHS_SUFFIX: lengths,
+    }
+
+
+def read_published_sample(path: Path) -> Sample:
+    """Read what ``write_published_sample`` wrote.
+
+    Raises:
+        SampleError: there is no such file, or it is damaged.
+    """
+    if not path.is_file():
+        raise SampleError(f"no sample at '{path}'", next_step="add the model with --sample FILE, or pass --sample here")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            stored = {key: archive[key] for key in archive.files}
+    except (ValueError, OSError, EOFError) as error:
+        raise SampleError(
+            f"the sample at '{path}' is damaged", cause=str(error), next_step="add the model again"
+        ) from error
+    groups: dict[str, dict[str, Array]] = {"inputs": {}, "outputs": {}}
+    for key in stored:
+        if not key.endswith(_LENGTHS_SUFFIX):
+            group, name = key.removesuffix(_BYTES_SUFFIX).split("/", 1)
+            groups[group][name] = _restored(key, stored)
+    return Sample(inputs=groups["inputs"], outputs=groups["outputs"])
+
+
+def _restored(key: str, stored: Tensors) -> Array:
+    if not key.endswith(_BYTES_SUFFIX):
+        return stored[key]
+    lengths = stored[key.removesuffix(_BYTES_SUFFIX) + _LENGTHS_SUFFIX]
+    data, ends = stored[key].tobytes(), np.cumsum(lengths.ravel())
+    result = np.empty(lengths.size, dtype=object)
+    result[:] = [data[end - length : end] for end, length in zip(ends, lengths.ravel(), strict=True)]
+    return result.reshape(lengths.shape)
+
+
+def read_sample(path: Path, signature: ModelSignature) -> dict[str, Array]:
+    """Read a sample file and bind it to the inputs of ``signature``.
+
+    Raises:
+        SampleError: the file does not read or does not fit.
+    """
+    return bind(read_raw_sample(path), signature.inputs)
