@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where things lie in a Triton model repository; no other module joins these paths.
+
+Every sub-folder of the repository is a model to Triton, hidden ones too, so whatever repo-tool keeps for itself lies
+in a folder beside the repository.
+"""
+
+__all__ = ["ModelDirectory", "ModelRepository", "check_model_name"]
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from repo_tool.config import pbtxt
+from repo_tool.config.model import ModelConfig
+from repo_tool.errors import ConfigError, ModelNameError, RepositoryError
+
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_VERSION_NAME = re.compile(r"[1-9][0-9]*")
+
+
+def check_model_name(name: str) -> str:
+    """``name``, if Triton may see it: it starts its Python stub through a shell, with the name in the command.
+
+    Raises:
+        ModelNameError: it holds anything but letters, digits, ``_``, ``.`` and ``-``, or starts with one of the latter.
+    """
+    if _MODEL_NAME.fullmatch(name):
+        return name
+    raise ModelNameError(
+        f"{name!r} is not a model name",
+        cause="it may hold letters, digits, '_', '.' and '-', and starts with a letter or digit: Triton passes it to a shell",
+        next_step="choose another one, e.g. --name " + (re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_.-") or "model"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDirectory:
+    """One model's folder: ``config.pbtxt``, numbered version folders, ``warmup/``, label files."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name, which is the model's."""
+        return self.path.name
+
+    @property
+    def config_path(self) -> Path:
+        """``config.pbtxt``."""
+        return self.path / "config.pbtxt"
+
+    @property
+    def warmup_path(self) -> Path:
+        """The folder from which Triton reads warm-up data."""
+        return self.path / "warmup"
+
+    def version_path(self, version: int) -> Path:
+        """The folder of one version."""
+        return self.path / str(version)
+
+    def sample_path(self, version: int) -> Path:
+        """The sample rows and reference answers published with a version."""
+        return self.version_path(version) / "sample.npz"
+
+    def provenance_path(self, version: int) -> Path:
+        """Where the version came from and how it was proven."""
+        return self.version_path(version) / "provenance.json"
+
+    def versions(self) -> tuple[int, ...]:
+        """The versions there are, ascending; Triton skips other names and those with a leading zero."""
+        if not self.path.is_dir():
+            return ()
+        found = (entry.name for entry in self.path.iterdir() if entry.is_dir())
+        return tuple(sorted(int(name) for name in found if _VERSION_NAME.fullmatch(name)))
+
+    def latest_version(self) -> int:
+        """The highest version.
+
+        Raises:
+            RepositoryError: there is none.
+        """
+        versions = self.versions()
+        if not versions:
+            raise RepositoryError(
+                f"model '{self.name}' has no version",
+                cause=f"'{self.path}' holds no numbered folder",
+                next_step="add one: repo-tool add-model",
+            )
+        return versions[-1]
+
+    def read_config(self) -> ModelConfig:
+        """The parsed ``config.pbtxt``.
+
+        Raises:
+            RepositoryError: there is none.
+            ConfigError: it does not parse.
+        """
+        try:
+            text = self.config_path.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise RepositoryError(
+                f"model '{self.name}' has no config.pbtxt",
+                cause=f"there is no '{self.config_path}'",
+                next_step="add the model with repo-tool add-model, or write the configuration",
+            ) from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"'{self.config_path}' is not UTF-8 text", cause=str(error)) from error
+        return pbtxt.parse(text)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRepository:
+    """A folder of model directories."""
+
+    path: Path
+
+    @property
+    def private_path(self) -> Path:
+        """Our own folder beside the repository, on the same file system so that a rename publishes."""
+        resolved = self.path.resolve()
+        return resolved.parent / f".{resolved.name}.repo-tool"
+
+    def model(self, name: str) -> ModelDirectory:
+        """The directory of the model called ``name``, whether it exists or not.
+
+        Raises:
+            ModelNameError: no model can be called so.
+        """
+        return ModelDirectory(self.path / check_model_name(name))
+
+    def existing_model(self, name: str) -> ModelDirectory:
+        """The directory of a model that is there.
+
+        Raises:
+            RepositoryError: it is not.
+        """
+        model = self.model(name)
+        if model.path.is_dir():
+            return model
+        there = ", ".join(f"'{entry.name}'" for entry in self.models()) or "no model"
+        raise RepositoryError(
+            f"no model '{name}' in '{self.path}'",
+            cause=f"the repository holds {there}",
+            next_step="check the name, or pass --repository",
+        )
+
+    def models(self) -> Iterator[ModelDirectory]:
+        """Every sub-folder, which is what Triton takes for a model, by name.
+
+        Raises:
+            RepositoryError: the repository is no folder.
+        """
+        if not self.path.is_dir():
+            raise RepositoryError(
+                f"no model repository at '{self.path}'",
+                cause="there is no such folder",
+                next_step="pass its path, or add a first model: repo-tool add-model",
+            )
+        for entry in sorted(self.path.iterdir()):
+            if entry.is_dir():
+                yield ModelDirectory(entry)
