@@ -1,2 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each Triton release can load."""
+
+from repo_tool.releases.table import (
+    DEFAULT_RELEASE,
+    Release,
+    first_release_with_all_fixes,
+    known_releases,
+    last_release_with_backend,
+    release,
+)
+
+__all__ = [
+    "DEFAULT_RELEASE",
+    "Release",
+    "first_release_with_all_fixes",
+    "known_releases",
+    "last_release_with_backend",
+    "release",
+]
