@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The embedded Triton: locate the server of the wheel, start it, load models one by one, stop it without a trace."""
+
+__all__ = ["EmbeddedServer", "LoadOutcome", "ServerOptions", "find_installation"]
+
+from repo_tool.triton.installation import find_installation
+from repo_tool.triton.server import EmbeddedServer, LoadOutcome, ServerOptions

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model configuration as Triton hands it to a Python backend, read once at load."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+NUMPY_TYPES = {
+    "TYPE_BOOL": np.dtype(bool),
+    "TYPE_UINT8": np.dtype(np.uint8),
+    "TYPE_UINT16": np.dtype(np.uint16),
+    "TYPE_UINT32": np.dtype(np.uint32),
+    "TYPE_UINT64": np.dtype(np.uint64),
+    "TYPE_INT8": np.dtype(np.int8),
+    "TYPE_INT16": np.dtype(np.int16),
+    "TYPE_INT32": np.dtype(np.int32),
+    "TYPE_INT64": np.dtype(np.int64),
+    "TYPE_FP16": np.dtype(np.float16),
+    "TYPE_FP32": np.dtype(np.float32),
+    "TYPE_FP64": np.dtype(np.float64),
+    "TYPE_STRING": np.dtype(object),
+}
+_INTEGER = re.compile(r"\s*([+-]?\d+)")
+_BOOLEANS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
+
+
+def refuse(reason):
+    """End the load with a reason that Triton passes on."""
+    raise pb_utils.TritonModelException(reason)
+
+
+@dataclass(frozen=True)
+class TensorConfiguration:
+    """One entry of ``input`` or ``output``."""
+
+    name: str
+    data_type: str  # e.g. TYPE_FP32
+    dims: tuple  # without the batch dimension; of the client's view
+    reshape: tuple | None  # of the model's view
+    optional: bool
+    ragged: bool
+
+    @property
+    def model_dims(self):
+        """The shape that the model sees, without the batch dimension."""
+        return self.dims if self.reshape is None else self.reshape
+
+    @property
+    def numpy_type(self):
+        """The numpy type of its values, None for a type that the Python API of Triton lacks."""
+        return NUMPY_TYPES.get(self.data_type)
+
+    @classmethod
+    def from_entry(cls, entry):
+        """The tensor of one entry of the configuration."""
+        reshape = entry.get("reshape")
+        return cls(
+            name=entry["name"],
+            data_type=entry["data_type"],
+            dims=_shape(entry["dims"]),
+            reshape=None if reshape is None else _shape(reshape.get("shape", [])),
+            optional=entry.get("optional", False),
+            ragged=entry.get("allow_ragged_batch", False),
+        )
+
+
+@dataclass(frozen=True)
+class ModelConfiguration:
+    """What a backend needs of ``config.pbtxt`` and of the place it lies in."""
+
+    name: str
+    version: str
+    directory: Path  # the model directory
+    max_batch_size: int
+    inputs: tuple
+    outputs: tuple
+    parameters: dict  # key -> string value
+    default_model_filename: str
+    raw: dict  # everything, as Triton's JSON
+
+    @classmethod
+    def from_arguments(cls, arguments):
+        """The configuration in the arguments of ``initialize``."""
+        raw = json.loads(arguments["model_config"])
+        return cls(
+            name=raw["name"],
+            version=arguments["model_version"],
+            directory=Path(arguments["model_repository"]),
+            max_batch_size=int(raw.get("max_batch_size", 0)),
+            inputs=tuple(TensorConfiguration.from_entry(entry) for entry in raw.get("input", [])),
+            outputs=tuple(TensorConfiguration.from_entry(entry) for entry in raw.get("output", [])),
+            parameters={key: value.get("string_value", "") for key, value in raw.get("parameters", {}).items()},
+            default_model_filename=raw.get("default_model_filename", ""),
+            raw=raw,
+        )
+
+    @property
+    def batches(self):
+        """Whether tensors have a batch dimension in front of their dims."""
+        return self.max_batch_size > 0
+
+    def artifact(self, default_filename):
+        """The model's file or folder in the version directory, which must exist."""
+        path = self.directory / self.version / (self.default_model_filename or default_filename)
+        if not path.exists():
+            refuse(f"failed to stat file {path}")
+        return path
+
+    def integer_parameter(self, key, default=0):
+        """A parameter read as C++ reads an int: leading digits count, what follows them does not."""
+        if key not in self.parameters:
+            return default
+        match = _INTEGER.match(self.parameters[key])
+        if match is None:
+            refuse(f"failed to convert '{self.parameters[key]}' to integral number")
+        value = int(match[1])
+        if not -(2**31) <= value < 2**31:
+            refuse(f"failed to convert '{self.parameters[key]}' to integral number: it does not fit 32 bits")
+        return value
+
+    def boolean_parameter(self, key, default):
+        """A parameter of the words true, false, on, off, 1 and 0."""
+        if key not in self.parameters:
+            return default
+        value = _BOOLEANS.get(self.parameters[key].lower())
+        if value is None:
+            refuse(f"failed to convert '{self.parameters[key]}' to boolean")
+        return value
+
+    def warn_of_unknown_parameters(self, known):
+        """Say in the log which parameters nobody will read."""
+        for key in sorted(set(self.parameters) - set(known)):
+            pb_utils.Logger.log_warn(
+                f"model '{self.name}': the parameter '{key}' is unknown to this backend and ignored"
+            )
+
+
+def shape_text(shape):
+    """A shape as Triton writes it: ``[-1,4]``."""
+    return "[" + ",".join(str(dim) for dim in shape) + "]"
+
+
+def _shape(dims):
+    return tuple(int(dim) for dim in dims)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading the server's log file: while it grows, and for the line that says what went wrong."""
+
+__all__ = ["LogLine", "ServerLog", "parse_line"]
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_LINE = re.compile(r'\S+Z (?P<severity>[EWIV]) \d+ (?P<source>\S+:\d+)\] "?(?P<message>.*?)"?\s*$')
+_GRPC_LINE = re.compile(r"(?P<severity>[EWI])\d{4} [\d:.]+ +\d+ (?P<source>\S+:\d+)\] +(?P<message>.*)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One line; ``severity`` is E, W, I or V, and empty for what a model's own code printed."""
+
+    severity: str
+    message: str
+
+    @property
+    def is_error(self) -> bool:
+        """Whether somebody who did not ask for the log wants to see it."""
+        return self.severity == "E" and not any(noise in self.message for noise in _NOISE)
+
+
+_NOISE = ("CudaDriverHelper has not been initialized",)  # every start without a GPU
+
+
+def parse_line(text: str) -> LogLine:
+    """One line of Triton's ISO8601 log format, with the line breaks of its message restored."""
+    match = _LINE.match(text) or _GRPC_LINE.match(text)
+    if match is None:
+        return LogLine(severity="", message=text.rstrip())
+    return LogLine(severity=match["severity"], message=match["message"].replace("\\n", "\n").replace('\\"', '"'))
+
+
+class ServerLog:
+    """The growing log file of one server."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.touch(mode=0o600)
+
+    @property
+    def end(self) -> int:
+        """How many bytes it holds now: the place to read on from later."""
+        return self.path.stat().st_size
+
+    def lines(self, start: int = 0) -> Iterator[LogLine]:
+        """The whole lines from byte ``start`` on."""
+        for _, line in self.lines_with_end(start):
+            yield line
+
+    def lines_with_end(self, start: int) -> Iterator[tuple[int, LogLine]]:
+        """The whole lines from byte ``start`` on, each with the byte where the next one starts."""
+        with self.path.open("rb") as stream:
+            stream.seek(start)
+            for raw in stream:
+                if not raw.endswith(b"\n"):
+                    return
+                start += len(raw)
+                yield start, parse_line(raw.decode("utf-8", errors="replace"))
+
+    def last_words(self, count: int = 5) -> str:
+        """The errors at its end; without any, whatever was written last."""
+        lines = [line for line in self.lines() if line.message and line.message[0] not in "+|"]
+        errors = [line for line in lines if line.is_error or line.message.lower().startswith("error")]
+        return "\n".join(line.message for line in (errors or lines)[-count:])

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TCP ports on the loopback interface: free ones, and who holds a taken one."""
+
+__all__ = ["LOOPBACK", "free_ports", "refuse_port_in_use"]
+
+import socket
+from contextlib import ExitStack
+
+from repo_tool.errors import PortInUseError, needs_extra
+
+LOOPBACK = "127.0.0.1"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listened on a moment ago."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((LOOPBACK, 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def refuse_port_in_use(port: int, *, purpose: str) -> None:
+    """Check that a server can listen on ``port``.
+
+    Raises:
+        PortInUseError: somebody does already; names the process where the system tells.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            raise PortInUseError(
+                f"port {port} for {purpose} cannot be used",
+                cause=_owner(port) or str(error),
+                next_step=f"stop that process, or choose another port with --{purpose.lower()}-port",
+            ) from error
+
+
+def _owner(port: int) -> str:
+    with needs_extra("serve"):
+        import psutil
+    for connection in psutil.net_connections(kind="tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+            return f"{_process_name(connection.pid)} listens there"
+    return ""
+
+
+def _process_name(process: int | None) -> str:
+    import psutil
+
+    try:
+        return f"{psutil.Process(process).name()} (process {process})" if process else "another user's process"
+    except psutil.Error:
+        return f"process {process}"
