@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Typed clients of a Triton server: numpy in and out, calls checked before the wire, one tree of errors.
+
+::
+
+    with Client("grpc://127.0.0.1:8001") as client:
+        model = client.model("digits")
+        answer = model.infer({"image": image})
+        answer["label"]
+"""
+
+from repo_client._answers import Answer
+from repo_client._async.client import AsyncClient, AsyncModel
+from repo_client._async.transport import AsyncTransport
+from repo_client._documents import Duration, IndexEntry, ModelStatistics
+from repo_client._errors import (
+    BatchSizeError,
+    ClosedClientError,
+    ConnectionLostError,
+    DatatypeError,
+    DeadlineExceededError,
+    ExecutionError,
+    InputError,
+    LoadRefusedError,
+    MissingInputError,
+    ModelControlError,
+    ModelError,
+    ModelNotFoundError,
+    NetworkError,
+    RefusedRequestError,
+    RepoClientError,
+    ServerBusyError,
+    ServerError,
+    ServerUnreachableError,
+    ShapeError,
+    TlsError,
+    UnexpectedAnswerError,
+    UnknownTensorError,
+    UrlError,
+)
+from repo_client._messages import InferRequest, InferResponse, WireTensor
+from repo_client._signatures import ModelSignature, TensorSpec
+from repo_client._sync.client import Client, Model
+from repo_client._sync.transport import Transport
+
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "AsyncModel",
+    "AsyncTransport",
+    "BatchSizeError",
+    "Client",
+    "ClosedClientError",
+    "ConnectionLostError",
+    "DatatypeError",
+    "DeadlineExceededError",
+    "Duration",
+    "ExecutionError",
+    "IndexEntry",
+    "InferRequest",
+    "InferResponse",
+    "InputError",
+    "LoadRefusedError",
+    "MissingInputError",
+    "Model",
+    "ModelControlError",
+    "ModelError",
+    "ModelNotFoundError",
+    "ModelSignature",
+    "ModelStatistics",
+    "NetworkError",
+    "RefusedRequestError",
+    "RepoClientError",
+    "ServerBusyError",
+    "ServerError",
+    "ServerUnreachableError",
+    "ShapeError",
+    "TensorSpec",
+    "TlsError",
+    "Transport",
+    "UnexpectedAnswerError",
+    "UnknownTensorError",
+    "UrlError",
+    "WireTensor",
+]

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Triton's gRPC service, through the messages and stubs of ``tritonclient``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from repo_client._channels import open_async_channel
+from repo_client._documents import Document
+from repo_client._errors import Facts
+from repo_client._grpc_messages import from_message, to_document, to_message, translated
+from repo_client._messages import InferRequest, InferResponse
+from repo_client._urls import Url
+
+_NOTHING = Facts()
+
+
+class AsyncGrpcTransport:
+    """See ``AsyncTransport``; the channel is opened by the first call."""
+
+    def __init__(self, url: Url) -> None:
+        self._url = url
+        self._channel: Any = None
+        self._stub: Any = None
+
+    def _open(self) -> Any:
+        if self._stub is None:  # a channel belongs to the running loop, which a constructor may not have yet
+            self._channel = open_async_channel(self._url)
+            self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        return self._stub
+
+    async def _call(self, method: str, message: Any, timeout_s: float, facts: Facts = _NOTHING) -> Any:
+        try:
+            return await getattr(self._open(), method)(message, timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise translated(error, self._url, facts) from error
+
+    async def is_live(self, *, timeout_s: float) -> bool:
+        answer = await self._call("ServerLive", service_pb2.ServerLiveRequest(), timeout_s)
+        return bool(answer.live)
+
+    async def is_ready(self, *, timeout_s: float) -> bool:
+        answer = await self._call("ServerReady", service_pb2.ServerReadyRequest(), timeout_s)
+        return bool(answer.ready)
+
+    async def is_model_ready(self, name: str, version: str, *, timeout_s: float) -> bool:
+        message = service_pb2.ModelReadyRequest(name=name, version=version)
+        answer = await self._call("ModelReady", message, timeout_s, Facts(model=name, version=version))
+        return bool(answer.ready)
+
+    async def metadata(self, name: str, version: str, *, timeout_s: float) -> Document:
+        message = service_pb2.ModelMetadataRequest(name=name, version=version)
+        return to_document(await self._call("ModelMetadata", message, timeout_s, Facts(model=name, version=version)))
+
+    async def config(self, name: str, version: str, *, timeout_s: float) -> Document:
+        message = service_pb2.ModelConfigRequest(name=name, version=version)
+        answer = await self._call("ModelConfig", message, timeout_s, Facts(model=name, version=version))
+        return to_document(answer.config)
+
+    async def infer(self, request: InferRequest, *, timeout_s: float) -> InferResponse:
+        facts = Facts(model=request.model, version=request.version, request_id=request.request_id)
+        return from_message(await self._call("ModelInfer", to_message(request), timeout_s, facts))
+
+    async def load(self, name: str, *, timeout_s: float) -> None:
+        message = service_pb2.RepositoryModelLoadRequest(model_name=name)
+        await self._call("RepositoryModelLoad", message, timeout_s, Facts(model=name))
+
+    async def unload(self, name: str, *, timeout_s: float) -> None:
+        message = service_pb2.RepositoryModelUnloadRequest(model_name=name)
+        await self._call("RepositoryModelUnload", message, timeout_s, Facts(model=name))
+
+    async def repository_index(self, *, timeout_s: float) -> Sequence[Document]:
+        answer = await self._call("RepositoryIndex", service_pb2.RepositoryIndexRequest(), timeout_s)
+        return [to_document(entry) for entry in answer.models]
+
+    async def statistics(self, name: str, version: str, *, timeout_s: float) -> Sequence[Document]:
+        message = service_pb2.ModelStatisticsRequest(name=name, version=version)
+        answer = await self._call("ModelStatistics", message, timeout_s, Facts(model=name, version=version))
+        return [to_document(model) for model in answer.model_stats]
+
+    async def close(self) -> None:
+        if self._channel is not None:
+            await self._channel.close()

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every failure that the client raises on purpose, as one tree whose branches say who is at fault.
+
+::
+
+    RepoClientError
+    ├── InputError                     you: what was passed or asked
+    │   ├── UrlError                   an address that is none of grpc:// grpcs:// http:// https://
+    │   ├── ClosedClientError          a call after close()
+    │   ├── UnknownTensorError         a name that the model does not have
+    │   ├── MissingInputError          an input without a value
+    │   ├── DatatypeError              a value of another data type
+    │   ├── ShapeError                 another rank, or a dimension of another size
+    │   ├── BatchSizeError             more rows than max_batch_size, none, or not as many for every input
+    │   └── RefusedRequestError        only the server noticed; ``server_words`` has its reason
+    ├── ModelError                     the model
+    │   ├── ModelNotFoundError         not in the repository, or not loaded
+    │   ├── LoadRefusedError           the server would not load it
+    │   └── ExecutionError             it failed while it ran
+    ├── ServerError                    the server
+    │   ├── ServerBusyError            a full queue; the same call may work later
+    │   ├── ModelControlError          it was not started with explicit model control
+    │   └── UnexpectedAnswerError      an answer outside the Open Inference Protocol
+    ├── NetworkError                   the way to the server
+    │   ├── ServerUnreachableError     nobody listens there
+    │   ├── ConnectionLostError        it closed in the middle of a call
+    │   └── TlsError                   no trust: certificates, or a server without TLS
+    └── DeadlineExceededError          the deadline: the answer took longer than ``timeout_s``
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a failure is about; ``None`` where that does not apply."""
+
+    model: str | None = None
+    version: str | None = None
+    tensor: str | None = None
+    expected: str | None = None
+    received: str | None = None
+    request_id: str | None = None
+    server_words: str | None = None
+
+
+class RepoClientError(Exception):
+    """A failure told as fact and hint; what it is about is kept as attributes, see ``Facts``."""
+
+    def __init__(self, fact: str, *, hint: str = "", facts: Facts | None = None) -> None:
+        super().__init__(fact)
+        about = facts or Facts()
+        self.fact = fact
+        self.hint = hint
+        self.model = about.model
+        self.version = about.version
+        self.tensor = about.tensor
+        self.expected = about.expected
+        self.received = about.received
+        self.request_id = about.request_id
+        self.server_words = about.server_words
+
+    def __str__(self) -> str:
+        return f"{self.fact}\nhint: {self.hint}" if self.hint else self.fact
+
+
+class InputError(RepoClientError):
+    """What was passed or asked cannot be sent."""
+
+
+class UrlError(InputError):
+    """The address is none that a client can open."""
+
+
+class ClosedClientError(InputError):
+    """The client was closed before the call."""
+
+
+class UnknownTensorError(InputError):
+    """The model has no input or output of that name."""
+
+
+class MissingInputError(InputError):
+    """The model needs an input that was not passed."""
+
+
+class DatatypeError(InputError):
+    """The value has another data type than the tensor."""
+
+
+class ShapeError(InputError):
+    """The value has another rank than the tensor, or a dimension of another size."""
+
+
+class BatchSizeError(InputError):
+    """More rows than ``max_batch_size``, none at all, or not as many for every input."""
+
+
+class RefusedRequestError(InputError):
+    """The server refused a request that looked right from here."""
+
+
+class ModelError(RepoClientError):
+    """The model is at fault."""
+
+
+class ModelNotFoundError(ModelError):
+    """The repository has no such model or version, or it is not loaded."""
+
+
+class LoadRefusedError(ModelError):
+    """The server would not load the model."""
+
+
+class ExecutionError(ModelError):
+    """The model failed while it ran."""
+
+
+class ServerError(RepoClientError):
+    """The server is at fault."""
+
+
+class ServerBusyError(ServerError):
+    """The model's queue is full."""
+
+
+class ModelControlError(ServerError):
+    """The server does not load and unload on request."""
+
+
+class UnexpectedAnswerError(ServerError):
+    """The answer is outside the Open Inference Protocol."""
+
+
+class NetworkError(RepoClientError):
+    """The way to the server is at fault."""
+
+
+class ServerUnreachableError(NetworkError):
+    """Nobody listens at the address."""
+
+
+class ConnectionLostError(NetworkError):
+    """The connection closed in the middle of a call."""
+
+
+class TlsError(NetworkError):
+    """No trust could be set up with the server."""
+
+
+class DeadlineExceededError(RepoClientError):
+    """The answer took longer than ``timeout_s``."""

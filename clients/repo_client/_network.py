@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network failure as an error of ours, in the same words for every library that can notice it."""
+
+from repo_client._errors import (
+    ConnectionLostError,
+    DeadlineExceededError,
+    Facts,
+    RepoClientError,
+    ServerUnreachableError,
+    TlsError,
+    UnexpectedAnswerError,
+)
+from repo_client._urls import Url
+
+DEADLINE_HINT = "pass a larger timeout_s, or look at client.statistics(name) for a full queue"
+_HINTS: dict[type[RepoClientError], str] = {
+    TlsError: "TLS needs a certificate for that host name; a server without TLS is reached by grpc:// or http://",
+    ServerUnreachableError: "is the server started, and is this its port? Triton's are 8001 (gRPC) and 8000 (HTTP)",
+    ConnectionLostError: "the server stopped, or the port is that of the other protocol (8001: gRPC, 8000: HTTP)",
+    DeadlineExceededError: DEADLINE_HINT,
+    UnexpectedAnswerError: "is this the address of a Triton server?",
+}
+_SENTENCES: dict[type[RepoClientError], str] = {
+    TlsError: "no trust with {url}: {words}",
+    ServerUnreachableError: "no server answers at {url}: {words}",
+    ConnectionLostError: "the connection to {url} was lost: {words}",
+    DeadlineExceededError: "no answer from {url} in time",
+    UnexpectedAnswerError: "{url} answered outside HTTP: {words}",
+}
+
+
+def network_failure(kind: type[RepoClientError], url: Url, words: str, facts: Facts) -> RepoClientError:
+    """The error ``kind``, with a library's own ``words``."""
+    return kind(_SENTENCES[kind].format(url=url, words=words), hint=_HINTS[kind], facts=facts)

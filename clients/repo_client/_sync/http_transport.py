@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+# Generated from _async/http_transport.py by clients/generate_sync.py: change that file, then run it.
+"""Triton's HTTP protocol with binary tensors, over the HTTP library that ``tritonclient`` brings for this side."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from repo_client._documents import Document
+from repo_client._errors import Facts
+from repo_client._http_messages import Reply, control_path, from_reply, model_path, read_json, to_body
+from repo_client._messages import InferRequest, InferResponse
+from repo_client._urllib3_exchange import Urllib3Exchange
+from repo_client._urls import Url
+
+_NOTHING = Facts()
+_NO_HEADERS: Mapping[str, str] = {}
+
+
+class HttpTransport:
+    """See ``Transport``."""
+
+    def __init__(self, url: Url) -> None:
+        self._exchange = Urllib3Exchange(url)
+
+    def _get(self, path: str, timeout_s: float, facts: Facts = _NOTHING) -> Reply:
+        return self._exchange.send("GET", path, body=b"", headers=_NO_HEADERS, timeout_s=timeout_s, facts=facts)
+
+    def _post(self, path: str, timeout_s: float, facts: Facts = _NOTHING) -> Any:
+        reply = self._exchange.send("POST", path, body=b"{}", headers=_NO_HEADERS, timeout_s=timeout_s, facts=facts)
+        return read_json(reply, facts)
+
+    def is_live(self, *, timeout_s: float) -> bool:
+        return (self._get("/v2/health/live", timeout_s)).status == 200
+
+    def is_ready(self, *, timeout_s: float) -> bool:
+        return (self._get("/v2/health/ready", timeout_s)).status == 200
+
+    def is_model_ready(self, name: str, version: str, *, timeout_s: float) -> bool:
+        return (self._get(model_path(name, version, "/ready"), timeout_s)).status == 200
+
+    def metadata(self, name: str, version: str, *, timeout_s: float) -> Document:
+        facts = Facts(model=name, version=version)
+        document: Document = read_json(self._get(model_path(name, version), timeout_s, facts), facts)
+        return document
+
+    def config(self, name: str, version: str, *, timeout_s: float) -> Document:
+        facts = Facts(model=name, version=version)
+        document: Document = read_json(self._get(model_path(name, version, "/config"), timeout_s, facts), facts)
+        return document
+
+    def infer(self, request: InferRequest, *, timeout_s: float) -> InferResponse:
+        facts = Facts(model=request.model, version=request.version, request_id=request.request_id)
+        path = model_path(request.model, request.version, "/infer")
+        body, headers = to_body(request)
+        reply = self._exchange.send("POST", path, body=body, headers=headers, timeout_s=timeout_s, facts=facts)
+        return from_reply(reply, facts)
+
+    def load(self, name: str, *, timeout_s: float) -> None:
+        self._post(control_path(name, "load"), timeout_s, Facts(model=name))
+
+    def unload(self, name: str, *, timeout_s: float) -> None:
+        self._post(control_path(name, "unload"), timeout_s, Facts(model=name))
+
+    def repository_index(self, *, timeout_s: float) -> Sequence[Document]:
+        entries: Sequence[Document] = self._post("/v2/repository/index", timeout_s)
+        return entries
+
+    def statistics(self, name: str, version: str, *, timeout_s: float) -> Sequence[Document]:
+        facts = Facts(model=name, version=version)
+        document = read_json(self._get(model_path(name, version, "/stats"), timeout_s, facts), facts)
+        models: Sequence[Document] = document["model_stats"]
+        return models
+
+    def close(self) -> None:
+        self._exchange.close()

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""numpy arrays to the bytes of a tensor on the wire and back, the same for both protocols.
+
+The layout is that of Triton's binary tensor data extension: row-major, little-endian, BYTES elements as a 4-byte
+length and their bytes.
+"""
+
+import struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repo_client._datatypes import DATATYPES
+from repo_client._errors import Facts, UnexpectedAnswerError
+from repo_client._messages import WireTensor
+
+_LENGTH = struct.Struct("<I")
+
+
+def encode(array: NDArray[Any], datatype: str) -> bytes:
+    """The bytes of ``array``, which already has the numpy type of ``datatype``; BYTES hold nothing but ``bytes``."""
+    if datatype == "BYTES":
+        pack = _LENGTH.pack
+        return b"".join([part for element in array.ravel().tolist() for part in (pack(len(element)), element)])
+    if datatype == "BF16":
+        return _upper_halves(array).tobytes()
+    return array.tobytes()
+
+
+def _upper_halves(array: NDArray[Any]) -> NDArray[np.uint16]:
+    """Round float32 to bfloat16, ties to even; a NaN stays one."""
+    bits = np.ascontiguousarray(array, dtype="<f4").view("<u4")
+    rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
+    quiet = (bits >> 16) | 0x40  # a NaN whose payload lies in the lower half alone would become infinity
+    return np.where(np.isnan(array), quiet, rounded).astype("<u2")
+
+
+def decode(tensor: WireTensor, *, model: str) -> NDArray[Any]:
+    """The array that ``tensor`` carries, read-only where it is a view of it.
+
+    Raises:
+        UnexpectedAnswerError: a data type that nobody knows, or more or fewer bytes than the shape needs.
+    """
+    try:
+        return _flat(tensor).reshape(tensor.shape)
+    except (KeyError, ValueError, struct.error) as error:
+        raise UnexpectedAnswerError(
+            f"model '{model}': output '{tensor.name}' cannot be read: {len(tensor.data)} bytes"
+            f" for {tensor.datatype} {list(tensor.shape)}",
+            facts=Facts(model=model, tensor=tensor.name),
+        ) from error
+
+
+def _flat(tensor: WireTensor) -> NDArray[Any]:
+    if tensor.datatype == "BYTES":
+        return _elements(tensor.data)
+    if tensor.datatype == "BF16":
+        return (np.frombuffer(tensor.data, dtype="<u2").astype("<u4") << 16).view("<f4")
+    return np.frombuffer(tensor.data, dtype=DATATYPES[tensor.datatype].numpy)
+
+
+def _elements(data: bytes) -> NDArray[Any]:
+    elements, position, end, unpack = [], 0, len(data), _LENGTH.unpack_from
+    while position < end:
+        start = position + 4
+        position = start + unpack(data, position)[0]
+        elements.append(data[start:position])
+    if position != end:
+        raise ValueError("the last element is cut off")
+    array = np.empty(len(elements), dtype=object)
+    array[:] = elements
+    return array

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The address of a server."""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from repo_client._errors import UrlError
+
+_DEFAULT_PORTS = {"grpc": 8001, "grpcs": 8001, "http": 8000, "https": 8000}  # Triton's own
+_EXAMPLE = "write it like grpc://127.0.0.1:8001 or http://127.0.0.1:8000"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Url:
+    """A server's address, taken apart."""
+
+    scheme: str
+    address: str  # host:port, an IPv6 host in brackets
+    path: str = ""  # in front of /v2, for HTTP behind a proxy
+
+    @property
+    def is_grpc(self) -> bool:
+        """Whether it speaks gRPC; otherwise HTTP."""
+        return self.scheme in ("grpc", "grpcs")
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it speaks TLS."""
+        return self.scheme in ("grpcs", "https")
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.address}{self.path}"
+
+
+def parse_url(text: str) -> Url:
+    """The parts of ``scheme://host[:port]``; without a port it is Triton's own, 8001 for gRPC and 8000 for HTTP.
+
+    Raises:
+        UrlError: another scheme, no host, or parts that an address of a server does not have.
+    """
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise UrlError(f"'{text}' is no address: {error}", hint=_EXAMPLE) from error
+    if parts.scheme not in _DEFAULT_PORTS or "://" not in text:
+        raise UrlError(f"'{text}' has no scheme that is known: grpc, grpcs, http or https", hint=_EXAMPLE)
+    path = parts.path.rstrip("/")
+    if not host or parts.username is not None or parts.query or parts.fragment or (path and "grpc" in parts.scheme):
+        raise UrlError(f"'{text}' is more or less than scheme, host and port", hint=_EXAMPLE)
+    host = f"[{host}]" if ":" in host else host
+    return Url(scheme=parts.scheme, address=f"{host}:{port or _DEFAULT_PORTS[parts.scheme]}", path=path)
