@@ -19,6 +19,7 @@
     │   ├── PortInUseError             another process listens there
     │   ├── NoSpaceError               the disk is full
     │   └── ServerUnreachableError     no Triton answers at the address
+    ├── BenchmarkError                 perf_analyzer failed, or wrote what it should not
     ├── ParityError                    served outputs differ from the framework's
     └── TritonError                    the server
         ├── ServerStartError           it did not become ready
@@ -29,6 +30,7 @@ Findings of the validator are values (``repo_tool.rules``), not exceptions.
 
 __all__ = [
     "BatchingError",
+    "BenchmarkError",
     "ConfigError",
     "EnvironmentUnfitError",
     "LoadRefusedError",
@@ -136,6 +138,10 @@ class NoSpaceError(UserMistakeError):
 
 class ServerUnreachableError(UserMistakeError):
     """No Triton answers at the address."""
+
+
+class BenchmarkError(RepoToolError):
+    """perf_analyzer failed; ``cause`` holds its last words."""
 
 
 class ParityError(RepoToolError):
