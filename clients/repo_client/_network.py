@@ -31,4 +31,6 @@ _SENTENCES: dict[type[RepoClientError], str] = {
 
 def network_failure(kind: type[RepoClientError], url: Url, words: str, facts: Facts) -> RepoClientError:
     """The error ``kind``, with a library's own ``words``."""
+    if kind is ServerUnreachableError:
+        words = words.rsplit(": ", 1)[-1]  # gRPC and urllib3 nest reasons; the last one is the operating system's
     return kind(_SENTENCES[kind].format(url=url, words=words), hint=_HINTS[kind], facts=facts)

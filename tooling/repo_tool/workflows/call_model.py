@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sample rows through a running server, by the client that its users have."""
+
+__all__ = ["CallRequest", "CalledModel", "call_model"]
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import repo_client
+from repo_client import Client
+from repo_client import ModelSignature as ServedSignature
+from repo_tool.datatypes import DataType
+from repo_tool.errors import (
+    RepositoryError,
+    RepoToolError,
+    SampleError,
+    ServerUnreachableError,
+    TritonError,
+    UserMistakeError,
+)
+from repo_tool.repository.layout import ModelRepository
+from repo_tool.samples import Array, Tensors, read_published_sample, read_sample
+from repo_tool.signature import ModelSignature, TensorSpec
+
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+# First match wins. Where no next step is named, the client's own hint is one.
+_TRANSLATIONS: tuple[tuple[type[repo_client.RepoClientError], type[RepoToolError], str], ...] = (
+    (
+        repo_client.ServerUnreachableError,
+        ServerUnreachableError,
+        "start one in another terminal with repo-tool serve, or pass --server (gRPC is port 8001, HTTP 8000)",
+    ),
+    (repo_client.NetworkError, ServerUnreachableError, ""),
+    (repo_client.UrlError, UserMistakeError, ""),
+    (repo_client.InputError, SampleError, ""),
+    (
+        repo_client.ModelNotFoundError,
+        RepositoryError,
+        "check the name; repo-tool serve lists what it loads, and repo-tool add-model adds one",
+    ),
+    (repo_client.DeadlineExceededError, TritonError, "give it longer with --timeout, or look at the server's log"),
+    (repo_client.RepoClientError, TritonError, ""),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRequest:
+    """Which rows to send to which model; without ``sample`` those published with it."""
+
+    model: str
+    repository: Path
+    server: str
+    version: int | None = None
+    sample: Path | None = None
+    rows: int | None = None  # at most so many; all of them without
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalledModel:
+    """The answers of all requests, put together."""
+
+    signature: ServedSignature
+    version: str  # the one that answered
+    outputs: Mapping[str, Array]
+    rows: int | None  # None: the model does not batch, and the tensors are one request's
+    requests: int
+    round_trip_s: float  # of all requests together, checks and conversion included
+
+
+def call_model(request: CallRequest) -> CalledModel:
+    """Send the rows, in as few requests as ``max_batch_size`` allows.
+
+    Raises:
+        ServerUnreachableError: no server answers.
+        RepositoryError: the server does not serve the model, or there is no sample for it.
+        SampleError: the sample does not fit the model.
+        TritonError: the server or the model failed.
+    """
+    with _translating(), Client(request.server, timeout_s=request.timeout_s) as client:
+        model = client.model(request.model, version=request.version)
+        inputs = _read_inputs(request, model.signature)
+        pieces = _pieces(model.signature, inputs, request.rows)
+        started = time.perf_counter()
+        answers = [model.infer(piece) for piece in pieces]
+        elapsed = time.perf_counter() - started
+    outputs = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+    batching = model.signature.max_batch_size > 0
+    return CalledModel(
+        signature=model.signature,
+        version=answers[0].model_version,
+        outputs=outputs if batching else answers[0].outputs,
+        rows=sum(_rows(piece) for piece in pieces) if batching else None,
+        requests=len(pieces),
+        round_trip_s=elapsed,
+    )
+
+
+@contextmanager
+def _translating() -> Iterator[None]:
+    try:
+        yield
+    except repo_client.RepoClientError as error:
+        ours, next_step = next((ours, step) for theirs, ours, step in _TRANSLATIONS if isinstance(error, theirs))
+        raise ours(error.fact, next_step=next_step or error.hint) from error
+
+
+def _read_inputs(request: CallRequest, served: ServedSignature) -> Mapping[str, Any]:
+    if request.sample is None:
+        return _published_inputs(request, served)
+    if request.sample.suffix.lower() in _IMAGE_SUFFIXES:
+        return _image_input(request.sample, served)
+    return read_sample(request.sample, _signature(served))
+
+
+def _published_inputs(request: CallRequest, served: ServedSignature) -> Tensors:
+    repository = ModelRepository(request.repository)
+    directory = repository.existing_model(request.model)
+    sample = read_published_sample(directory.sample_path(request.version or directory.latest_version()))
+    shapes = {tensor.name: tensor.shape for tensor in served.inputs}
+    return {name: _with_wire_rank(array, shapes.get(name, array.shape)) for name, array in sample.inputs.items()}
+
+
+def _with_wire_rank(array: Array, shape: tuple[int, ...]) -> Array:
+    """One value a row has a dimension of its own on the wire, which the framework may do without."""
+    return array[..., np.newaxis] if array.ndim == len(shape) - 1 and shape[-1] == 1 else array
+
+
+def _image_input(path: Path, served: ServedSignature) -> Mapping[str, Any]:
+    if len(served.inputs) != 1 or served.inputs[0].datatype != "BYTES":
+        inputs = ", ".join(f"'{tensor.name}' ({tensor.datatype})" for tensor in served.inputs)
+        raise SampleError(
+            f"'{path.name}' cannot be sent to model '{served.name}'",
+            cause=f"an image file goes to a model with one input of BYTES; this one takes {inputs}",
+            next_step="send pixels as --sample FILE.npy, or put a pipeline before the model: repo-tool add-pipeline",
+        )
+    try:
+        return {served.inputs[0].name: path.read_bytes()}
+    except OSError as error:
+        raise SampleError(
+            f"'{path}' cannot be read", cause=error.strerror or str(error), next_step="check the path given to --sample"
+        ) from error
+
+
+def _signature(served: ServedSignature) -> ModelSignature:
+    return ModelSignature(
+        inputs=tuple(_tensor(tensor) for tensor in served.inputs),
+        outputs=tuple(_tensor(tensor) for tensor in served.outputs),
+    )
+
+
+def _tensor(tensor: repo_client.TensorSpec) -> TensorSpec:
+    return TensorSpec(name=tensor.name, datatype=DataType.from_wire(tensor.datatype), shape=tensor.shape)
+
+
+def _pieces(served: ServedSignature, inputs: Mapping[str, Any], most_rows: int | None) -> list[Mapping[str, Any]]:
+    """The requests: for a model that batches, ``max_batch_size`` rows each."""
+    if served.max_batch_size == 0 or any(not isinstance(array, np.ndarray) for array in inputs.values()):
+        return [inputs]
+    rows = _rows(inputs)
+    wanted = rows if most_rows is None else min(most_rows, rows)
+    starts = range(0, wanted, served.max_batch_size)
+    ends = [min(start + served.max_batch_size, wanted) for start in starts]
+    return [{name: array[start:end] for name, array in inputs.items()} for start, end in zip(starts, ends, strict=True)]
+
+
+def _rows(inputs: Mapping[str, Any]) -> int:
+    first = next(iter(inputs.values()))
+    return len(first) if isinstance(first, np.ndarray) else 1
