@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bring a model in through a worker process: neither a framework nor a foreign file is loaded in the caller's own."""
+
+__all__ = ["import_in_child"]
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from repo_tool.errors import RepoToolError, SourceError
+from repo_tool.importers.base import ImportedModel, ImportRequest
+from repo_tool.importers.exchange import Job, read_answer, write_job
+from repo_tool.importers.registry import recognise
+
+_LOG = "worker.log"
+_LOG_LINES = 12
+_LIKELY_CAUSES = {
+    signal.SIGKILL: "something killed it, most likely because memory ran out",
+    signal.SIGSEGV: "native code crashed, as a damaged model file or a broken framework makes it",
+    signal.SIGABRT: "native code of the framework gave up",
+}
+
+
+def import_in_child(request: ImportRequest, folder: Path, *, timeout_s: float = 1800) -> ImportedModel:
+    """Bring ``request.source`` in, in a fresh Python process.
+
+    The artifact lies in ``folder/artifact``, which holds exactly what belongs into a version directory: beside
+    ``model.onnx`` there may be files with its weights. Nothing else is left in ``folder``.
+
+    Raises:
+        SourceError: not recognised, not loadable, or the worker died or took longer than ``timeout_s``.
+        UserMistakeError: any other that the importer raised (``SampleError``, ``ReleaseError``, ``MissingExtraError``).
+    """
+    importer = type(recognise(request.source, request.framework))
+    destination = folder.absolute() / "artifact"
+    destination.mkdir(parents=True)
+    with TemporaryDirectory(dir=folder, prefix="worker-") as scratch:
+        job = Job(importer=f"{importer.__module__}:{importer.__qualname__}", request=request, destination=destination)
+        write_job(Path(scratch), job)
+        status = _run_worker(request, Path(scratch), timeout_s=timeout_s)
+        answer = read_answer(Path(scratch))
+        if answer is None:
+            raise _died(request, status, Path(scratch) / _LOG)
+        if isinstance(answer, RepoToolError):
+            raise answer
+        return answer
+
+
+def _run_worker(request: ImportRequest, scratch: Path, *, timeout_s: float) -> int:
+    # -P: a file in the caller's folder called like a package must not shadow it.
+    command = [sys.executable, "-P", "-X", "faulthandler", "-m", "repo_tool.importers._worker", str(scratch.absolute())]
+    with (scratch / _LOG).open("wb") as log:
+        worker = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        return worker.wait(timeout_s)
+    except subprocess.TimeoutExpired as error:
+        raise SourceError(
+            f"bringing '{request.source}' in took longer than {timeout_s:g} s",
+            next_step="try a smaller model first, to see whether the framework hangs",
+        ) from error
+    finally:
+        with suppress(ProcessLookupError):  # the group also holds what the framework may have started
+            os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+
+
+def _died(request: ImportRequest, status: int, log: Path) -> SourceError:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    printed = "\n".join(f"  {line}" for line in lines[-_LOG_LINES:])
+    if status < 0:
+        name = signal.Signals(-status).name
+        cause = f"{name}: {_LIKELY_CAUSES.get(signal.Signals(-status), 'it did not end by itself')}"
+    else:
+        cause = f"it ended with status {status} and no answer"
+    return SourceError(
+        f"the process that was to load '{request.source}' died",
+        cause=f"{cause}; the last it printed:\n{printed}" if printed else f"{cause}; it printed nothing",
+        next_step="load the file in the framework yourself to see whether it is whole",
+    )

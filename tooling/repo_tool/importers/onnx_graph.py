@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all importers that emit ONNX share: name the tensors, fit the release, write, read the signature back, run.
+
+Shapes are read from a loaded ONNX Runtime session, never from the file: its shape inference refines what a graph
+declares, and Triton's C++ backend compares the configuration with the refined shapes.
+"""
+
+__all__ = [
+    "ONNX_FILE",
+    "OnnxModel",
+    "declare_output_widths",
+    "fit_release",
+    "keep_outputs",
+    "open_session",
+    "read_signature",
+    "rename_tensors",
+    "run",
+    "write",
+]
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repo_tool.datatypes import DataType
+from repo_tool.errors import ReleaseError, SampleError, SourceError
+from repo_tool.importers.base import ImportRequest
+from repo_tool.importers.foreign import refusing
+from repo_tool.samples import Array, Tensors, as_bytes
+from repo_tool.signature import FREE, ModelSignature, TensorSpec
+
+OnnxModel = Any  # onnx.ModelProto
+ONNX_FILE = "model.onnx"
+_LARGEST_PROTOBUF = 2**31 - 2**24  # bytes; protobuf refuses 2 GiB, and the graph itself takes some
+
+# Of ai.onnx.ml, what the ONNX Runtime that loads this ai.onnx opset can load: measured on its releases 1.16 to 1.28.
+_MAX_ML_OPSETS = ((21, 5), (20, 4), (0, 3))
+
+# The IR version that brought an element type, and 8 as what every ONNX Runtime since 1.10 reads.
+_OLDEST_IR = 8
+_IR_OF_ELEMENT_TYPE = {17: 9, 18: 9, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11, 24: 12, 25: 13, 26: 13, 27: 14, 28: 14}
+_IR_OF_FIELD = (("overload", 10), ("device_configurations", 11))
+
+_ELEMENT_TYPES = {
+    "bool": DataType.BOOL,
+    "uint8": DataType.UINT8,
+    "uint16": DataType.UINT16,
+    "uint32": DataType.UINT32,
+    "uint64": DataType.UINT64,
+    "int8": DataType.INT8,
+    "int16": DataType.INT16,
+    "int32": DataType.INT32,
+    "int64": DataType.INT64,
+    "float16": DataType.FP16,
+    "float": DataType.FP32,
+    "double": DataType.FP64,
+    "string": DataType.BYTES,
+}  # ONNX Runtime's names; bfloat16, the 8- and 4-bit types and complex are absent because Triton refuses them
+
+
+# --- names and shapes ------------------------------------------------------------------------------------------------
+
+
+def rename_tensors(model: OnnxModel, names: Mapping[str, str]) -> None:
+    """Give tensors of the main graph new names, wherever they are used; another tensor in the way steps aside."""
+    taken = set(names.values()) - set(names)
+    aside = {name: f"{name}_inner" for name in _tensor_names(model.graph) if name in taken}
+    _rename_in_graph(model.graph, aside | {old: new for old, new in names.items() if old != new})
+
+
+def _tensor_names(graph: Any) -> Iterator[str]:
+    yield from (value.name for value in (*graph.input, *graph.output, *graph.initializer))
+    for node in graph.node:
+        yield from node.output
+
+
+def _rename_in_graph(graph: Any, names: Mapping[str, str]) -> None:
+    for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        value.name = names.get(value.name, value.name)
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for attribute in node.attribute:
+            for subgraph in (attribute.g, *attribute.graphs):  # a subgraph sees the tensors around it
+                _rename_in_graph(subgraph, names)
+
+
+def keep_outputs(model: OnnxModel, count: int) -> None:
+    """Drop all but the first ``count`` graph outputs; ONNX Runtime drops the nodes that only they needed."""
+    del model.graph.output[count:]
+
+
+def declare_output_widths(model: OnnxModel, found: Tensors) -> bool:
+    """Correct declared sizes after the first dimension that a run proved wrong; whether any was."""
+    wrong = [output for output in model.graph.output if not _declares(output, found[output.name].shape)]
+    for output in wrong:
+        shape = output.type.tensor_type.shape
+        del shape.dim[1:]
+        for size in found[output.name].shape[1:]:
+            shape.dim.add().dim_value = size
+    return bool(wrong)
+
+
+def _declares(output: Any, shape: Sequence[int]) -> bool:
+    declared = [dimension.dim_value or FREE for dimension in output.type.tensor_type.shape.dim]
+    return len(declared) == len(shape) and all(
+        want in (FREE, have) for want, have in zip(declared[1:], shape[1:], strict=True)
+    )
+
+
+# --- what a release can load -----------------------------------------------------------------------------------------
+
+
+def fit_release(model: OnnxModel, request: ImportRequest) -> tuple[str, ...]:
+    """Hold opsets and IR version to the request's; lower the IR version where nothing in the graph needs it.
+
+    Returns:
+        What was changed, for a person to read.
+
+    Raises:
+        ReleaseError: an opset or the IR version is newer than allowed.
+    """
+    opsets = _merge_opsets(model)
+    limits = {"ai.onnx": request.max_opset, "ai.onnx.ml": _max_ml_opset(request.max_opset)}
+    for domain, version in opsets.items():
+        if version > limits.get(domain, version):
+            raise ReleaseError(
+                f"the model uses opset {version} of {domain}, the Triton release loads up to {limits[domain]}",
+                cause="its ONNX Runtime is older than the model",
+                next_step=f"export the model again with opset {limits[domain]} (or onnx.version_converter), "
+                "or aim at a newer release with --release",
+            )
+    return _lower_ir(model, request.max_ir_version)
+
+
+def _merge_opsets(model: OnnxModel) -> dict[str, int]:
+    """The opset of each domain; a domain listed twice, as some converters do, is listed once afterwards."""
+    versions: dict[str, int] = {}
+    for entry in model.opset_import:
+        versions[entry.domain] = max(entry.version, versions.get(entry.domain, 0))
+    if len(versions) < len(model.opset_import):
+        del model.opset_import[:]
+        for domain, version in versions.items():
+            model.opset_import.add(domain=domain, version=version)
+    return {domain or "ai.onnx": version for domain, version in versions.items()}
+
+
+def _max_ml_opset(max_opset: int) -> int:
+    return next(most for opset, most in _MAX_ML_OPSETS if max_opset >= opset)
+
+
+def _lower_ir(model: OnnxModel, most: int) -> tuple[str, ...]:
+    declared = model.ir_version
+    if declared <= most:
+        return ()
+    needed = _needed_ir(model)
+    if needed > most:
+        raise ReleaseError(
+            f"the model needs IR version {needed}, the Triton release loads up to {most}",
+            cause="it uses an element type or a field that came with that IR version",
+            next_step="export the model without 8-, 4- or 2-bit types, or aim at a newer release with --release",
+        )
+    model.ir_version = most
+    return (f"IR version lowered from {declared} to {most}; nothing in the graph needs the newer one",)
+
+
+def _needed_ir(model: OnnxModel) -> int:
+    nodes = [*_all_nodes(model.graph), *(node for function in model.functions for node in function.node)]
+    fields = [ir for name, ir in _IR_OF_FIELD if any(getattr(node, name, None) for node in nodes)]
+    types = {*_value_types(model.graph), *(kind for node in nodes for kind in _attribute_types(node))}
+    return max([_OLDEST_IR, *fields, *(_IR_OF_ELEMENT_TYPE.get(kind, 0) for kind in types)])
+
+
+def _all_nodes(graph: Any) -> Iterator[Any]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for subgraph in (attribute.g, *attribute.graphs):
+                yield from _all_nodes(subgraph)
+
+
+def _value_types(graph: Any) -> Iterator[int]:
+    yield from (tensor.data_type for tensor in graph.initializer)
+    yield from (value.type.tensor_type.elem_type for value in (*graph.input, *graph.output, *graph.value_info))
+
+
+def _attribute_types(node: Any) -> Iterator[int]:
+    for attribute in node.attribute:
+        if attribute.name in ("to", "dtype", "output_dtype"):
+            yield attribute.i
+        yield attribute.t.data_type
+        for subgraph in (attribute.g, *attribute.graphs):
+            yield from _value_types(subgraph)
+
+
+def write(model: OnnxModel, folder: Path) -> Path:
+    """Write ``model.onnx`` into ``folder``, in one file unless its weights exceed what protobuf can hold."""
+    import onnx
+
+    path = folder / ONNX_FILE
+    weights = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+    if weights < _LARGEST_PROTOBUF:
+        onnx.save_model(model, path)
+    else:
+        onnx.save_model(model, path, save_as_external_data=True, location=f"{ONNX_FILE}.data")
+    return path
+
+
+# --- a loaded session ------------------------------------------------------------------------------------------------
+
+
+def open_session(path: Path) -> Any:
+    """A session of ONNX Runtime on the CPU.
+
+    Raises:
+        SourceError: it refuses the model.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    with refusing(f"ONNX Runtime does not load '{path.name}'", next_step="check the model with onnx.checker"):
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def read_signature(session: Any, model: OnnxModel) -> ModelSignature:
+    """What the loaded session takes and gives. Inputs with a default (initializers) are not asked for.
+
+    Args:
+        session: from ``open_session``.
+        model: the same model's protobuf, without its external data if need be.
+
+    Raises:
+        SourceError: an input or output that Triton cannot carry: no tensor, a type it lacks, or an unknown rank.
+    """
+    declared = {value.name: value for value in (*model.graph.input, *model.graph.output)}
+    return ModelSignature(
+        inputs=tuple(_tensor("input", value, declared, model) for value in session.get_inputs()),
+        outputs=tuple(_tensor("output", value, declared, model) for value in session.get_outputs()),
+    )
+
+
+def _tensor(role: str, value: Any, declared: Mapping[str, Any], model: OnnxModel) -> TensorSpec:
+    kind = re.fullmatch(r"tensor\((\w+)\)", value.type)
+    if kind is None:
+        raise _no_tensor(role, value, model)
+    if kind[1] not in _ELEMENT_TYPES:
+        raise SourceError(
+            f"{role} '{value.name}' is of type {kind[1]}, which Triton's onnxruntime backend does not carry",
+            next_step="cast it inside the model to float32 or float16, or to int8 for small integers",
+        )
+    if not value.shape and not declared[value.name].type.tensor_type.HasField("shape"):
+        raise SourceError(
+            f"{role} '{value.name}' does not say how many dimensions it has",
+            cause="the graph declares no shape for it, and ONNX Runtime's shape inference found none",
+            next_step="declare its shape when exporting, with free dimensions where sizes vary",
+        )
+    shape = tuple(size if isinstance(size, int) else FREE for size in value.shape)
+    return TensorSpec(name=value.name, datatype=_ELEMENT_TYPES[kind[1]], shape=shape)
+
+
+def _no_tensor(role: str, value: Any, model: OnnxModel) -> SourceError:
+    fact = f"{role} '{value.name}' is {value.type}, and Triton carries tensors only"
+    if any(node.op_type == "ZipMap" for node in model.graph.node):
+        return SourceError(
+            fact,
+            cause="a ZipMap node makes a list of dictionaries of the class probabilities",
+            next_step="convert again with options={id(model): {'zipmap': False}}, or add the estimator itself",
+        )
+    word = "an optional value" if value.type.startswith("optional") else "a sequence or a map"
+    return SourceError(
+        fact, cause=f"the graph declares {word}", next_step="export the model with plain tensors as inputs and outputs"
+    )
+
+
+def run(session: Any, inputs: Tensors) -> dict[str, Array]:
+    """The session's answers by output name; strings as arrays of bytes.
+
+    Raises:
+        SourceError: ONNX Runtime fails on these rows.
+        SampleError: a BYTES value is not UTF-8, which ONNX Runtime's strings are.
+    """
+    feeds = {name: _as_text(name, array) for name, array in inputs.items()}
+    shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+    with refusing(
+        f"the model fails on rows of the shapes it declares: {shapes}",
+        next_step="give rows it was made for with --sample; if only batches fail, free its batch dimension",
+    ):
+        answers = session.run(None, feeds)
+    names = [value.name for value in session.get_outputs()]
+    return {
+        name: as_bytes(answer) if answer.dtype.kind in "OSU" else answer
+        for name, answer in zip(names, map(np.asarray, answers), strict=True)
+    }
+
+
+def _as_text(name: str, array: Array) -> Array:
+    if array.dtype != object:
+        return array
+    try:
+        text = [value.decode() for value in array.ravel().tolist()]
+    except UnicodeDecodeError as error:
+        raise SampleError(
+            f"a value of input '{name}' is not UTF-8 text", cause=str(error), next_step="give text in UTF-8"
+        ) from error
+    result = np.empty(len(text), dtype=object)
+    result[:] = text
+    return result.reshape(array.shape)
