@@ -25,7 +25,7 @@ class Machine:
     def summary(self) -> str:
         """One line, for titles."""
         parts = [self.cpu, f"{self.cores} core{'s' * (self.cores != 1)}", f"{self.memory_gib:.0f} GiB"]
-        return ", ".join(parts + [f"{count} × {gpu}" for gpu, count in Counter(self.gpus).items()])
+        return ", ".join(parts + [f"{count} x {gpu}" for gpu, count in Counter(self.gpus).items()])
 
 
 def describe_machine() -> Machine:

@@ -59,7 +59,7 @@ def _title(figure: "Figure", result: BenchResult) -> None:
     rows = f"batch of {plan.batch_size}" if plan.batch_size > 1 else "one row per request"
     kind = "ensemble" if model.steps else f"{model.backend} backend"
     protocol = {"grpc": "gRPC", "http": "HTTP"}[plan.server.protocol]
-    how = f"version {model.version}, {kind}   ·   {protocol}, {rows}   ·   Triton {result.triton_version}"
+    how = f"version {model.version}, {kind}   ·   {protocol}, {rows}"
     figure.text(0.025, 0.945, model.name, fontsize=18, fontweight="bold", va="center")
     figure.text(0.025, 0.885, f"{how}   ·   {result.machine.summary()}", fontsize=11, color=_PALE, va="center")
 
@@ -156,5 +156,5 @@ def _footnote(figure: "Figure", result: BenchResult) -> None:
         notes.append("hollow: windows that did not settle")
     when = result.started_at.strftime("%Y-%m-%d")
     figure.text(0.025, 0.028, "   ·   ".join(notes), fontsize=9, color=_PALE)
-    tool = f"perf_analyzer {result.perf_analyzer_version}, {when}"
+    tool = f"Triton {result.triton_version}, perf_analyzer {result.perf_analyzer_version}, {when}"
     figure.text(0.965, 0.028, tool, fontsize=9, color=_PALE, ha="right")

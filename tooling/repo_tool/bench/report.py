@@ -27,6 +27,11 @@ class Report:
     json: Path
     plot: Path | None
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file that was written."""
+        return (self.csv, self.json, *([self.plot] if self.plot else []))
+
 
 def write_report(result: BenchResult, folder: Path, *, plot: bool = True) -> Report:
     """Write ``<folder>/<model>.csv``, ``.json`` and ``.png``; a former measurement of the model is replaced.

@@ -6,19 +6,17 @@ __all__ = ["measure"]
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from repo_tool.bench.input_data import input_document
 from repo_tool.bench.install import PerfAnalyzer
 from repo_tool.bench.machine import describe_machine
 from repo_tool.bench.plan import BenchPlan
 from repo_tool.bench.result import BenchResult, Level, parse_report
+from repo_tool.bench.rows import RowSource
 from repo_tool.bench.served import ServedModel, Triton
 from repo_tool.errors import BatchingError, BenchmarkError
 
@@ -30,13 +28,13 @@ _GRACE_S = 60.0
 
 def measure(
     plan: BenchPlan,
-    rows: Mapping[str, NDArray[Any]],
+    rows: RowSource,
     *,
     perf_analyzer: PerfAnalyzer,
     on_start: Callable[[int], None] = lambda _concurrency: None,
     on_level: Callable[[Level], None] = lambda _level: None,
 ) -> BenchResult:
-    """Measure every level of ``plan`` with requests made of ``rows``: input name to array, first dimension rows.
+    """Measure every level of ``plan`` with requests made of ``rows``.
 
     Raises:
         ServerUnreachableError: no server answers.
@@ -51,7 +49,7 @@ def measure(
         model = triton.model(plan.model, plan.version)
         _check_batch(plan, model)
         data = Path(folder, "input.json")
-        document = input_document(model.inputs, rows, batched=model.max_batch_size > 0)
+        document = input_document(model.inputs, rows(model), batched=model.max_batch_size > 0)
         data.write_text(json.dumps(document), encoding="utf-8")
         bench = _Bench(plan=plan, model=model, perf_analyzer=perf_analyzer, data=data)
         levels = []
