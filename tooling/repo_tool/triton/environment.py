@@ -18,7 +18,7 @@ _CREDENTIAL = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|KEY", re.IGNORECASE)
 
 
 def scrubbed(environment: Mapping[str, str], *, library_path: str) -> dict[str, str]:
-    """The kept variables, with the running Python first on ``PATH``: the stub takes the first ``python3`` for its home."""
+    """The kept variables; the running Python leads ``PATH``, where the stub looks for its own ``python3``."""
     kept = {
         name: value for name, value in environment.items() if _KEPT.fullmatch(name) and not _CREDENTIAL.search(name)
     }

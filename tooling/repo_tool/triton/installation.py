@@ -69,7 +69,7 @@ def refuse_unfit_numpy(version: str) -> None:
     Raises:
         EnvironmentUnfitError: numpy is 2 or newer.
     """
-    if int(version.split(".")[0]) < 2:
+    if int(version.split(".", maxsplit=1)[0]) < 2:
         return
     raise EnvironmentUnfitError(
         f"the embedded Triton cannot run beside numpy {version}",
@@ -138,7 +138,7 @@ def _python_library_folder() -> Path | str:
 
 
 def _refuse_missing_libpython(installation: Installation) -> None:
-    """A Python built without a shared library leaves the stub without an interpreter; ask the loader before Triton does."""
+    """A Python without a shared library leaves the stub without an interpreter: ask the loader before Triton does."""
     if _python_library_folder():
         return
     environment = {"LD_LIBRARY_PATH": installation.library_path(), "LD_TRACE_LOADED_OBJECTS": "1"}

@@ -42,7 +42,7 @@ def _owner(port: int) -> str:
     with needs_extra("serve"):
         import psutil
     for connection in psutil.net_connections(kind="tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
             return f"{_process_name(connection.pid)} listens there"
     return ""
 

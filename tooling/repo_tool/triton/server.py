@@ -27,9 +27,9 @@ from repo_tool.errors import (
     RepoToolError,
     ServerStartError,
 )
-from repo_tool.triton.control import ControlApi, ControlUnreachableError
+from repo_tool.triton.control import ControlApi, ControlUnreachableError, Reply
 from repo_tool.triton.environment import scrubbed
-from repo_tool.triton.installation import EMBEDDED_BACKENDS, Installation, assemble_backends, find_installation
+from repo_tool.triton.installation import Installation, assemble_backends, find_installation
 from repo_tool.triton.log import LogLine, ServerLog
 from repo_tool.triton.ports import LOOPBACK, free_ports, refuse_port_in_use
 
@@ -71,6 +71,11 @@ class LoadOutcome:
         """Whether the model serves."""
         return self.refusal is None
 
+    @property
+    def reason(self) -> str:
+        """Why it does not serve; empty when it does."""
+        return (self.refusal.cause or self.refusal.fact) if self.refusal else ""
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for ``--json``."""
         return {
@@ -78,7 +83,7 @@ class LoadOutcome:
             "versions": list(self.versions),
             "state": "READY" if self.is_ready else "UNAVAILABLE",
             "seconds": round(self.seconds, 3),
-            "reason": (self.refusal.cause or self.refusal.fact) if self.refusal else "",
+            "reason": self.reason,
         }
 
 
@@ -157,19 +162,14 @@ class EmbeddedServer:
                 next_step="give the folder that holds the model directories, or add a model first",
             )
         installation = find_installation()
-        for attempt in range(3):
-            self._ports = self._choose_ports()
+        for last_attempt in (False, False, True):
             try:
-                self._launch(installation)
-                self.wait_until_ready(self.options.start_timeout_s)
-                return
+                self._start_once(installation)
             except ServerStartError as error:
-                self.stop()
-                if not self._chose_a_taken_port(error) or attempt == 2:
+                if last_attempt or not self._chose_a_taken_port(error):
                     raise
-            except BaseException:
-                self.stop()
-                raise
+            else:
+                return
 
     def stop(self) -> None:
         """End the server, its stubs and their shared memory, within five seconds; twice is once."""
@@ -192,7 +192,7 @@ class EmbeddedServer:
         while time.monotonic() < deadline:
             if self.is_ready():
                 return
-            self._raise_if_ended()
+            self.raise_if_ended()
             time.sleep(0.01)
         raise ServerStartError(
             f"the embedded Triton did not answer within {timeout_s:g} s",
@@ -221,14 +221,13 @@ class EmbeddedServer:
         """
         _check_model_name(model)
         start = self.log.end
-        reply = self._request(f"/v2/repository/models/{model}/load")
-        if reply.status == 200 and self._request_get(f"/v2/models/{model}/ready").status == 200:
+        reply = self._post(f"/v2/repository/models/{model}/load")
+        if reply.status == 200 and self._get(f"/v2/models/{model}/ready").status == 200:
             return
+        reason = self._poll_failure(model, start) if "failed to poll" in reply.error else _cleaned(reply.error)
         raise LoadRefusedError(
             f"Triton refused to load the model {model!r}",
-            cause=_cleaned(reply.error, model)
-            if not _is_poll_failure(reply.error)
-            else self._poll_failure(model, start),
+            cause=reason,
             next_step=f"repo-tool validate names what to change in {model}/config.pbtxt",
         )
 
@@ -240,7 +239,7 @@ class EmbeddedServer:
             ServerStartError: the server is not running any more.
         """
         _check_model_name(model)
-        reply = self._request(f"/v2/repository/models/{model}/unload")
+        reply = self._post(f"/v2/repository/models/{model}/unload")
         if reply.status != 200:
             raise LoadRefusedError(f"Triton refused to unload the model {model!r}", cause=reply.error)
         deadline = time.monotonic() + self.options.load_timeout_s
@@ -253,7 +252,7 @@ class EmbeddedServer:
         Raises:
             ServerStartError: the server is not running any more.
         """
-        entries = self._request("/v2/repository/index").json()
+        entries = self._post("/v2/repository/index").json()
         return tuple(entry["version"] for entry in entries if entry["name"] == model and entry.get("state") == "READY")
 
     def load_all(
@@ -288,6 +287,15 @@ class EmbeddedServer:
         except (LoadRefusedError, ModelNameError) as error:
             refusal = error
         return LoadOutcome(model=model, versions=versions, seconds=time.monotonic() - started, refusal=refusal)
+
+    def _start_once(self, installation: Installation) -> None:
+        self._ports = self._choose_ports()
+        try:
+            self._launch(installation)
+            self.wait_until_ready(self.options.start_timeout_s)
+        except BaseException:
+            self.stop()
+            raise
 
     def _choose_ports(self) -> _Ports:
         wanted = {
@@ -369,11 +377,11 @@ class EmbeddedServer:
             raise ControlUnreachableError("not started")
         return self._control
 
-    def _request(self, path: str) -> Any:
+    def _post(self, path: str) -> Reply:
         with self._naming_the_end_of_the_server():
             return self._api().post(path)
 
-    def _request_get(self, path: str) -> Any:
+    def _get(self, path: str) -> Reply:
         with self._naming_the_end_of_the_server():
             return self._api().get(path)
 
@@ -383,7 +391,7 @@ class EmbeddedServer:
             yield
         except ControlUnreachableError as error:
             self._wait_for_end(1.0)
-            self._raise_if_ended()
+            self.raise_if_ended()
             raise ServerStartError("the embedded Triton does not answer", cause=str(error)) from error
 
     def _wait_for_end(self, timeout_s: float) -> None:
@@ -391,7 +399,12 @@ class EmbeddedServer:
             with suppress(subprocess.TimeoutExpired):
                 self._keeper.wait(timeout_s)
 
-    def _raise_if_ended(self) -> None:
+    def raise_if_ended(self) -> None:
+        """Say why the server is not there any more.
+
+        Raises:
+            ServerStartError: it ended by itself.
+        """
         if not self.is_running():
             raise ServerStartError(
                 "the embedded Triton ended by itself",
@@ -405,7 +418,7 @@ class EmbeddedServer:
     def _poll_failure(self, model: str, start: int) -> str:
         """Triton answers only "failed to poll"; the reason is in its log."""
         told = [line for line in self.log.lines(start) if line.is_error and f"'{model}'" in line.message]
-        return _cleaned(_reason(told), model) or f"there is no model directory {model!r} in {self.repository}"
+        return _cleaned(_reason(told)) or f"there is no model directory {model!r} in {self.repository}"
 
 
 def _keeper_command(runtime: Path, shm_prefix: str, grace_s: float) -> list[str]:
@@ -474,10 +487,6 @@ def _is_ensemble(directory: Path) -> bool:
     return config.is_file() and _ENSEMBLE.search(config.read_text(encoding="utf-8", errors="replace")) is not None
 
 
-def _is_poll_failure(error: str) -> bool:
-    return "failed to poll" in error
-
-
 def _reason(lines: list[LogLine]) -> str:
     return lines[0].message if lines else ""
 
@@ -493,9 +502,8 @@ _WRAPPINGS = (
 )
 
 
-def _cleaned(words: str, model: str) -> str:
+def _cleaned(words: str) -> str:
     """Triton's reason without what it wraps around it (its state machine, the stub's stack)."""
-    del model
     for wrapping in _WRAPPINGS:
         words = wrapping.sub("", words)
     return words

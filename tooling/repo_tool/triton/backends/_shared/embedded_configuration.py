@@ -3,8 +3,10 @@
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -28,7 +30,7 @@ _INTEGER = re.compile(r"\s*([+-]?\d+)")
 _BOOLEANS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 
 
-def refuse(reason):
+def refuse(reason: str) -> NoReturn:
     """End the load with a reason that Triton passes on."""
     raise pb_utils.TritonModelException(reason)
 
@@ -39,23 +41,18 @@ class TensorConfiguration:
 
     name: str
     data_type: str  # e.g. TYPE_FP32
-    dims: tuple  # without the batch dimension; of the client's view
-    reshape: tuple | None  # of the model's view
+    dims: tuple[int, ...]  # the client's view, without the batch dimension
+    reshape: tuple[int, ...] | None  # the model's view, where it differs
     optional: bool
     ragged: bool
 
     @property
-    def model_dims(self):
+    def model_dims(self) -> tuple[int, ...]:
         """The shape that the model sees, without the batch dimension."""
         return self.dims if self.reshape is None else self.reshape
 
-    @property
-    def numpy_type(self):
-        """The numpy type of its values, None for a type that the Python API of Triton lacks."""
-        return NUMPY_TYPES.get(self.data_type)
-
     @classmethod
-    def from_entry(cls, entry):
+    def from_entry(cls, entry: Mapping[str, Any]) -> "TensorConfiguration":
         """The tensor of one entry of the configuration."""
         reshape = entry.get("reshape")
         return cls(
@@ -76,14 +73,14 @@ class ModelConfiguration:
     version: str
     directory: Path  # the model directory
     max_batch_size: int
-    inputs: tuple
-    outputs: tuple
-    parameters: dict  # key -> string value
+    inputs: tuple[TensorConfiguration, ...]
+    outputs: tuple[TensorConfiguration, ...]
+    parameters: dict[str, str]
     default_model_filename: str
-    raw: dict  # everything, as Triton's JSON
+    raw: dict[str, Any]  # everything, as Triton's JSON
 
     @classmethod
-    def from_arguments(cls, arguments):
+    def from_arguments(cls, arguments: Mapping[str, str]) -> "ModelConfiguration":
         """The configuration in the arguments of ``initialize``."""
         raw = json.loads(arguments["model_config"])
         return cls(
@@ -99,30 +96,51 @@ class ModelConfiguration:
         )
 
     @property
-    def batches(self):
+    def batches(self) -> bool:
         """Whether tensors have a batch dimension in front of their dims."""
         return self.max_batch_size > 0
 
-    def artifact(self, default_filename):
-        """The model's file or folder in the version directory, which must exist."""
-        path = self.directory / self.version / (self.default_model_filename or default_filename)
-        if not path.exists():
-            refuse(f"failed to stat file {path}")
-        return path
+    @property
+    def control_inputs(self) -> list[str]:
+        """The inputs that Triton's sequence batcher adds to requests."""
+        batching = self.raw.get("sequence_batching") or {}
+        return [control["name"] for control in batching.get("control_input", [])]
 
-    def integer_parameter(self, key, default=0):
+    @property
+    def batch_inputs(self) -> list[str]:
+        """The inputs that a backend computes from the shapes of a ragged batch."""
+        return [name for entry in self.raw.get("batch_input", []) for name in entry["target_name"]]
+
+    def refuse_what_no_python_backend_has(self) -> None:
+        """Features of NVIDIA's backends that cannot be had through Triton's Python backend."""
+        if (self.raw.get("sequence_batching") or {}).get("state"):
+            refuse("implicit sequence state is not supported by the embedded backend (NVIDIA's own supports it)")
+        if self.raw.get("batch_output"):
+            refuse("batch_output is not supported by the embedded backend (NVIDIA's own supports it)")
+
+    def artifact(self, *default_filenames: str) -> Path:
+        """The model's file or folder in the version directory: the configured one, or the first default there is."""
+        folder = self.directory / self.version
+        names = [self.default_model_filename] if self.default_model_filename else list(default_filenames)
+        found = [folder / name for name in names if (folder / name).exists()]
+        if not found:
+            refuse(f"failed to stat file {folder / names[0]}")
+        return found[0]
+
+    def integer_parameter(self, key: str, *, default: int = 0) -> int:
         """A parameter read as C++ reads an int: leading digits count, what follows them does not."""
         if key not in self.parameters:
             return default
-        match = _INTEGER.match(self.parameters[key])
+        text = self.parameters[key]
+        match = _INTEGER.match(text)
         if match is None:
-            refuse(f"failed to convert '{self.parameters[key]}' to integral number")
+            refuse(f"failed to convert '{text}' to integral number")
         value = int(match[1])
         if not -(2**31) <= value < 2**31:
-            refuse(f"failed to convert '{self.parameters[key]}' to integral number: it does not fit 32 bits")
+            refuse(f"failed to convert '{text}' to integral number: it does not fit 32 bits")
         return value
 
-    def boolean_parameter(self, key, default):
+    def boolean_parameter(self, key: str, *, default: bool) -> bool:
         """A parameter of the words true, false, on, off, 1 and 0."""
         if key not in self.parameters:
             return default
@@ -131,18 +149,18 @@ class ModelConfiguration:
             refuse(f"failed to convert '{self.parameters[key]}' to boolean")
         return value
 
-    def warn_of_unknown_parameters(self, known):
+    def warn_of_unknown_parameters(self, known: Iterable[str]) -> None:
         """Say in the log which parameters nobody will read."""
         for key in sorted(set(self.parameters) - set(known)):
             pb_utils.Logger.log_warn(
-                f"model '{self.name}': the parameter '{key}' is unknown to this backend and ignored"
+                f"model '{self.name}': the parameter '{key}' is unknown to its backend and ignored"
             )
 
 
-def shape_text(shape):
+def shape_text(shape: Iterable[int]) -> str:
     """A shape as Triton writes it: ``[-1,4]``."""
     return "[" + ",".join(str(dim) for dim in shape) + "]"
 
 
-def _shape(dims):
+def _shape(dims: Iterable[int | str]) -> tuple[int, ...]:
     return tuple(int(dim) for dim in dims)

@@ -3,13 +3,15 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_header
 import onnxruntime
 import triton_python_backend_utils as pb_utils
-from embedded_batching import Batcher, RequestError
+from embedded_batching import Arrays, Batcher, RequestError
 from embedded_configuration import ModelConfiguration, refuse
 from onnxruntime_agreement import check_agreement
 
@@ -40,7 +42,7 @@ _RUNTIME_ERROR = re.compile(r"\[ONNXRuntimeError\] : (\d+) : \w+ : (.*)", re.DOT
 class TritonPythonModel:
     """One instance of an ONNX model."""
 
-    def initialize(self, args):
+    def initialize(self, args: dict[str, str]) -> None:
         configuration = ModelConfiguration.from_arguments(args)
         configuration.warn_of_unknown_parameters(_KNOWN_PARAMETERS)
         options = _session_options(configuration)
@@ -51,10 +53,10 @@ class TritonPythonModel:
         self._strings = [tensor.name for tensor in configuration.inputs if tensor.data_type == "TYPE_STRING"]
         self._batcher = Batcher(configuration, self._run)
 
-    def execute(self, requests):
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
         return self._batcher.answer(requests)
 
-    def _run(self, feeds, names):
+    def _run(self, feeds: Arrays, names: list[str]) -> Arrays:
         if not names:
             raise RequestError("onnx runtime error 2: At least one output should be requested.")
         for name in self._strings:
@@ -62,12 +64,12 @@ class TritonPythonModel:
                 feeds[name] = _text(name, feeds[name])
         try:
             outputs = self._session.run(names, feeds, self._run_options)
-        except Exception as error:  # noqa: BLE001 - the binding's exceptions have no common base but this one
+        except Exception as error:
             raise RequestError(_runtime_words(error)) from error
         return dict(zip(names, outputs, strict=True))
 
 
-def _session_options(configuration):
+def _session_options(configuration: ModelConfiguration) -> Any:
     options = onnxruntime.SessionOptions()
     level = (configuration.raw.get("optimization") or {}).get("graph", {}).get("level", 0)
     options.graph_optimization_level = _OPTIMIZATION_LEVELS.get(
@@ -82,27 +84,27 @@ def _session_options(configuration):
     return options
 
 
-def _execution_mode(configuration):
+def _execution_mode(configuration: ModelConfiguration) -> Any:
     mode = configuration.integer_parameter("execution_mode")
     if mode not in (0, 1):
         refuse(f"Invalid configuration value provided. Expected values for execution_mode are 0 or 1 but got {mode} .")
     return onnxruntime.ExecutionMode.ORT_PARALLEL if mode else onnxruntime.ExecutionMode.ORT_SEQUENTIAL
 
 
-def _refuse_cpu_accelerators(configuration):
+def _refuse_cpu_accelerators(configuration: ModelConfiguration) -> None:
     accelerators = (configuration.raw.get("optimization") or {}).get("execution_accelerators") or {}
     for accelerator in accelerators.get("cpu_execution_accelerator", []):
         refuse(f"unknown Execution Accelerator '{accelerator['name']}' is requested")
 
 
-def _run_options(configuration):
+def _run_options(configuration: ModelConfiguration) -> Any:
     options = onnxruntime.RunOptions()
     if _ARENA_SHRINKAGE in configuration.parameters:
         options.add_run_config_entry(_ARENA_SHRINKAGE, configuration.parameters[_ARENA_SHRINKAGE])
     return options
 
 
-def _model_file(configuration):
+def _model_file(configuration: ModelConfiguration) -> Path:
     path = configuration.artifact("model.onnx")
     if path.is_dir():
         path = path / "model.onnx"
@@ -112,7 +114,7 @@ def _model_file(configuration):
     return path
 
 
-def _refuse_newer_than_the_release(path):
+def _refuse_newer_than_the_release(path: Path) -> None:
     """This ONNX Runtime may load more than the one of the release that the repository is meant for."""
     limits = json.loads(Path(__file__).with_name("settings.json").read_text(encoding="utf-8"))
     try:
@@ -131,19 +133,19 @@ def _refuse_newer_than_the_release(path):
         )
 
 
-def _open_session(path, options):
+def _open_session(path: Path, options: Any) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - the binding's exceptions have no common base but this one
+    except Exception as error:
         raise pb_utils.TritonModelException(_runtime_words(error)) from error
 
 
-def _runtime_words(error):
+def _runtime_words(error: Exception) -> str:
     match = _RUNTIME_ERROR.search(str(error))
     return f"onnx runtime error {match[1]}: {match[2]}" if match else f"onnx runtime error: {error}"
 
 
-def _text(name, array):
+def _text(name: str, array: Any) -> Any:
     """ONNX Runtime's Python API takes strings as str; given bytes it would feed the model their ``repr``."""
     try:
         texts = [value.decode() if isinstance(value, bytes) else value for value in array.ravel().tolist()]

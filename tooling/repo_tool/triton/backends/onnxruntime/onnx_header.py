@@ -2,6 +2,9 @@
 """Reads an ONNX file's IR version and opset without the onnx package, and without reading the weights."""
 
 import mmap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 _IR_VERSION = 1  # fields of onnx.ModelProto and onnx.OperatorSetIdProto
 _OPSET_IMPORT = 8
@@ -9,7 +12,7 @@ _DOMAIN = 1
 _VERSION = 2
 
 
-def versions(path):
+def versions(path: Path) -> tuple[int, int]:
     """``(ir_version, opset)`` of the default domain; 0 for what the file does not say.
 
     Raises:
@@ -25,7 +28,7 @@ def versions(path):
     return ir_version, opset
 
 
-def _default_domain_version(data, start, end):
+def _default_domain_version(data: mmap.mmap, start: int, end: int) -> int:
     domain, version = b"", 0
     for field, value in _fields(data, start, end):
         if field == _DOMAIN:
@@ -35,7 +38,7 @@ def _default_domain_version(data, start, end):
     return version if domain in (b"", b"ai.onnx") else 0
 
 
-def _fields(data, position, end):
+def _fields(data: mmap.mmap, position: int, end: int) -> Iterator[tuple[int, Any]]:
     """(field number, integer or (start, end) of a length-delimited value) of each field."""
     while position < end:
         key, position = _varint(data, position, end)
@@ -54,7 +57,7 @@ def _fields(data, position, end):
         yield key >> 3, value
 
 
-def _varint(data, position, end):
+def _varint(data: mmap.mmap, position: int, end: int) -> tuple[int, int]:
     value = shift = 0
     while position < end and shift < 64:
         byte = data[position]

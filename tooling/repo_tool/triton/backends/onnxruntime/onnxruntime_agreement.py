@@ -6,44 +6,31 @@ Source of the checks: onnxruntime_backend r24.10, src/onnxruntime.cc and src/onn
 """
 
 import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from embedded_configuration import NUMPY_TYPES, refuse, shape_text
+from embedded_agreement import check_data_type, check_dims, check_input_count, check_name
+from embedded_configuration import ModelConfiguration, TensorConfiguration, refuse, shape_text
 
 _TENSOR_TYPE = re.compile(r"tensor\((\w+)\)")
 _ONNX_KINDS = {"seq": "ONNX_TYPE_SEQUENCE", "map": "ONNX_TYPE_MAP", "sparse_tensor": "ONNX_TYPE_SPARSETENSOR"}
-_DATA_TYPES = {
-    "bool": "TYPE_BOOL",
-    "uint8": "TYPE_UINT8",
-    "uint16": "TYPE_UINT16",
-    "uint32": "TYPE_UINT32",
-    "uint64": "TYPE_UINT64",
-    "int8": "TYPE_INT8",
-    "int16": "TYPE_INT16",
-    "int32": "TYPE_INT32",
-    "int64": "TYPE_INT64",
-    "float16": "TYPE_FP16",
-    "float": "TYPE_FP32",
-    "double": "TYPE_FP64",
-    "string": "TYPE_STRING",
+_DATA_TYPES = {"float": "TYPE_FP32", "double": "TYPE_FP64", "float16": "TYPE_FP16", "string": "TYPE_STRING"} | {
+    name: f"TYPE_{name.upper()}"
+    for name in ("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
 }
 
 
-def check_agreement(configuration, session):
+def check_agreement(configuration: ModelConfiguration, session: Any) -> None:
     """End the load unless the session's tensors are the ones of the configuration."""
-    controls = _sequence_controls(configuration)
+    configuration.refuse_what_no_python_backend_has()
     inputs = _tensors(session.get_inputs())
     initializers = _tensors(session.get_overridable_initializers())
-    _check_input_count(configuration, inputs, controls)
+    check_input_count(configuration, len(inputs))
     _check_inputs(configuration, inputs | initializers)
     _check_outputs(configuration, _tensors(session.get_outputs()))
 
 
-def tensor_shape(argument):
-    """The shape of a session's tensor: -1 where a request chooses, () for a scalar or a tensor of unknown rank."""
-    return tuple(dim if isinstance(dim, int) else -1 for dim in argument.shape)
-
-
-def _tensors(arguments):
+def _tensors(arguments: Iterable[Any]) -> dict[str, Any]:
     for argument in arguments:
         if _TENSOR_TYPE.fullmatch(argument.type) is None:
             kind = _ONNX_KINDS.get(argument.type.split("(")[0], "ONNX_TYPE_UNKNOWN")
@@ -51,63 +38,40 @@ def _tensors(arguments):
     return {argument.name: argument for argument in arguments}
 
 
-def _sequence_controls(configuration):
-    batching = configuration.raw.get("sequence_batching") or {}
-    if batching.get("state"):
-        refuse(
-            f"unable to load model '{configuration.name}', implicit sequence state is not supported by the embedded "
-            "backend (NVIDIA's own supports it)"
-        )
-    return [control["name"] for control in batching.get("control_input", [])]
-
-
-def _check_input_count(configuration, inputs, controls):
-    required = [tensor for tensor in configuration.inputs if not tensor.optional]
-    expected = len(required) + len(controls) + len(configuration.raw.get("batch_input", []))
-    if expected != len(inputs):
-        refuse(
-            f"unable to load model '{configuration.name}', configuration expects {expected} inputs, "
-            f"model provides {len(inputs)}"
-        )
-
-
-def _check_inputs(configuration, provided):
+def _check_inputs(configuration: ModelConfiguration, provided: Mapping[str, Any]) -> None:
     for tensor in configuration.inputs:
         if tensor.optional and configuration.batches:
             refuse(
                 f"unable to load model '{configuration.name}', optional input '{tensor.name}' is not supported for "
                 "models that support batching"
             )
-        if tensor.name not in provided:
-            refuse(f"unexpected inference input '{tensor.name}', allowed inputs are: {', '.join(sorted(provided))}")
-        _check_data_type(configuration, tensor, provided[tensor.name], "input")
-        shape = tensor_shape(provided[tensor.name])
+        check_name(tensor, provided, kind="input")
+        check_data_type(configuration, tensor, _data_type(provided[tensor.name]), kind="input")
+        shape = _shape(provided[tensor.name])
         if tensor.ragged:
             _check_ragged(configuration, tensor, shape)
         else:
-            _check_dims(configuration, tensor, shape, exact=False)
+            _check_shape(configuration, tensor, shape, exact=False)
 
 
-def _check_outputs(configuration, provided):
+def _check_outputs(configuration: ModelConfiguration, provided: Mapping[str, Any]) -> None:
     for tensor in configuration.outputs:
-        if tensor.name not in provided:
-            refuse(f"unexpected inference output '{tensor.name}', allowed outputs are: {', '.join(sorted(provided))}")
-        _check_data_type(configuration, tensor, provided[tensor.name], "output")
-        _check_dims(configuration, tensor, tensor_shape(provided[tensor.name]), exact=True)
+        check_name(tensor, provided, kind="output")
+        check_data_type(configuration, tensor, _data_type(provided[tensor.name]), kind="output")
+        _check_shape(configuration, tensor, _shape(provided[tensor.name]), exact=True)
 
 
-def _check_data_type(configuration, tensor, argument, kind):
-    if tensor.data_type not in NUMPY_TYPES:
-        refuse(f"unsupported datatype {tensor.data_type} for {kind} '{tensor.name}' for model '{configuration.name}'")
-    provided = _DATA_TYPES.get(_TENSOR_TYPE.fullmatch(argument.type)[1], "TYPE_<invalid>")
-    if provided != tensor.data_type:
-        refuse(
-            f"unable to load model '{configuration.name}', configuration expects datatype {tensor.data_type} for "
-            f"{kind} '{tensor.name}', model provides {provided}"
-        )
+def _data_type(argument: Any) -> str:
+    match = _TENSOR_TYPE.fullmatch(argument.type)
+    return _DATA_TYPES.get(match[1], "TYPE_<invalid>") if match else "TYPE_<invalid>"
 
 
-def _check_ragged(configuration, tensor, shape):
+def _shape(argument: Any) -> tuple[int, ...]:
+    """-1 where a request chooses; () for a scalar, and for a tensor of unknown rank."""
+    return tuple(dim if isinstance(dim, int) else -1 for dim in argument.shape)
+
+
+def _check_ragged(configuration: ModelConfiguration, tensor: TensorConfiguration, shape: tuple[int, ...]) -> None:
     if shape != (-1,):
         refuse(
             f"unable to load model '{configuration.name}', configuration expects model provides input with shape [-1] "
@@ -115,38 +79,12 @@ def _check_ragged(configuration, tensor, shape):
         )
 
 
-def _check_dims(configuration, tensor, shape, *, exact):
-    """Inputs may be narrower than the model; outputs must be equal, the free dimensions included."""
-    if not shape:
-        _check_scalar(configuration, tensor)
-        return
-    prefix = f"model '{configuration.name}', tensor '{tensor.name}': "
-    expected = tensor.model_dims
-    how = ""
-    if configuration.batches:
-        if shape[0] != -1:
-            refuse(
-                f"{prefix}for the model to support batching the shape should have at least 1 dimension and the first "
-                f"dimension must be -1; but shape expected by the model is {shape_text(shape)}"
-            )
-        expected = (-1, *expected)
-        how = "an initial batch dimension because max_batch_size > 0 followed by the explicit tensor shape, making complete "
-    if not _agree(shape, expected, exact=exact):
-        refuse(
-            f"{prefix}the model expects {len(shape)} dimensions (shape {shape_text(shape)}) but the model configuration "
-            f"specifies {len(expected)} dimensions ({how}shape {shape_text(expected)})"
-        )
-
-
-def _agree(shape, expected, *, exact):
-    if len(shape) != len(expected):
-        return False
-    pairs = zip(shape, expected, strict=True)
-    return all(provided == wanted or (provided == -1 and not exact) for provided, wanted in pairs)
-
-
-def _check_scalar(configuration, tensor):
-    if any(dim != 1 for dim in tensor.model_dims):
+def _check_shape(
+    configuration: ModelConfiguration, tensor: TensorConfiguration, shape: tuple[int, ...], *, exact: bool
+) -> None:
+    if shape:
+        check_dims(configuration, tensor, shape, exact=exact)
+    elif any(dim != 1 for dim in tensor.model_dims):
         refuse(
             f"unable to load model '{configuration.name}', scalar tensor '{tensor.name}', should only provide 1 in the "
             "model configuration when the model doesn't support batching. Model configuration provided: "

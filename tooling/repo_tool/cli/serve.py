@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``repo-tool serve``: a model repository on an embedded Triton, until Ctrl-C."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from repo_tool.triton import EmbeddedServer, LoadOutcome
+
+_LOG_POLL_S = 0.2
+_STYLES = {"E": "red", "W": "yellow", "I": "dim", "V": "dim"}
+
+Port = typer.Option(min=0, max=65535, help="0 takes a free one.")
+
+
+def serve(
+    repository: Annotated[Path, typer.Argument(help="The model repository.")] = Path("model_repository"),
+    http_port: Annotated[int, Port] = 8000,
+    grpc_port: Annotated[int, Port] = 8001,
+    metrics_port: Annotated[int, Port] = 8002,
+    model: Annotated[list[str] | None, typer.Option("--model", help="Load this model only; repeatable.")] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show the server's whole log, not its errors.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object once the models are loaded.")] = False,
+) -> None:
+    """Serve a model repository on this machine with a real Triton, reachable from this machine only.
+
+    Each model is loaded by itself: one that Triton refuses is named with the reason, and the others serve.
+    Ctrl-C stops the server; the exit code is 1 when a model was refused.
+
+    Example: repo-tool serve model_repository --model digits
+    """
+    from repo_tool.cli.console import error_console
+    from repo_tool.triton import EmbeddedServer, ServerOptions
+
+    options = ServerOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
+    with error_console().status("starting Triton …") as status:
+        server = EmbeddedServer(repository, options)
+        with server:
+            status.update("loading the models …")
+            started = time.monotonic()
+            outcomes = server.load_all(model)
+            status.stop()
+            _show(server, outcomes, seconds=time.monotonic() - started, as_json=as_json)
+            try:
+                _serve_until_interrupted(server, verbose=verbose)
+            except KeyboardInterrupt:
+                error_console().print("stopping …", style="dim")
+    if not all(outcome.is_ready for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _show(server: "EmbeddedServer", outcomes: "Sequence[LoadOutcome]", *, seconds: float, as_json: bool) -> None:
+    from repo_tool.cli.console import console
+
+    urls = {"http": server.http_url, "grpc": server.grpc_url, "metrics": server.metrics_url}
+    if as_json:
+        print(json.dumps(urls | {"models": [outcome.to_dict() for outcome in outcomes]}), flush=True)
+        return
+    ready = sum(outcome.is_ready for outcome in outcomes)
+    out = console()
+    if outcomes:
+        out.print(_table(outcomes))
+        _print_reasons(outcomes)
+    else:
+        out.print(f"{server.repository} holds no model yet: repo-tool add-model puts one there", style="yellow")
+    out.print(f"{ready} of {len(outcomes)} models ready after {seconds:.1f} s")
+    out.print(f"HTTP {server.http_url}   gRPC {server.grpc_url}   metrics {server.metrics_url}", soft_wrap=True)
+    out.print("Ctrl-C stops", style="dim")
+
+
+def _print_reasons(outcomes: "Sequence[LoadOutcome]") -> None:
+    from rich.text import Text
+
+    from repo_tool.cli.console import console
+
+    for outcome in outcomes:
+        if not outcome.is_ready:
+            console().print(Text.assemble((outcome.model, "bold red"), f": {outcome.reason}\n"), soft_wrap=True)
+
+
+def _table(outcomes: "Sequence[LoadOutcome]") -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("model", "version", "state", "load time", box=box.SIMPLE_HEAD, pad_edge=False)
+    for outcome in outcomes:
+        state = Text("ready", style="green") if outcome.is_ready else Text("refused", style="bold red")
+        table.add_row(Text(outcome.model), ", ".join(outcome.versions) or "-", state, f"{outcome.seconds:.2f} s")
+    return table
+
+
+def _serve_until_interrupted(server: "EmbeddedServer", *, verbose: bool) -> None:
+    """Show the log as it grows: all of it from the start, or the errors from now on.
+
+    Raises:
+        ServerStartError: the server ended by itself.
+    """
+    from rich.text import Text
+
+    from repo_tool.cli.console import error_console
+
+    position = 0 if verbose else server.log.end
+    while True:
+        server.raise_if_ended()
+        for end, line in server.log.lines_with_end(position):
+            position = end
+            if verbose or line.is_error:
+                error_console().print(
+                    Text.assemble(("triton ", "dim"), (line.message, _STYLES.get(line.severity, ""))), soft_wrap=True
+                )
+        time.sleep(_LOG_POLL_S)
