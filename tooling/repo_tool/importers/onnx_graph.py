@@ -8,13 +8,15 @@ declares, and Triton's C++ backend compares the configuration with the refined s
 __all__ = [
     "ONNX_FILE",
     "OnnxModel",
-    "declare_output_widths",
+    "declare_shapes",
     "fit_release",
     "keep_outputs",
     "open_session",
     "read_signature",
     "rename_tensors",
+    "reshape_output",
     "run",
+    "take_column",
     "write",
 ]
 
@@ -93,8 +95,8 @@ def keep_outputs(model: OnnxModel, count: int) -> None:
     del model.graph.output[count:]
 
 
-def declare_output_widths(model: OnnxModel, found: Tensors) -> bool:
-    """Correct declared sizes after the first dimension that a run proved wrong; whether any was."""
+def declare_shapes(model: OnnxModel, found: Tensors) -> bool:
+    """Correct declared output shapes after the first dimension that a run proved wrong; whether any was."""
     wrong = [output for output in model.graph.output if not _declares(output, found[output.name].shape)]
     for output in wrong:
         shape = output.type.tensor_type.shape
@@ -109,6 +111,29 @@ def _declares(output: Any, shape: Sequence[int]) -> bool:
     return len(declared) == len(shape) and all(
         want in (FREE, have) for want, have in zip(declared[1:], shape[1:], strict=True)
     )
+
+
+def take_column(model: OnnxModel, output: str, column: int) -> None:
+    """Let ``output``, a matrix, answer only one of its columns, as a matrix of that column."""
+    _append(model, output, "Gather", [column], axis=1)
+
+
+def reshape_output(model: OnnxModel, output: str, shape: Sequence[int]) -> None:
+    """Let ``output`` answer the same values in another shape."""
+    _append(model, output, "Reshape", shape)
+
+
+def _append(model: OnnxModel, output: str, operator: str, constant: Sequence[int], **attributes: int) -> None:
+    """Put ``operator`` with a constant second input between the graph and its output."""
+    import onnx
+
+    before, numbers = f"{output}_before_{operator.lower()}", f"{output}_{operator.lower()}"
+    for node in model.graph.node:
+        node.input[:] = [before if name == output else name for name in node.input]
+        node.output[:] = [before if name == output else name for name in node.output]
+    values = np.asarray(constant, dtype=np.int64)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(values, numbers))
+    model.graph.node.append(onnx.helper.make_node(operator, [before, numbers], [output], **attributes))
 
 
 # --- what a release can load -----------------------------------------------------------------------------------------

@@ -74,7 +74,8 @@ class SklearnImporter:
         _refuse_several_targets(estimator)
         model = _convert(estimator, width, answers, request)
         notes = (*notes, *onnx_graph.fit_release(model, request))
-        artifact, signature = _write(model, rows.inputs, folder)
+        reference = _predictions(estimator, answers, rows.inputs[_INPUT])
+        artifact, signature = _write(model, rows.inputs, reference, folder)
         return ImportedModel(
             framework=self.framework,
             backend="onnxruntime",
@@ -82,7 +83,7 @@ class SklearnImporter:
             artifact=artifact,
             inputs=rows.inputs,
             inputs_were_generated=rows.generated,
-            reference=_reference(estimator, answers, signature, rows.inputs[_INPUT]),
+            reference=reference,
             labels=_labels(estimator),
             tool_versions=_tool_versions(),
             notes=notes,
@@ -138,10 +139,10 @@ def _refuse_what_is_no_estimator(path: Path, loaded: Any) -> None:
 
     kind = f"{type(loaded).__module__}.{type(loaded).__qualname__}".removeprefix("builtins.")
     if isinstance(loaded, type) or not any(hasattr(loaded, method) for method in ("predict", "transform")):
-        inside = _keys(loaded)
+        can_fit = hasattr(loaded, "fit") and not isinstance(loaded, type)
         raise SourceError(
-            f"'{path.name}' holds no scikit-learn estimator but a {kind}{inside}",
-            cause="an estimator has a method predict or transform",
+            f"'{path.name}' holds no scikit-learn estimator that answers new rows but a {kind}{_keys(loaded)}",
+            cause="it has neither predict nor transform, only fit" if can_fit else "it has no predict or transform",
             next_step="save the fitted estimator or Pipeline itself: joblib.dump(estimator, 'model.joblib')",
         )
     with refusing(f"'{path.name}' holds a {kind}, which is no scikit-learn estimator", next_step="pass --framework"):
@@ -174,8 +175,8 @@ def _width(estimator: Any) -> int:
 
 
 def _name(estimator: Any) -> str:
-    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else None
-    return type(estimator).__name__ + (f" ending in {type(last).__name__}" if last is not None else "")
+    last = _last_step(estimator)
+    return type(estimator).__name__ + (f" ending in {type(last).__name__}" if last is not estimator else "")
 
 
 # --- what it answers -------------------------------------------------------------------------------------------------
@@ -213,14 +214,19 @@ def _labels(estimator: Any) -> tuple[str, ...]:
     return tuple(str(name) for name in classes) if is_text else ()
 
 
-def _reference(estimator: Any, answers: Sequence[_Answer], signature: ModelSignature, table: Array) -> Tensors:
-    rows = _as_trained(estimator, table)
-    found = {}
-    for answer in answers:
-        with refusing(f"{_name(estimator)} fails on the sample rows", next_step="give rows it was made for: --sample"):
-            values = getattr(estimator, answer.method)(rows)
-        found[answer.output] = _as_tensor(values, signature.output(answer.output))
-    return found
+def _predictions(estimator: Any, answers: Sequence[_Answer], table: Array) -> dict[str, Array]:
+    """What the estimator itself answers; values without a second dimension get one, class labels apart."""
+    return {answer.output: _shaped(answer, _ask(estimator, answer.method, table)) for answer in answers}
+
+
+def _ask(estimator: Any, method: str, table: Array) -> Array:
+    ask = getattr(estimator, method)
+    with refusing(f"{_name(estimator)} fails on the sample rows", next_step="give rows it was made for: --sample"):
+        try:
+            values = ask(_as_trained(estimator, table))
+        except ValueError:  # some (KMeans after a scaler) only take the type they were trained on
+            values = ask(_as_trained(estimator, table.astype(np.float64)))
+    return np.asarray(values.toarray() if hasattr(values, "toarray") else values)
 
 
 def _as_trained(estimator: Any, table: Array) -> Any:
@@ -232,14 +238,10 @@ def _as_trained(estimator: Any, table: Array) -> Any:
     return pd.DataFrame(table, columns=estimator.feature_names_in_)
 
 
-def _as_tensor(values: Any, spec: TensorSpec) -> Array:
-    array = np.asarray(values.toarray() if hasattr(values, "toarray") else values)
-    if spec.datatype is DataType.BYTES:
-        array = as_bytes(array)
-    if len(spec.shape) == 2 and array.ndim == 1:
-        # ONNX gives a score to each of two classes, the estimator one: how far it is from the first.
-        array = np.stack([-array, array], axis=1) if spec.shape[1] == 2 else array[:, None]
-    return np.ascontiguousarray(array.astype(spec.datatype.numpy))
+def _shaped(answer: _Answer, values: Array) -> Array:
+    if answer is _LABEL:
+        return as_bytes(values) if values.dtype.kind in "OSU" else values.astype(np.int64)
+    return np.ascontiguousarray(values if values.ndim > 1 else values[:, None], dtype=np.float32)
 
 
 # --- converting ------------------------------------------------------------------------------------------------------
@@ -267,12 +269,20 @@ def _skl2onnx(estimator: Any, width: int, opsets: dict[str, int]) -> Any:
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType
 
-    inputs = [(_INPUT, FloatTensorType([None, width]))]
-    options = {id(estimator): {"zipmap": False}} if hasattr(estimator, "classes_") else None
+    wanted = {"initial_types": [(_INPUT, FloatTensorType([None, width]))], "target_opset": opsets}
+    last = _last_step(estimator)
+    if not hasattr(last, "classes_"):
+        return convert_sklearn(estimator, **wanted)
     try:
-        return convert_sklearn(estimator, initial_types=inputs, target_opset=opsets, options=options)
-    except NameError:  # skl2onnx's word for an option that this estimator's converter has not
-        return convert_sklearn(estimator, initial_types=inputs, target_opset=opsets)
+        return convert_sklearn(estimator, **wanted, options={id(last): {"zipmap": False}})
+    except NameError:  # skl2onnx's word for an option that a converter has not; left out, a Pipeline would set it
+        return convert_sklearn(estimator, **wanted, options={id(last): {}})
+
+
+def _last_step(estimator: Any) -> Any:
+    while hasattr(estimator, "steps"):
+        estimator = estimator.steps[-1][1]
+    return estimator
 
 
 def _without_converter(estimator: Any, error: Exception) -> SourceError:
@@ -296,13 +306,29 @@ def _name_outputs(model: Any, estimator: Any, answers: Sequence[_Answer]) -> Non
     onnx_graph.rename_tensors(model, dict(zip(found, (answer.output for answer in answers), strict=False)))
 
 
-def _write(model: Any, inputs: Tensors, folder: Path) -> tuple[Path, ModelSignature]:
+def _write(model: Any, inputs: Tensors, expected: Tensors, folder: Path) -> tuple[Path, ModelSignature]:
+    """Write the graph, run it once, and where its outputs have other shapes than the estimator's, mend and rewrite."""
     artifact = onnx_graph.write(model, folder)
     session = onnx_graph.open_session(artifact)
-    if onnx_graph.declare_output_widths(model, onnx_graph.run(session, inputs)):
+    if _mend_outputs(model, onnx_graph.run(session, inputs), expected):
         artifact = onnx_graph.write(model, folder)
         session = onnx_graph.open_session(artifact)
     return artifact, onnx_graph.read_signature(session, model)
+
+
+def _mend_outputs(model: Any, found: Tensors, expected: Tensors) -> bool:
+    mended = False
+    for name, values in expected.items():
+        if found[name].shape == values.shape:
+            continue
+        mended = True
+        if found[name].shape == (len(values), 2) and values.shape == (len(values), 1):
+            # Of two classes' scores some converters put the estimator's own first, some second; the other is negated.
+            column = int(np.abs(found[name] - values).sum(axis=0).argmin())
+            onnx_graph.take_column(model, name, column)
+        else:
+            onnx_graph.reshape_output(model, name, (FREE, *values.shape[1:]))
+    return onnx_graph.declare_shapes(model, expected) or mended
 
 
 def _tool_versions() -> dict[str, str]:
