@@ -87,7 +87,7 @@ def _started(path: Path, *, libraries: Path | None) -> PerfAnalyzer:
     words = (answer.stdout + answer.stderr).strip()  # its version goes to stderr
     found = re.search(r"Perf Analyzer Version (\S+)", words)
     if found is None:
-        cause = words or f"it left with exit code {answer.returncode}"
+        cause = words.partition("\n")[0] or f"it left with exit code {answer.returncode}"
         raise EnvironmentUnfitError(f"'{path}' is no perf_analyzer that runs here", cause=cause, next_step=_BYPASS)
     return PerfAnalyzer(path=path, version=found[1], libraries=libraries)
 

@@ -32,20 +32,25 @@ class BenchPlan:
     settle_on: int | None = None
 
     def __post_init__(self) -> None:
+        levels = self.concurrency
+        _require(bool(levels) and min(levels) > 0, "a concurrency level is 1 or more requests in flight")
         _require(
-            bool(self.concurrency) and min(self.concurrency) > 0, "the concurrency", "1 or more requests at a time"
+            len(set(levels)) == len(levels),
+            "each concurrency level is measured once",
+            found=", ".join(map(str, levels)),
         )
-        _require(len(set(self.concurrency)) == len(self.concurrency), "the concurrency", "each level once")
-        _require(self.batch_size > 0, "the batch size", "1 or more rows a request")
-        _require(self.window_ms > 0 and (self.window_requests or 1) > 0, "the window", "more than nothing")
-        _require(self.stability_percent > 0, "the stability", "more than 0 percent")
-        _require(self.max_windows >= 3, "the number of windows", "3 or more, as three in a row must agree")
-        _require(self.settle_on is None or 0 < self.settle_on < 100, "the percentile", "between 1 and 99")
+        _require(self.batch_size > 0, "a request has 1 or more rows")
+        _require(self.window_ms > 0, "a window lasts 1 ms or more")
+        _require(self.window_requests is None or self.window_requests > 0, "a window counts 1 or more requests")
+        _require(self.stability_percent > 0, "the windows may differ by more than 0 percent")
+        _require(self.max_windows >= 3, "there are 3 windows or more, as three in a row must agree")
+        _require(self.settle_on is None or 0 < self.settle_on < 100, "the percentile to settle is between 1 and 99")
 
 
-def _require(fits: bool, what: str, wanted: str) -> None:
+def _require(fits: bool, sentence: str, *, found: str = "") -> None:
     if not fits:
-        raise UserMistakeError(f"{what} of a benchmark cannot be that", cause=f"it takes {wanted}")
+        cause = f"given: {found}" if found else ""
+        raise UserMistakeError(sentence, cause=cause, next_step="repo-tool bench --help shows what can be given")
 
 
 def parse_levels(text: str) -> tuple[int, ...]:

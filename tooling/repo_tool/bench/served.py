@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from http.client import HTTPException
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -147,7 +148,7 @@ class Triton:
         """
         try:
             return str(self._ask("get_server_metadata")["version"])
-        except (_server_exception(), OSError) as error:
+        except _failures() as error:
             raise ServerUnreachableError(
                 f"no Triton answers at {self._address}",
                 cause=_one_line(error),
@@ -163,7 +164,7 @@ class Triton:
         try:
             metadata = self._ask("get_model_metadata", name, version)
             answer = self._ask("get_model_config", name, version)
-        except _server_exception() as error:
+        except _failures() as error:
             raise RepositoryError(
                 f"the server at {self._address} does not serve '{name}'" + (f" version {version}" if version else ""),
                 cause=f"{_one_line(error)}; it serves {', '.join(self._served()) or 'nothing'}",
@@ -182,7 +183,8 @@ class Triton:
         )
 
     def _served(self) -> list[str]:
-        index = self._ask("get_model_repository_index")
+        with self._staying():
+            index = self._ask("get_model_repository_index")
         models = index.get("models", []) if isinstance(index, dict) else index
         return sorted({f"'{model['name']}'" for model in models if model.get("state") == "READY"})
 
@@ -196,7 +198,8 @@ class Triton:
         work += [self._counters(name).since(before[name], name) for name in names]
 
     def _counters(self, name: str) -> _Counters:
-        entries = self._ask("get_inference_statistics", name)["model_stats"]
+        with self._staying():
+            entries = self._ask("get_inference_statistics", name)["model_stats"]
         statistics = [entry.get("inference_stats", {}) for entry in entries]
         return _Counters(
             rows=sum(int(entry.get("inference_count", 0)) for entry in entries),
@@ -205,21 +208,27 @@ class Triton:
             nanoseconds={phase: sum(_number(one, phase, "ns") for one in statistics) for phase in _PHASES},
         )
 
-    def _ask(self, question: str, *arguments: str) -> Any:
+    @contextmanager
+    def _staying(self) -> Iterator[None]:
+        """Questions that a server answers as long as it is there."""
         try:
-            return getattr(self._client, question)(*arguments, **self._options)
-        except (TimeoutError, ConnectionError) as error:
+            yield
+        except _failures() as error:
             raise TritonError(
                 f"the server at {self._address} stopped answering",
                 cause=_one_line(error),
                 next_step="look at the server's log",
             ) from error
 
+    def _ask(self, question: str, *arguments: str) -> Any:
+        return getattr(self._client, question)(*arguments, **self._options)
 
-def _server_exception() -> type[Exception]:
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What tritonclient lets through: its own exception, the socket's, and the parsers' of a foreign answer."""
     from tritonclient.utils import InferenceServerException
 
-    return InferenceServerException  # type: ignore[no-any-return]  # tritonclient has no types
+    return (InferenceServerException, HTTPException, OSError, ValueError, KeyError)
 
 
 def _one_line(error: BaseException) -> str:

@@ -2,7 +2,7 @@
 """``repo-tool bench``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from repo_tool.cli.console import ConsoleProgress, complete_model, console
 
 if TYPE_CHECKING:
     from repo_tool.bench.result import BenchResult, Level
+
+
+_COMPACT: dict[str, Any] = {"box": None, "pad_edge": False, "padding": (0, 1)}  # nine columns on 80 characters
 
 
 def bench(
@@ -101,26 +104,44 @@ def _show(result: "BenchResult") -> None:
 
     plan, model = result.plan, result.model
     rows = f"{plan.batch_size} row{'s' * (plan.batch_size != 1)} a request"
-    title = f"{model.name}, version {model.version}: {plan.server.protocol}, {rows}"
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for heading in ("in flight", "rows/s", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "queue ms", "compute ms", "batch"):
-        table.add_column(heading, justify="right")
+    title = f"{model.name}, version {model.version}: {plan.server.protocol}, {rows}; times in ms"
+    table = Table(title=title, title_justify="left", title_style="bold", **_COMPACT)
+    for heading in ("in flight", "rows/s", "p50", "p95", "p99", "queue", "compute", "batch"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("")
     for level in result.levels:
         table.add_row(*_cells(level), _remark(level, result), style=_style(level, result))
     console().print(table)
+    if model.steps:
+        _show_steps(result.best)
     console().print(result.machine.summary() + f", load {result.machine.load_average:g} before", style="dim")
+
+
+def _show_steps(level: "Level") -> None:
+    from rich.table import Table
+
+    table = Table(
+        title=f"inside, at {level.concurrency} in flight", title_justify="left", title_style="bold", **_COMPACT
+    )
+    for heading in ("step", "queue", "compute", "batch"):
+        table.add_column(heading, justify="left" if heading == "step" else "right")
+    for work in level.work[1:]:
+        compute_us = work.compute_input_us + work.compute_infer_us + work.compute_output_us
+        cells = (f"{work.queue_us / 1000:.2f}", f"{compute_us / 1000:.2f}", f"{work.average_batch:.1f}")
+        table.add_row(work.model, *cells)
+    console().print(table)
 
 
 def _cells(level: "Level") -> list[str]:
     compute_us = level.server_compute_input_us + level.server_compute_infer_us + level.server_compute_output_us
-    times_us = [level.p50_us, level.p90_us, level.p95_us, level.p99_us, level.server_queue_us, compute_us]
+    times_us = [level.p50_us, level.p95_us, level.p99_us, level.server_queue_us, compute_us]
     times = [f"{time_us / 1000:.2f}" for time_us in times_us]
-    return [f"{level.concurrency}", f"{level.throughput_per_s:,.1f}", *times, f"{level.average_batch:.1f}"]
+    throughput = f"{level.throughput_per_s:,.{0 if level.throughput_per_s >= 100 else 1}f}"
+    return [f"{level.concurrency}", throughput, *times, f"{level.average_batch:.1f}"]
 
 
 def _remark(level: "Level", result: "BenchResult") -> str:
-    remarks = {"best": level is result.best, "knee": level is result.knee, "not settled": not level.stable}
+    remarks = {"best": level is result.best, "knee": level is result.knee, "unsettled": not level.stable}
     return ", ".join(remark for remark, holds in remarks.items() if holds)
 
 

@@ -129,6 +129,6 @@ class _LevelSteps(ExitStack):
 
     def end(self, level: Level) -> None:
         if self._step is not None:
-            settled = "" if level.stable else ", not settled"
+            settled = "" if level.stable else ", unsettled"
             self._step.detail = f"{level.throughput_per_s:,.0f} rows/s, p95 {level.p95_us / 1000:.2f} ms{settled}"
         self.close()
