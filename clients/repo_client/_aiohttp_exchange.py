@@ -57,11 +57,16 @@ class AiohttpExchange:
             ) as response:
                 content = await response.read()
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-            kind = next(ours for theirs, ours in _TRANSLATIONS if isinstance(error, theirs))
-            raise network_failure(kind, self._url, str(error), facts) from error
+            raise network_failure(_meaning(error, self._url), self._url, str(error), facts) from error
         return Reply(status=response.status, header_length=response.headers.get(HEADER_LENGTH), body=content)
 
     async def close(self) -> None:
         """Close all connections."""
         if self._session is not None:
             await self._session.close()
+
+
+def _meaning(error: Exception, url: Url) -> type[RepoClientError]:
+    if url.is_secure and isinstance(error.__cause__, ConnectionResetError):
+        return TlsError  # hung up on the handshake, which aiohttp tells as a failure to connect
+    return next(ours for theirs, ours in _TRANSLATIONS if isinstance(error, theirs))

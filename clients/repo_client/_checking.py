@@ -6,10 +6,31 @@ from difflib import get_close_matches
 from typing import Any
 
 from repo_client._conversion import Array, Cast, to_array
-from repo_client._errors import BatchSizeError, Facts, MissingInputError, ShapeError, UnknownTensorError
+from repo_client._errors import (
+    BatchSizeError,
+    Facts,
+    InputError,
+    MissingInputError,
+    ShapeError,
+    UnknownTensorError,
+)
 from repo_client._messages import WireTensor
 from repo_client._signatures import ModelSignature, TensorSpec
 from repo_client._tensors import encode
+
+
+def checked_version(version: str | int | None) -> str:
+    """The version as it is asked for on the wire; empty for none.
+
+    Raises:
+        InputError: not a positive whole number, which is all that Triton takes.
+    """
+    if version is None:
+        return ""
+    text = str(version)
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise InputError(f"version is '{text}'", hint="versions are whole numbers from 1: 1, 2, 3 ...")
+    return text
 
 
 def prepare_inputs(signature: ModelSignature, inputs: Mapping[str, Any], *, cast: Cast) -> tuple[WireTensor, ...]:

@@ -12,13 +12,14 @@ from repo_client._errors import (
 )
 from repo_client._urls import Url
 
+_MOST_WORDS = 160  # the bytes of another protocol can make a library's message long
 DEADLINE_HINT = "pass a larger timeout_s, or look at client.statistics(name) for a full queue"
 _HINTS: dict[type[RepoClientError], str] = {
     TlsError: "TLS needs a certificate for that host name; a server without TLS is reached by grpc:// or http://",
     ServerUnreachableError: "is the server started, and is this its port? Triton's are 8001 (gRPC) and 8000 (HTTP)",
     ConnectionLostError: "the server stopped, or the port is that of the other protocol (8001: gRPC, 8000: HTTP)",
     DeadlineExceededError: DEADLINE_HINT,
-    UnexpectedAnswerError: "is this the address of a Triton server?",
+    UnexpectedAnswerError: "is this the HTTP port of a Triton server? It is 8000 unless told otherwise, 8001 is gRPC",
 }
 _SENTENCES: dict[type[RepoClientError], str] = {
     TlsError: "no trust with {url}: {words}",
@@ -33,4 +34,5 @@ def network_failure(kind: type[RepoClientError], url: Url, words: str, facts: Fa
     """The error ``kind``, with a library's own ``words``."""
     if kind is ServerUnreachableError:
         words = words.rsplit(": ", 1)[-1]  # gRPC and urllib3 nest reasons; the last one is the operating system's
+    words = words if len(words) <= _MOST_WORDS else f"{words[:_MOST_WORDS]} ..."
     return kind(_SENTENCES[kind].format(url=url, words=words), hint=_HINTS[kind], facts=facts)

@@ -11,7 +11,7 @@ from typing import Self
 from numpy.typing import ArrayLike
 
 from repo_client._answers import Answer
-from repo_client._checking import prepare_inputs, prepare_outputs
+from repo_client._checking import checked_version, prepare_inputs, prepare_outputs
 from repo_client._conversion import Cast
 from repo_client._documents import IndexEntry, ModelStatistics, read_index, read_signature, read_statistics
 from repo_client._errors import (
@@ -83,7 +83,7 @@ class Client:
             NetworkError: the server cannot be reached.
             DeadlineExceededError: it did not answer in time.
         """
-        chosen, timeout_s = _text(version), checked_timeout(timeout_s, self._timeout_s)
+        chosen, timeout_s = checked_version(version), checked_timeout(timeout_s, self._timeout_s)
         metadata = self._transport.metadata(name, chosen, timeout_s=timeout_s)
         config = self._transport.config(name, chosen, timeout_s=timeout_s)
         return Model(self, read_signature(metadata, config, version=chosen))
@@ -122,7 +122,7 @@ class Client:
         """
         timeout_s = checked_timeout(timeout_s, self._timeout_s)
         try:
-            return self._transport.is_model_ready(name, _text(version), timeout_s=timeout_s)
+            return self._transport.is_model_ready(name, checked_version(version), timeout_s=timeout_s)
         except TlsError:
             raise
         except (ModelNotFoundError, NetworkError, DeadlineExceededError):
@@ -176,7 +176,7 @@ class Client:
             ModelNotFoundError: the server has no such model, or has not loaded it.
         """
         timeout_s = checked_timeout(timeout_s, self._timeout_s)
-        return read_statistics(self._transport.statistics(name, _text(version), timeout_s=timeout_s))
+        return read_statistics(self._transport.statistics(name, checked_version(version), timeout_s=timeout_s))
 
     def _infer(self, request: InferRequest, timeout_s: float) -> Answer:
         response = self._transport.infer(request, timeout_s=timeout_s)
@@ -236,7 +236,3 @@ class Model:
             timeout_us=int(limit_s * 1e6),
         )
         return self._client._infer(request, limit_s)
-
-
-def _text(version: str | int | None) -> str:
-    return "" if version is None else str(version)

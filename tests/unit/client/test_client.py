@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client over a transport that keeps what it is asked."""
+
+import inspect
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import repo_client
+from repo_client import (
+    AsyncClient,
+    AsyncModel,
+    Client,
+    ClosedClientError,
+    ConnectionLostError,
+    DeadlineExceededError,
+    Duration,
+    IndexEntry,
+    InferResponse,
+    Model,
+    ModelSignature,
+    RepoClientError,
+    ServerUnreachableError,
+    TensorSpec,
+    TlsError,
+    UnexpectedAnswerError,
+    UrlError,
+    WireTensor,
+)
+from support.recording_transport import RecordingTransport
+
+INPUTS = [("image", "FP32", [-1, 2])]
+IMAGE = np.ones((3, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("url", "whole"),
+    [
+        ("grpc://triton", "grpc://triton:8001"),
+        ("grpcs://triton:9", "grpcs://triton:9"),
+        ("http://127.0.0.1", "http://127.0.0.1:8000"),
+        ("https://[::1]:8443/behind/a/proxy/", "https://[::1]:8443/behind/a/proxy"),
+    ],
+)
+def test_a_url_names_protocol_and_place(url, whole):
+    with Client(url, transport=RecordingTransport(INPUTS)) as client:
+        assert client.url == whole
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "triton", "127.0.0.1:8001", "ftp://triton", "grpc://", "grpc://triton/v2", "http://a:b@triton", "http://t:x"],
+)
+def test_what_is_no_url_is_refused_with_an_example(url):
+    with pytest.raises(UrlError, match=r"grpc://127\.0\.0\.1:8001"):
+        Client(url)
+
+
+def test_the_signature_is_read_once():
+    transport = RecordingTransport(INPUTS, max_batch_size=8)
+    with Client("grpc://nowhere", transport=transport) as client:
+        model = client.model("digits", version=2)
+        model.infer({"image": IMAGE})
+        model.infer({"image": IMAGE})
+    assert transport.metadata_reads == 1
+    assert model.signature == ModelSignature(
+        name="digits",
+        version="2",
+        versions=("1",),
+        platform="python",
+        max_batch_size=8,
+        inputs=(TensorSpec(name="image", datatype="FP32", shape=(-1, 2)),),
+        outputs=(TensorSpec(name="image_out", datatype="FP32", shape=(-1, 2)),),
+    )
+
+
+def test_a_call_carries_its_options_to_the_wire():
+    transport = RecordingTransport(INPUTS)
+    with Client("grpc://nowhere", transport=transport) as client:
+        model = client.model("digits", version="7")
+        answer = model.infer({"image": IMAGE}, outputs=["image_out"], timeout_s=2.5, request_id="r-1")
+    sent = transport.requests[0]
+    assert (sent.version, sent.outputs, sent.timeout_us, sent.request_id) == ("7", ("image_out",), 2_500_000, "r-1")
+    assert transport.timeouts_s[-1] == 2.5
+    assert (answer.model_name, answer.model_version, answer.request_id, list(answer)) == (
+        "digits",
+        "1",
+        "r-1",
+        ["image"],
+    )
+
+
+def test_every_call_has_the_deadline_of_the_client_or_its_own():
+    transport = RecordingTransport(INPUTS)
+    with Client("grpc://nowhere", timeout_s=3.0, transport=transport) as client:
+        for ask in (client.is_live, client.is_ready, client.repository_index):
+            ask()
+            ask(timeout_s=1.0)
+        for ask in (client.is_model_ready, client.load, client.unload, client.statistics, client.model):
+            ask("digits")
+            ask("digits", timeout_s=1.0)
+    assert transport.timeouts_s == [3.0, 1.0] * 8
+
+
+def test_index_and_statistics_are_typed():
+    with Client("grpc://nowhere", transport=RecordingTransport(INPUTS)) as client:
+        assert client.repository_index() == (
+            IndexEntry(name="digits", version="1", state="READY", reason=""),
+            IndexEntry(name="never_loaded", version="", state="", reason=""),
+        )
+        statistics = client.statistics("digits")[0]
+    assert statistics.inference_count == 5
+    assert statistics.success == Duration(count=2, total_ns=3000)
+    assert statistics.fail == Duration(count=0, total_ns=0)
+
+
+@pytest.mark.parametrize("kind", [ServerUnreachableError, ConnectionLostError, DeadlineExceededError])
+def test_a_server_that_does_not_answer_is_not_ready(kind):
+    with Client("grpc://nowhere", transport=RecordingTransport(INPUTS, failure=kind("gone"))) as client:
+        assert (client.is_live(), client.is_ready(), client.is_model_ready("digits")) == (False, False, False)
+
+
+def test_a_server_without_trust_is_an_error_even_to_a_question():
+    with Client("grpcs://nowhere", transport=RecordingTransport(INPUTS, failure=TlsError("no trust"))) as client:
+        for ask in (client.is_live, client.is_ready, lambda: client.is_model_ready("digits")):
+            with pytest.raises(TlsError):
+                ask()
+
+
+def test_waiting_ends_when_the_server_is_ready():
+    transport = RecordingTransport(INPUTS, not_ready_for=2)
+    with Client("grpc://nowhere", transport=transport) as client:
+        client.wait_until_ready(timeout_s=10.0)
+    assert len(transport.timeouts_s) == 3
+
+
+def test_waiting_ends_at_the_deadline():
+    transport = RecordingTransport(INPUTS, not_ready_for=10**6)
+    with (
+        Client("grpc://nowhere", transport=transport) as client,
+        pytest.raises(DeadlineExceededError, match=r"was not ready after 0\.1 s"),
+    ):
+        client.wait_until_ready(timeout_s=0.1)
+
+
+def test_a_closed_client_says_so():
+    transport = RecordingTransport(INPUTS)
+    client = Client("grpc://nowhere", transport=transport)
+    model = client.model("digits")
+    client.close()
+    client.close()
+    with pytest.raises(ClosedClientError, match="closed"):
+        model.infer({"image": IMAGE})
+    assert transport.requests == []
+    assert transport.closed == 2
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        WireTensor(name="y", datatype="FP32", shape=(2,), data=b"\0" * 7),
+        WireTensor(name="y", datatype="FP32", shape=(3,), data=b"\0" * 8),
+        WireTensor(name="y", datatype="FP128", shape=(1,), data=b"\0" * 16),
+        WireTensor(name="y", datatype="BYTES", shape=(1,), data=b"\x05\0\0\0abc"),
+        WireTensor(name="y", datatype="BYTES", shape=(1,), data=b"\x05\0"),
+    ],
+)
+def test_an_answer_whose_bytes_do_not_fit_is_the_servers_fault(tensor):
+    class Answering(RecordingTransport):
+        def infer(self, request, *, timeout_s):
+            return InferResponse(model="digits", version="1", request_id="", outputs=(tensor,))
+
+    with Client("grpc://nowhere", transport=Answering(INPUTS)) as client:
+        model = client.model("digits")
+        with pytest.raises(UnexpectedAnswerError, match="output 'y' cannot be read"):
+            model.infer({"image": IMAGE})
+
+
+def _surface(kind):
+    members = inspect.getmembers(kind, lambda member: inspect.isfunction(member) or isinstance(member, property))
+    return {name for name, _ in members if not name.startswith("_")}
+
+
+def test_both_sides_have_one_surface():
+    assert _surface(Client) == _surface(AsyncClient)
+    assert _surface(Model) == _surface(AsyncModel)
+
+
+def test_the_drawn_error_tree_is_the_real_one():
+    drawn = sys.modules[RepoClientError.__module__].__doc__
+    kinds = [kind for kind in vars(repo_client).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    for kind in kinds:
+        branch = [base.__name__ for base in kind.__mro__ if issubclass(base, RepoClientError)]
+        depth = len(branch) - 1
+        line = next(line for line in drawn.splitlines() if kind.__name__ in line.replace("─", " ").split())
+        column = line.index(kind.__name__) - 4
+        assert column == 4 * depth, f"{kind.__name__} is drawn at another depth than {branch}"
+
+
+@pytest.mark.parametrize("name", [name for name in repo_client.__all__ if name.endswith("Error")])
+def test_every_error_is_one_of_the_tree(name):
+    assert issubclass(getattr(repo_client, name), RepoClientError)
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import repo_client", {"grpc", "tritonclient", "urllib3", "aiohttp"}),
+        ("from repo_client import Client; Client('grpc://nowhere')", {"urllib3", "aiohttp"}),
+        ("from repo_client import Client; Client('http://nowhere')", {"grpc", "tritonclient", "aiohttp"}),
+    ],
+)
+def test_only_the_library_of_the_protocol_is_imported(code, absent):
+    program = f"import sys; {code}; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert not absent & set(run.stdout.split())
