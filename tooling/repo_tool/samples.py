@@ -158,7 +158,7 @@ def bind(
     """
     arrays = _assign(raw, inputs, columns or {})
     bound = {tensor.name: _fit(raw, tensor, arrays[tensor.name]) for tensor in inputs}
-    counts = {name: len(array) for name, array in bound.items()}
+    counts = {tensor.name: len(bound[tensor.name]) for tensor in inputs if tensor.has_free_first_dimension}
     if len(set(counts.values())) > 1 or 0 in counts.values():
         raise SampleError(
             f"the inputs in '{raw.origin}' do not have the same number of rows, at least one",

@@ -30,7 +30,7 @@ def check_model_name(name: str) -> str:
         return name
     raise ModelNameError(
         f"{name!r} is not a model name",
-        cause="it may hold letters, digits, '_', '.' and '-', and starts with a letter or digit: Triton passes it to a shell",
+        cause="Triton passes it to a shell: letters, digits, '_', '.' and '-' may pass, a letter or digit first",
         next_step="choose another one, e.g. --name " + (re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_.-") or "model"),
     )
 

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+# Two commands matter: `make demo` and `make test`. Both set up what they need on first use.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench-speed clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+setup: $(READY)  ## Make the virtual environment (.venv) with everything that was tested, about 4 GB
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "repo-tool needs Python 3.11 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo "this Python cannot make virtual environments: install its venv package"; exit 2; }
+	@echo "installing into $(VENV): two to ten minutes, once"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
+	@touch $@
+
+demo: $(READY)  ## Train, add, serve, score through Triton and measure: the whole path on real models
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo/run.py $(DEMO_FLAGS)
+
+test: $(READY)  ## Run the tests, against a real Triton
+	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+check: $(READY)  ## Format, lint, types, layers, generated files
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@PYTHONPATH=tooling:clients:gateway $(BIN)/lint-imports --no-cache
+
+format: $(READY)  ## Format and mend what can be mended by itself
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench-speed: $(READY)  ## Measure our own commands; figures go to perf/results/
+	@$(BIN)/python perf/speed.py $(SPEED_FLAGS)
+
+clean:  ## Remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

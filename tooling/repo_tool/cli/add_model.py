@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``repo-tool add-model``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from repo_tool.cli.console import ConsoleProgress, console
+
+if TYPE_CHECKING:
+    from repo_tool.workflows.add_model import AddedModel
+
+
+def add_model(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="The model: .joblib .pkl .skops .pt2 .pt .keras .onnx, a SavedModel folder, or package.module:factory."
+        ),
+    ],
+    name: Annotated[str, typer.Option("--name", "-n", help="What Triton calls it: letters, digits, '_', '.', '-'.")],
+    repository: Annotated[
+        Path, typer.Option("--repository", "-r", help="The model repository; made when absent.")
+    ] = Path("model_repository"),
+    version: Annotated[int | None, typer.Option(min=1, help="Default: one more than the highest there.")] = None,
+    framework: Annotated[
+        str | None, typer.Option(help="sklearn, pytorch, tensorflow or onnx. Default: recognised from the source.")
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="onnxruntime, pytorch or tensorflow. Default: what the framework converts to best."),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="For package.module:factory: .safetensors, or a state dict.")
+    ] = None,
+    sample: Annotated[
+        Path | None,
+        typer.Option("--sample", "-s", help="Rows to verify and warm up with: npz, npy, csv, parquet or json."),
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Class names, one a line, in output order.")] = None,
+    max_batch_size: Annotated[
+        int | None, typer.Option(min=0, help="0 switches batching off. Default: 32 if the model can batch.")
+    ] = None,
+    instances: Annotated[int, typer.Option(min=1, help="Copies of the model that run at once.")] = 1,
+    cores: Annotated[
+        int | None,
+        typer.Option(min=1, help="Cores of the serving machine, shared by the instances. Default: this one's."),
+    ] = None,
+    release: Annotated[
+        str | None, typer.Option(help="The Triton release it must load on, e.g. 26.07. Default: docker-compose's.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Allowed difference to the framework: absolute, and relative to the value.")
+    ] = 1e-4,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but publish; show config.pbtxt.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Put a trained model into the repository, proven equal to what was trained.
+
+    It is converted, configured, validated, loaded into a real Triton and compared with its framework on the sample
+    rows in batches of 1, 2, 3 and the maximum. Only then does it appear, by one rename.
+
+    [bold]Example:[/bold]
+
+        repo-tool add-model churn.joblib --name churn --sample rows.csv
+    """
+    from repo_tool.releases import DEFAULT_RELEASE
+    from repo_tool.verification import Tolerance
+    from repo_tool.workflows.add_model import AddModelRequest
+    from repo_tool.workflows.add_model import add_model as run
+
+    added = run(
+        AddModelRequest(
+            source=source,
+            name=name,
+            repository=repository,
+            version=version,
+            framework=framework,
+            backend=backend,
+            weights=weights,
+            sample=sample,
+            labels=labels,
+            max_batch_size=max_batch_size,
+            instances=instances,
+            cores=cores,
+            release=release or DEFAULT_RELEASE,
+            tolerance=Tolerance(absolute=tolerance, relative=tolerance),
+            dry_run=dry_run,
+        ),
+        ConsoleProgress(quiet=as_json),
+    )
+    if as_json:
+        import json
+
+        print(json.dumps(added.to_dict(), indent=2))
+        return
+    _show(added)
+
+
+def _show(added: "AddedModel") -> None:
+    from repo_tool.cli.tensors import show_tensors
+
+    out = console()
+    if not added.published:
+        out.print(added.config_text, markup=False)
+    show_tensors(added.config, added.version, added.parity)
+    for note in _notes(added):
+        out.print(f"note: {note}", markup=False, soft_wrap=True)
+    if not added.published:
+        out.print("dry run: nothing was published", style="yellow")
+        return
+    out.print(f"published {added.directory.version_path(added.version)}", markup=False, soft_wrap=True)
+    out.print(f"next: repo-tool serve {added.directory.path.parent}", style="bold", markup=False, soft_wrap=True)
+
+
+def _notes(added: "AddedModel") -> list[str]:
+    if not added.imported.inputs_were_generated:
+        return list(added.imported.notes)
+    return [*added.imported.notes, "verified on generated rows: give --sample FILE for real ones"]

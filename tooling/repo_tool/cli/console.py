@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every command shows things with: consoles that respect NO_COLOR, progress lines, errors."""
+
+__all__ = ["ConsoleProgress", "complete_model", "console", "error_console", "show_error"]
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from repo_tool.errors import RepoToolError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from repo_tool.workflows.progress import Step
+
+
+@cache
+def console() -> "Console":
+    """Standard output."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+@cache
+def error_console() -> "Console":
+    """Standard error: progress and failures, so that ``--json`` can be piped."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+class ConsoleProgress:
+    """Each step as a spinner while it runs, and as a line with its time and finding after it."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+
+    @contextmanager
+    def step(self, title: str) -> Iterator["Step"]:
+        """Show one step."""
+        from rich.text import Text
+
+        from repo_tool.workflows.progress import RecordedProgress
+
+        recorded = RecordedProgress().step(title)
+        if self._quiet:
+            with recorded as step:
+                yield step
+            return
+        out = error_console()
+        mark, style = "✗", "red"
+        try:
+            with out.status(f"{title} …"), recorded as step:
+                yield step
+            mark, style = "✓", "green"
+        finally:
+            line = Text.assemble((mark, style), f" {title:<28} ", (f"{step.seconds:5.1f} s  ", "dim"), step.detail)
+            out.print(line, soft_wrap=True)
+
+
+def show_error(error: RepoToolError) -> None:
+    """Print the fact, its cause and the next step on standard error."""
+    from rich.text import Text
+
+    lines = Text.assemble(("error: ", "bold red"), error.fact)
+    if error.cause:
+        lines.append("\ncause: ", style="bold").append(error.cause)
+    if error.next_step:
+        lines.append("\nnext:  ", style="bold").append(error.next_step)
+    error_console().print(lines, soft_wrap=True)
+
+
+def complete_model(context: typer.Context, incomplete: str) -> list[str]:
+    """The models of the repository that start with what was typed, for the shell's tab completion."""
+    repository = Path(context.params.get("repository") or "model_repository")
+    if not repository.is_dir():
+        return []
+    names = sorted(entry.name for entry in repository.iterdir() if entry.is_dir())
+    return [name for name in names if name.startswith(incomplete)]

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``repo-tool``: its commands, and what each kind of failure means to the shell."""
+
+__all__ = ["app", "main"]
+
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+import repo_tool
+from repo_tool.cli.add_model import add_model
+from repo_tool.cli.add_pipeline import add_pipeline
+from repo_tool.cli.bench import bench
+from repo_tool.cli.call import call
+from repo_tool.cli.console import error_console, show_error
+from repo_tool.cli.rule import rule
+from repo_tool.cli.serve import serve
+from repo_tool.cli.validate import validate
+from repo_tool.errors import LoadRefusedError, ParityError, RepoToolError
+
+EXIT_FINDINGS, EXIT_MISTAKE, EXIT_OURS, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 3, 130, 143
+
+app = typer.Typer(
+    name="repo-tool",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"repo-tool {repo_tool.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def repo_tool_command(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Trained models into a proven NVIDIA Triton model repository: converted, served, called, measured, checked."""
+
+
+app.command("add-model")(add_model)
+app.command("add-pipeline")(add_pipeline)
+app.command("serve")(serve)
+app.command("call")(call)
+app.command("bench")(bench)
+app.command("validate")(validate)
+app.command("rule")(rule)
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code: 0, 1 findings, 2 a mistake, 3 ours, 130 interrupted."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(_run())
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(EXIT_TERMINATED)  # unwinds every with block: servers stop, staging folders go
+
+
+def _run() -> int:
+    try:
+        return app(standalone_mode=False) or 0
+    except RepoToolError as error:
+        show_error(error)
+        return EXIT_FINDINGS if isinstance(error, ParityError | LoadRefusedError) else EXIT_MISTAKE
+    except (KeyboardInterrupt, typer.Abort):
+        error_console().print("interrupted", style="yellow")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` closed it: nothing to complain about
+        return 0
+    except Exception as error:  # noqa: BLE001 # whatever is left is a bug of ours, and must leave a report
+        if (code := _usage_error(error)) is not None:
+            return code
+        _report_bug(error)
+        return EXIT_OURS
+
+
+def _usage_error(error: Exception) -> int | None:
+    """Show a wrong option or argument the way Typer does, and its exit code; None for any other failure."""
+    show = getattr(error, "show", None)
+    if show is None or not hasattr(error, "exit_code"):
+        return None
+    show()
+    return int(error.exit_code)
+
+
+def _report_bug(error: Exception) -> None:
+    import platform
+    import traceback
+
+    descriptor, path = tempfile.mkstemp(prefix="repo-tool-report-", suffix=".txt")
+    os.close(descriptor)
+    facts = f"repo-tool {repo_tool.__version__}, Python {platform.python_version()}, {platform.platform()}"
+    command = " ".join(sys.argv[1:])
+    Path(path).write_text(f"{facts}\nrepo-tool {command}\n\n{''.join(traceback.format_exception(error))}")
+    out = error_console()
+    out.print(f"bug in repo-tool: {type(error).__name__}: {error}", style="bold red", markup=False, soft_wrap=True)
+    out.print(f"please attach {path} to a report", markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

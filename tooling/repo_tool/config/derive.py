@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a signature to the model configuration it deserves. Pure: values in, values out."""
+
+__all__ = ["DEFAULT_MAX_BATCH_SIZE", "DeriveOptions", "derive", "label_output"]
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from repo_tool.config.model import (
+    DynamicBatching,
+    InstanceGroup,
+    InstanceKind,
+    ModelConfig,
+    ModelTensor,
+    VersionPolicy,
+    Warmup,
+    WarmupInput,
+)
+from repo_tool.errors import BatchingError, ConfigError
+from repo_tool.signature import ModelSignature, TensorSpec
+
+DEFAULT_MAX_BATCH_SIZE = 32
+LABEL_FILENAME = "labels.txt"
+
+# The parameter that bounds the CPU threads of one instance; absent, each backend takes every core.
+_THREAD_PARAMETERS = {
+    "onnxruntime": "intra_op_thread_count",
+    "pytorch": "INTRA_OP_THREAD_COUNT",
+    "tensorflow": "TF_NUM_INTRA_THREADS",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeriveOptions:
+    """What a person decides; ``cores`` are those of the machine that will serve on a CPU."""
+
+    name: str
+    backend: str
+    cores: int
+    instances: int = 1
+    max_batch_size: int | None = None  # None: as the model allows
+    labels: tuple[str, ...] = ()
+    labels_are_required: bool = False  # given by a person, not found in the model
+    warmup_shapes: dict[str, tuple[int, ...]] | None = None  # of one sample row, without the batch dimension
+
+
+def derive(signature: ModelSignature, options: DeriveOptions) -> ModelConfig:
+    """The configuration of a model of that signature.
+
+    Raises:
+        BatchingError: asked to batch a model with a tensor whose first dimension is fixed.
+        ConfigError: labels were given and no output has that many values.
+    """
+    max_batch_size = _max_batch_size(signature, options)
+    config = ModelConfig(
+        name=options.name,
+        backend=options.backend,
+        max_batch_size=max_batch_size,
+        inputs=tuple(_tensor(tensor, max_batch_size) for tensor in signature.inputs),
+        outputs=tuple(_tensor(tensor, max_batch_size) for tensor in signature.outputs),
+        dynamic_batching=DynamicBatching() if max_batch_size > 0 else None,
+        instance_groups=(InstanceGroup(kind=InstanceKind.KIND_AUTO, count=options.instances),),
+        version_policy=VersionPolicy(latest=1),
+        parameters=_threads(options),
+        model_warmup=_warmup(signature, options),
+    )
+    return _labelled(config, options)
+
+
+def _max_batch_size(signature: ModelSignature, options: DeriveOptions) -> int:
+    if signature.can_batch:
+        return DEFAULT_MAX_BATCH_SIZE if options.max_batch_size is None else options.max_batch_size
+    if not options.max_batch_size:
+        return 0
+    frozen = [
+        f"'{tensor.name}' {list(tensor.shape)}"
+        for tensor in (*signature.inputs, *signature.outputs)
+        if not tensor.has_free_first_dimension
+    ]
+    raise BatchingError(
+        f"'{options.name}' cannot batch: max batch size {options.max_batch_size} was asked for",
+        cause=f"the first dimension is not free in {', '.join(frozen)}",
+        next_step="export the model with a dynamic first dimension, or pass --max-batch-size 0",
+    )
+
+
+def _tensor(tensor: TensorSpec, max_batch_size: int) -> ModelTensor:
+    dims = tensor.shape[1:] if max_batch_size > 0 else tensor.shape
+    # Triton wants at least one dimension: a row that is a single value is [ 1 ] to clients and [ ] to the model.
+    reshape = () if not dims and max_batch_size > 0 else None
+    return ModelTensor(name=tensor.name, datatype=tensor.datatype, dims=dims or (1,), reshape=reshape)
+
+
+def _threads(options: DeriveOptions) -> dict[str, str]:
+    parameter = _THREAD_PARAMETERS.get(options.backend)
+    return {parameter: str(max(1, options.cores // options.instances))} if parameter else {}
+
+
+def _warmup(signature: ModelSignature, options: DeriveOptions) -> tuple[Warmup, ...]:
+    shapes = options.warmup_shapes
+    if shapes is None:
+        return ()
+    inputs = tuple(
+        WarmupInput(
+            name=tensor.name,
+            datatype=tensor.datatype,
+            dims=shapes[tensor.name] or (1,),
+            file=re.sub(r"[^A-Za-z0-9_.-]", "_", tensor.name),
+        )
+        for tensor in signature.inputs
+    )
+    # Triton skips a warm-up of batch size 0, also for a model that does not batch.
+    return (Warmup(name="sample_row", batch_size=1, inputs=inputs),)
+
+
+def label_output(outputs: Sequence[ModelTensor], labels: Sequence[str]) -> ModelTensor | None:
+    """The output whose values the labels name: the first float one with as many values a row as there are labels."""
+    return next(
+        (
+            tensor
+            for tensor in outputs
+            if tensor.datatype is not None and tensor.datatype.is_float and tensor.dims[-1] == len(labels)
+        ),
+        None,
+    )
+
+
+def _labelled(config: ModelConfig, options: DeriveOptions) -> ModelConfig:
+    if not options.labels:
+        return config
+    labelled = label_output(config.outputs, options.labels)
+    if labelled is not None:
+        named = replace(labelled, label_filename=LABEL_FILENAME)
+        return replace(config, outputs=tuple(named if tensor is labelled else tensor for tensor in config.outputs))
+    if not options.labels_are_required:
+        return config
+    shapes = ", ".join(f"'{tensor.name}' {list(tensor.dims)}" for tensor in config.outputs)
+    raise ConfigError(
+        f"{len(options.labels)} labels fit no output of '{options.name}'",
+        cause=f"labels name the values of a float output; the outputs are {shapes}",
+        next_step="give one label a line, as many as the model has classes",
+    )

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a ``pipeline.yaml`` says, checked for form only."""
+
+__all__ = ["InputDeclaration", "PipelineFile", "StepDeclaration", "read_pipeline"]
+
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import yaml
+
+from repo_tool.datatypes import DataType
+from repo_tool.errors import PipelineError
+from repo_tool.pipelines.wire import Wire
+
+
+class _Declaration(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class InputDeclaration(_Declaration):
+    """What a client sends: a wire datatype and the dims of one row."""
+
+    datatype: str
+    dims: list[int]
+
+    @pydantic.field_validator("datatype")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in DataType.__members__:
+            raise ValueError(f"'{value}' is no datatype; there are {', '.join(DataType.__members__)}")
+        return value
+
+    @property
+    def wire(self) -> Wire:
+        """The same as a typed wire."""
+        return Wire(DataType.from_wire(self.datatype), tuple(self.dims))
+
+
+class StepDeclaration(_Declaration):
+    """A shipped step (``use``) or a model of the repository (``model``).
+
+    ``inputs`` and ``outputs`` map the step's tensors to wires; a tensor left out is wired to its own name.
+    """
+
+    use: str | None = None
+    model: str | None = None
+    parameters: dict[str, Any] = pydantic.Field(default_factory=dict, alias="with")
+    inputs: dict[str, str] = pydantic.Field(default_factory=dict)
+    outputs: dict[str, str] = pydantic.Field(default_factory=dict)
+
+    @pydantic.model_validator(mode="after")
+    def _one_kind(self) -> "StepDeclaration":
+        if (self.use is None) == (self.model is None):
+            raise ValueError("a step says either `use:` (a shipped step) or `model:` (one of the repository)")
+        return self
+
+    @property
+    def title(self) -> str:
+        """How messages call it."""
+        return f"step '{self.use}'" if self.use else f"model '{self.model}'"
+
+
+class PipelineFile(_Declaration):
+    """A whole ``pipeline.yaml``."""
+
+    name: str
+    description: str = ""
+    inputs: dict[str, InputDeclaration] = pydantic.Field(min_length=1)
+    steps: list[StepDeclaration] = pydantic.Field(min_length=1)
+    outputs: list[str] = pydantic.Field(min_length=1)
+    max_batch_size: int | None = pydantic.Field(default=None, ge=1)
+
+
+def read_pipeline(path: Path) -> PipelineFile:
+    """Read a pipeline file; ``{file: labels.txt}`` in a step's parameters becomes that file's lines.
+
+    Raises:
+        PipelineError: missing, not YAML, or not of the form above.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return PipelineFile.model_validate(_with_files(values, path.parent))
+    except pydantic.ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
+        raise PipelineError(
+            f"'{path}' does not describe a pipeline", cause=problems, next_step="compare it with docs/pipelines.md"
+        ) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PipelineError(
+            f"'{path}' cannot be read as a pipeline", cause=str(error), next_step="give the path of a YAML file"
+        ) from error
+
+
+def _with_files(value: Any, folder: Path) -> Any:
+    if isinstance(value, dict):
+        if set(value) == {"file"}:
+            lines = (folder / str(value["file"])).read_text(encoding="utf-8").splitlines()
+            return [line.strip() for line in lines if line.strip()]
+        return {key: _with_files(inner, folder) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_files(inner, folder) for inner in value]
+    return value

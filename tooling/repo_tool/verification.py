@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same rows through the framework and through the server: how far apart are the answers?"""
+
+__all__ = ["OutputParity", "Parity", "Tolerance", "batch_sizes", "require_parity", "verify"]
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repo_tool.config.model import ModelConfig, ModelTensor
+from repo_tool.errors import ParityError
+from repo_tool.samples import Array, Sample, Tensors
+
+Infer = Callable[[Tensors], Tensors]
+
+_MOST_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerance:
+    """Floats agree when ``|served - reference| <= absolute + relative * |reference|``; all else must be equal."""
+
+    absolute: float = 1e-4
+    relative: float = 1e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputParity:
+    """One output over all the rows that were run; ``worst_row`` is the sample row of the largest difference."""
+
+    name: str
+    equal: bool
+    largest_absolute: float
+    largest_relative: float
+    worst_row: int
+    complaint: str = ""  # what differs, where it is not a number's size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """The outcome: which batch sizes were run, over how many sample rows, and each output's differences."""
+
+    batch_sizes: tuple[int, ...]
+    rows: int
+    outputs: tuple[OutputParity, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether every output is within the tolerance."""
+        return all(output.equal for output in self.outputs)
+
+    @property
+    def largest_absolute(self) -> float:
+        """The largest difference of any output."""
+        return max((output.largest_absolute for output in self.outputs), default=0.0)
+
+    @property
+    def summary(self) -> str:
+        """What was run and how far apart it was, in one line."""
+        sizes = ", ".join(map(str, self.batch_sizes))
+        how = f"{self.rows} rows, batches of {sizes}" if sizes else "one request"
+        return f"{how}: largest difference {self.largest_absolute:.2g}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for provenance and for ``--json``."""
+        return {"batch_sizes": list(self.batch_sizes), "rows": self.rows, "outputs": [asdict(o) for o in self.outputs]}
+
+
+def batch_sizes(max_batch_size: int) -> tuple[int, ...]:
+    """1, 2, 3 and the maximum: a graph that froze its batch dimension passes one of them, never all."""
+    return tuple(sorted({size for size in (1, 2, 3, max_batch_size) if 0 < size <= max_batch_size}))
+
+
+def verify(infer: Infer, config: ModelConfig, sample: Sample, *, tolerance: Tolerance) -> Parity:
+    """Send the sample through ``infer`` in batches of 1, 2, 3 and the maximum, and compare with its outputs.
+
+    A model that does not batch gets the sample as one request. At most 256 rows are compared.
+    """
+    comparisons = {tensor.name: _Comparison(config, tensor, tolerance) for tensor in config.outputs}
+    for rows in _requests(config, sample):
+        part = sample if rows is None else sample.take(rows)
+        served = infer(part.inputs)
+        for name, comparison in comparisons.items():
+            comparison.add(served[name], part.outputs[name], rows)
+    batching = config.max_batch_size > 0
+    return Parity(
+        batch_sizes=batch_sizes(config.max_batch_size),
+        rows=min(sample.rows, _MOST_ROWS) if batching else 1,
+        outputs=tuple(comparison.result() for comparison in comparisons.values()),
+    )
+
+
+def _requests(config: ModelConfig, sample: Sample) -> Iterator[NDArray[np.intp] | None]:
+    """The rows of each request; a sample too short for a batch is repeated to fill it."""
+    if config.max_batch_size == 0:
+        yield None
+        return
+    every = np.arange(min(sample.rows, _MOST_ROWS))
+    for size in batch_sizes(config.max_batch_size):
+        few = every if size == config.max_batch_size else every[: max(size, 8)]
+        for start in range(0, len(few), size):
+            yield few[np.arange(start, start + size) % len(few)]
+
+
+class _Comparison:
+    """Collects the largest differences of one output."""
+
+    def __init__(self, config: ModelConfig, tensor: ModelTensor, tolerance: Tolerance) -> None:
+        self._config, self._tensor, self._tolerance = config, tensor, tolerance
+        self._absolute, self._relative, self._worst_row = 0.0, 0.0, 0
+        self._equal, self._complaint = True, ""
+
+    def add(self, served: Array, reference: Array, rows: NDArray[np.intp] | None) -> None:
+        wanted = self._wire_shape(reference)
+        if served.shape != wanted:
+            self._fail(f"shape {list(served.shape)} is served, {list(wanted)} was expected")
+            return
+        reference = reference.reshape(wanted)
+        if self._tensor.datatype is not None and self._tensor.datatype.is_float:
+            self._add_floats(served.astype(np.float64), reference.astype(np.float64), rows)
+        else:
+            self._add_exact(served, reference, rows)
+
+    def _wire_shape(self, reference: Array) -> tuple[int, ...]:
+        """What Triton answers for ``reference``: a single value a row has a dimension of its own on the wire."""
+        if self._tensor.reshape == ():
+            return (*reference.shape, 1)
+        return reference.shape or (1,)
+
+    def _add_floats(self, served: Array, reference: Array, rows: NDArray[np.intp] | None) -> None:
+        same = (served == reference) | (np.isnan(served) & np.isnan(reference))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            distance = np.where(same, 0.0, np.abs(served - reference))
+            relative = np.where(same, 0.0, distance / np.abs(reference))
+        distance = np.nan_to_num(distance, nan=np.inf)
+        allowed = self._tolerance.absolute + self._tolerance.relative * np.nan_to_num(np.abs(reference))
+        self._equal = self._equal and bool(np.all(distance <= allowed))
+        if distance.size and distance.max() >= self._absolute:
+            self._absolute = float(distance.max())
+            self._worst_row = _row_of(distance, rows)
+        finite = relative[np.isfinite(relative)]
+        self._relative = max(self._relative, float(finite.max(initial=0.0)))
+
+    def _add_exact(self, served: Array, reference: Array, rows: NDArray[np.intp] | None) -> None:
+        differs = np.asarray(served != reference)
+        if not differs.any():
+            return
+        at = tuple(np.argwhere(differs)[0])
+        self._worst_row = _row_of(differs, rows)
+        if served.dtype.kind in "iu":
+            self._absolute = float(np.abs(served.astype(np.float64) - reference.astype(np.float64)).max())
+        self._fail(f"{served[at]!r} is served, {reference[at]!r} was expected")
+
+    def _fail(self, complaint: str) -> None:
+        self._equal = False
+        self._complaint = self._complaint or complaint
+
+    def result(self) -> OutputParity:
+        return OutputParity(
+            name=self._tensor.name,
+            equal=self._equal,
+            largest_absolute=self._absolute,
+            largest_relative=self._relative,
+            worst_row=self._worst_row,
+            complaint=self._complaint,
+        )
+
+
+def _row_of(values: Array, rows: NDArray[np.intp] | None) -> int:
+    if rows is None:
+        return 0
+    first = int(np.unravel_index(int(np.argmax(values)), values.shape)[0])
+    return int(rows[first])
+
+
+def require_parity(parity: Parity, *, model: str, framework: str, tolerance: Tolerance) -> None:
+    """Nothing, when every output agrees.
+
+    Raises:
+        ParityError: naming the output, the largest difference and its row.
+    """
+    different: Sequence[OutputParity] = [output for output in parity.outputs if not output.equal]
+    if not different:
+        return
+    worst = different[0]
+    difference = worst.complaint or (
+        f"largest absolute difference {worst.largest_absolute:.3g}, relative {worst.largest_relative:.3g}"
+    )
+    raise ParityError(
+        f"'{model}' as served differs from {framework} in output '{worst.name}', most in sample row {worst.worst_row}",
+        cause=f"{difference}; allowed is {tolerance.absolute:g} + {tolerance.relative:g} of the value",
+        next_step="nothing was published; look at that row, or allow more with --tolerance",
+    )

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trained model into the repository: bring in, derive, stage, validate, verify on a real Triton, publish."""
+
+__all__ = ["AddModelRequest", "AddedModel", "add_model"]
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import repo_tool
+from repo_tool.config import pbtxt
+from repo_tool.config.derive import LABEL_FILENAME, DeriveOptions, derive
+from repo_tool.config.model import ModelConfig
+from repo_tool.errors import SampleError
+from repo_tool.importers.base import ImportedModel, ImportRequest
+from repo_tool.importers.child import import_in_child
+from repo_tool.releases import DEFAULT_RELEASE, Release, release
+from repo_tool.repository.layout import ModelDirectory, ModelRepository
+from repo_tool.repository.provenance import digest_of, write_provenance
+from repo_tool.repository.publish import StagedModel, Staging, next_version, publish, staging, translating_disk_errors
+from repo_tool.samples import Sample, write_published_sample
+from repo_tool.verification import Parity, Tolerance, require_parity, verify
+from repo_tool.workflows.progress import Progress
+from repo_tool.workflows.proof import EarlyServer, published_rows, require_valid, triton_inference, write_warmup
+
+# For a release without ONNX Runtime, which the rules refuse by name if the model turns out to need it.
+_OLDEST_OPSET, _OLDEST_IR_VERSION = 17, 9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddModelRequest:
+    """What ``repo-tool add-model`` was asked for."""
+
+    source: str
+    name: str
+    repository: Path = Path("model_repository")
+    version: int | None = None  # None: one more than the highest
+    framework: str | None = None
+    backend: str | None = None
+    weights: Path | None = None
+    sample: Path | None = None
+    labels: Path | None = None
+    max_batch_size: int | None = None
+    instances: int = 1
+    cores: int | None = None  # None: those of this machine
+    release: str = DEFAULT_RELEASE
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddedModel:
+    """What came of it."""
+
+    directory: ModelDirectory
+    version: int
+    config: ModelConfig
+    config_text: str
+    imported: ImportedModel
+    parity: Parity
+    release: Release
+    published: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for ``--json``."""
+        return {
+            "name": self.config.name,
+            "version": self.version,
+            "path": str(self.directory.path),
+            "published": self.published,
+            "framework": self.imported.framework,
+            "backend": self.config.backend,
+            "max_batch_size": self.config.max_batch_size,
+            "release": self.release.name,
+            "signature": self.imported.signature.to_dict(),
+            "parity": self.parity.to_dict(),
+            "largest_absolute_difference": self.parity.largest_absolute,
+            "notes": list(self.imported.notes),
+        }
+
+
+def add_model(request: AddModelRequest, progress: Progress) -> AddedModel:
+    """Publish a model whose served answers equal its framework's; on any failure the repository is untouched.
+
+    Raises:
+        UserMistakeError: the source, name, version, sample, labels or release do not fit.
+        ParityError: the served answers differ.
+        LoadRefusedError: Triton does not load it.
+    """
+    repository = ModelRepository(request.repository)
+    target = repository.model(request.name)
+    version = next_version(target, wanted=request.version)
+    triton_release = release(request.release)
+    labels = _read_labels(request.labels)
+    with staging(repository) as stage, EarlyServer(stage.repository.path, triton_release) as server:
+        imported = _bring_in(request, triton_release, stage, progress)
+        with progress.step("write config.pbtxt") as step, translating_disk_errors(repository.path):
+            sample = Sample(inputs=imported.inputs, outputs=imported.reference)
+            config = derive(imported.signature, _options(request, imported, sample, labels))
+            text = pbtxt.render(config)
+            directory = stage.repository.model(request.name)
+            _stage(directory, version, imported, config, text, sample, labels or imported.labels)
+            step.detail = _batching_words(config)
+        with progress.step(f"validate for Triton {triton_release.name}") as step:
+            step.detail = require_valid(stage.repository, triton_release)
+        with progress.step("verify on Triton") as step:
+            server.load(request.name)
+            with triton_inference(server.grpc_url, request.name) as infer:
+                parity = verify(infer, config, sample, tolerance=request.tolerance)
+            require_parity(parity, model=request.name, framework=imported.framework, tolerance=request.tolerance)
+            step.detail = parity.summary
+        with translating_disk_errors(repository.path):
+            write_provenance(
+                directory.provenance_path(version), _provenance(request, imported, parity, triton_release, sample)
+            )
+        if not request.dry_run:
+            with progress.step("publish"):
+                publish([StagedModel(directory=directory, version=version)], repository)
+    return AddedModel(
+        directory=target,
+        version=version,
+        config=config,
+        config_text=text,
+        imported=imported,
+        parity=parity,
+        release=triton_release,
+        published=not request.dry_run,
+    )
+
+
+def _bring_in(request: AddModelRequest, target: Release, stage: Staging, progress: Progress) -> ImportedModel:
+    with progress.step("bring in and convert") as step:
+        imported = import_in_child(
+            ImportRequest(
+                source=request.source,
+                framework=request.framework,
+                weights=request.weights,
+                sample=request.sample,
+                backend=request.backend,
+                max_opset=target.max_onnx_opset or _OLDEST_OPSET,
+                max_ir_version=target.max_onnx_ir or _OLDEST_IR_VERSION,
+            ),
+            stage.work_path,
+        )
+        step.detail = f"{imported.framework} → {imported.backend}"
+    return imported
+
+
+def _options(
+    request: AddModelRequest, imported: ImportedModel, sample: Sample, labels: tuple[str, ...]
+) -> DeriveOptions:
+    batching = imported.signature.can_batch and request.max_batch_size != 0
+    return DeriveOptions(
+        name=request.name,
+        backend=imported.backend,
+        cores=request.cores or os.cpu_count() or 1,
+        instances=request.instances,
+        max_batch_size=request.max_batch_size,
+        labels=labels or imported.labels,
+        labels_are_required=bool(labels),
+        warmup_shapes={name: array.shape[1:] if batching else array.shape for name, array in sample.inputs.items()},
+    )
+
+
+def _read_labels(path: Path | None) -> tuple[str, ...]:
+    if path is None:
+        return ()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SampleError(
+            f"the labels at '{path}' cannot be read", cause=str(error), next_step="give a text file, one label a line"
+        ) from error
+    labels = tuple(line.strip() for line in lines if line.strip())
+    if not labels:
+        raise SampleError(f"'{path}' holds no label", next_step="give a text file, one label a line")
+    return labels
+
+
+def _stage(
+    directory: ModelDirectory,
+    version: int,
+    imported: ImportedModel,
+    config: ModelConfig,
+    text: str,
+    sample: Sample,
+    labels: tuple[str, ...],
+) -> None:
+    version_path = directory.version_path(version)
+    version_path.mkdir(parents=True)
+    directory.config_path.write_text(text, encoding="utf-8")
+    _move_artifact(imported.artifact, version_path)
+    write_warmup(directory, config, sample.inputs)
+    if any(tensor.label_filename for tensor in config.outputs):
+        (directory.path / LABEL_FILENAME).write_text("\n".join(labels) + "\n", encoding="utf-8")
+    write_published_sample(directory.sample_path(version), published_rows(sample, config))
+
+
+def _move_artifact(artifact: Path, version_path: Path) -> None:
+    """The artifact, and for ONNX what lies beside it: external data carries the names that the graph knows."""
+    companions = [entry for entry in artifact.parent.iterdir() if entry.name.startswith(f"{artifact.name}.")]
+    for entry in (artifact, *companions):
+        entry.rename(version_path / entry.name)
+
+
+def _provenance(
+    request: AddModelRequest, imported: ImportedModel, parity: Parity, target: Release, sample: Sample
+) -> Mapping[str, Any]:
+    source, weights = Path(request.source), request.weights
+    return {
+        "repo_tool": repo_tool.__version__,
+        "source": source.name,
+        "source_digest": digest_of(source) if source.exists() else None,
+        "weights_digest": digest_of(weights) if weights else None,
+        "framework": imported.framework,
+        "backend": imported.backend,
+        "tools": dict(imported.tool_versions),
+        "release": target.name,
+        "signature": imported.signature.to_dict(),
+        "sample": {
+            "origin": request.sample.name if request.sample else "generated",
+            "digest": digest_of(request.sample) if request.sample else None,
+            "rows": sample.rows if imported.signature.can_batch else 1,
+        },
+        "tolerance": {"absolute": request.tolerance.absolute, "relative": request.tolerance.relative},
+        "parity": parity.to_dict(),
+    }
+
+
+def _batching_words(config: ModelConfig) -> str:
+    return f"batches up to {config.max_batch_size}" if config.max_batch_size else "no batching"

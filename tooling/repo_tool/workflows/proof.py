@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands between a staged model and the repository: rules without an error, and a real Triton that loads it."""
+
+__all__ = ["EarlyServer", "published_rows", "require_valid", "triton_inference", "write_warmup"]
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from repo_tool.config.model import ModelConfig
+from repo_tool.datatypes import DataType
+from repo_tool.errors import ConfigError
+from repo_tool.releases import Release
+from repo_tool.repository.layout import ModelDirectory, ModelRepository
+from repo_tool.rules import Severity, validate
+from repo_tool.samples import Array, Sample, Tensors
+from repo_tool.triton.server import EmbeddedServer, ServerOptions
+
+_PUBLISHED_ROWS = 64
+_PUBLISHED_BYTES = 1 << 20
+
+
+class EarlyServer:
+    """An embedded Triton that starts in the background at once, while the model is still being converted."""
+
+    def __init__(self, repository: Path, release: Release) -> None:
+        limits = ServerOptions(max_opset=release.max_onnx_opset, max_ir_version=release.max_onnx_ir, graceful_stop_s=0)
+        self._server = EmbeddedServer(repository, limits)
+        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="triton-start")
+        self._started: Future[None] | None = None
+
+    def __enter__(self) -> "EarlyServer":
+        self._started = self._threads.submit(self._server.start)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._threads.shutdown(wait=True)
+        self._server.stop()
+
+    def load(self, model: str) -> None:
+        """Load a model, as soon as the server is up.
+
+        Raises:
+            ServerStartError: it did not come up.
+            LoadRefusedError: it does not load the model.
+        """
+        self._wait()
+        self._server.load(model)
+
+    @property
+    def grpc_url(self) -> str:
+        """Where it listens, as ``host:port``."""
+        self._wait()
+        return self._server.grpc_url
+
+    def _wait(self) -> None:
+        if self._started is None:
+            raise RuntimeError("EarlyServer is a context manager: enter it first")
+        self._started.result()
+
+
+def require_valid(repository: ModelRepository, release: Release) -> str:
+    """How many rules had no complaint, in words.
+
+    Raises:
+        ConfigError: a rule found an error; the message carries every one.
+    """
+    diagnostics = validate(repository, release=release)
+    errors = [found for found in diagnostics if found.severity is Severity.ERROR]
+    if errors:
+        raise ConfigError(
+            f"{errors[0].code} {errors[0].model}: {errors[0].message}",
+            cause="; ".join(filter(None, (errors[0].cause, *(f"{e.code} {e.message}" for e in errors[1:])))),
+            next_step=errors[0].fix or "nothing was published",
+        )
+    warnings = len([found for found in diagnostics if found.severity is Severity.WARNING])
+    return f"{warnings} warnings" if warnings else "no complaint"
+
+
+@contextmanager
+def triton_inference(grpc_url: str, model: str) -> Iterator[Callable[[Tensors], Tensors]]:
+    """A function that sends named arrays to one model of a Triton over gRPC."""
+    from repo_client import Client
+
+    with Client(f"grpc://{grpc_url}") as client:
+        yield client.model(model).infer
+
+
+def published_rows(sample: Sample, config: ModelConfig) -> Sample:
+    """As many rows as are worth keeping in a repository: 64, or what fits a megabyte, at least one."""
+    if config.max_batch_size == 0:
+        return sample
+    size = sum(array.nbytes for array in (*sample.inputs.values(), *sample.outputs.values()))
+    affordable = max(1, int(_PUBLISHED_BYTES * sample.rows / max(size, 1)))
+    return sample.take(range(min(sample.rows, _PUBLISHED_ROWS, affordable)))
+
+
+def write_warmup(directory: ModelDirectory, config: ModelConfig, inputs: Tensors) -> None:
+    """Write the first row of ``inputs`` where the configuration's warm-up looks for it, in Triton's raw form."""
+    for warmup in config.model_warmup:
+        directory.warmup_path.mkdir(exist_ok=True)
+        for tensor in warmup.inputs:
+            row = inputs[tensor.name][:1] if config.max_batch_size > 0 else inputs[tensor.name]
+            (directory.warmup_path / tensor.file).write_bytes(_raw(row, tensor.datatype))
+
+
+def _raw(array: Array, datatype: DataType) -> bytes:
+    """Little-endian elements; each of BYTES behind its length in four bytes; BF16 as the upper halves of float32."""
+    if datatype is DataType.BYTES:
+        values: Sequence[bytes] = array.ravel().tolist()
+        return b"".join(len(value).to_bytes(4, "little") + value for value in values)
+    if datatype is DataType.BF16:
+        return array.astype("<f4").view("<u2").ravel()[1::2].tobytes()
+    return array.tobytes()
