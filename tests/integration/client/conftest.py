@@ -40,9 +40,7 @@ class Opener:
 
     def open(self, variant, *, grpc_url, http_url, secure=False):
         side, protocol = variant.split("-")
-        scheme = (
-            protocol + ("s" if secure and protocol == "http" else "") + ("s" if secure and protocol == "grpc" else "")
-        )
+        scheme = f"{protocol}s" if secure else protocol
         url = f"{scheme}://{grpc_url if protocol == 'grpc' else http_url}"
         client = Client(url) if side == "sync" else self._open_async(url)
         self._clients.append(client)
@@ -70,8 +68,8 @@ def client_repository(tmp_path_factory):
 @pytest.fixture(scope="session")
 def client_server(client_repository):
     with EmbeddedServer(client_repository, ServerOptions(graceful_stop_s=0)) as server:
-        outcomes = server.load_all(["echo", "moody", "rows"])
-        assert [outcome.refusal for outcome in outcomes] == [None] * 3
+        outcomes = server.load_all(["echo", "moody", "picture", "rows"])
+        assert [outcome.refusal for outcome in outcomes] == [None] * 4
         yield server
 
 

@@ -29,7 +29,9 @@ def call(
         str, typer.Option(help="grpc://, grpcs://, http:// or https:// host:port.")
     ] = "grpc://127.0.0.1:8001",
     version: Annotated[int | None, typer.Option(min=1, help="Default: the one that the server chooses.")] = None,
-    rows: Annotated[int | None, typer.Option(min=1, help="Send at most this many rows. Default: all.")] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Send at most this many rows, if the model batches. Default: all.")
+    ] = None,
     repository: Annotated[Path, typer.Option("--repository", "-r", help="Where the published sample is.")] = Path(
         "model_repository"
     ),

@@ -25,8 +25,8 @@ from repo_tool.errors import (
     UserMistakeError,
 )
 from repo_tool.repository.layout import ModelRepository
-from repo_tool.samples import Array, Tensors, read_published_sample, read_sample
-from repo_tool.signature import ModelSignature, TensorSpec
+from repo_tool.samples import Array, Tensors, bind, read_published_sample, read_raw_sample
+from repo_tool.signature import TensorSpec
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -117,7 +117,9 @@ def _read_inputs(request: CallRequest, served: ServedSignature) -> Mapping[str, 
         return _published_inputs(request, served)
     if request.sample.suffix.lower() in _IMAGE_SUFFIXES:
         return _image_input(request.sample, served)
-    return read_sample(request.sample, _signature(served))
+    raw = read_raw_sample(request.sample)
+    given = raw.tensors.keys() | raw.columns.keys()
+    return bind(raw, [_tensor(tensor) for tensor in served.inputs if not tensor.optional or tensor.name in given])
 
 
 def _published_inputs(request: CallRequest, served: ServedSignature) -> Tensors:
@@ -147,13 +149,6 @@ def _image_input(path: Path, served: ServedSignature) -> Mapping[str, Any]:
         raise SampleError(
             f"'{path}' cannot be read", cause=error.strerror or str(error), next_step="check the path given to --sample"
         ) from error
-
-
-def _signature(served: ServedSignature) -> ModelSignature:
-    return ModelSignature(
-        inputs=tuple(_tensor(tensor) for tensor in served.inputs),
-        outputs=tuple(_tensor(tensor) for tensor in served.outputs),
-    )
 
 
 def _tensor(tensor: repo_client.TensorSpec) -> TensorSpec:
