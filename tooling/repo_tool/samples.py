@@ -232,9 +232,8 @@ def _cast(raw: RawSample, tensor: TensorSpec, array: Array) -> Array:
     if tensor.datatype is DataType.BYTES:
         return as_bytes(array)
     wanted = tensor.datatype.numpy
-    lossless = array.dtype.kind in "biuf" and (
-        np.can_cast(array.dtype, wanted, casting="same_kind") or bool(np.array_equal(array.astype(wanted), array))
-    )
+    numeric = array.dtype.kind in "biuf"
+    lossless = numeric and (tensor.datatype.is_float or bool(np.array_equal(array.astype(wanted), array)))
     if not lossless:
         raise SampleError(
             f"'{raw.origin}' holds {array.dtype} for input '{tensor.name}'",

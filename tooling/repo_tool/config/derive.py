@@ -108,7 +108,7 @@ def _warmup(signature: ModelSignature, options: DeriveOptions) -> tuple[Warmup, 
             dims=shapes[tensor.name] or (1,),
             file=re.sub(r"[^A-Za-z0-9_.-]", "_", tensor.name),
         )
-        for tensor in signature.inputs
+        for tensor in sorted(signature.inputs, key=lambda tensor: tensor.name)
     )
     # Triton skips a warm-up of batch size 0, also for a model that does not batch.
     return (Warmup(name="sample_row", batch_size=1, inputs=inputs),)

@@ -4,8 +4,9 @@
 __all__ = ["parse", "render"]
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repo_tool.config.model import (
     DynamicBatching,
@@ -20,6 +21,9 @@ from repo_tool.config.model import (
 )
 from repo_tool.datatypes import DataType
 from repo_tool.errors import ConfigError
+
+if TYPE_CHECKING:
+    import jinja2
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -50,6 +54,18 @@ def render(config: ModelConfig) -> str:
     Raises:
         ConfigError: what was rendered means something else; a bug of ours, and nothing has been written yet.
     """
+    text = _template().render(config=config)
+    if parse(text) != config:
+        raise ConfigError(
+            f"the configuration of '{config.name}' does not survive being written",
+            cause="what was rendered parses to other values",
+            next_step="please report this with the command you typed",
+        )
+    return text
+
+
+@cache
+def _template() -> "jinja2.Template":
     import jinja2
 
     environment = jinja2.Environment(
@@ -61,14 +77,7 @@ def render(config: ModelConfig) -> str:
         autoescape=False,  # noqa: S701  # protobuf text, not HTML; strings are quoted by the filter below
     )
     environment.filters |= {"quoted": _quoted, "listed": _listed}
-    text = environment.get_template("config.pbtxt.j2").render(config=config)
-    if parse(text) != config:
-        raise ConfigError(
-            f"the configuration of '{config.name}' does not survive being written",
-            cause="what was rendered parses to other values",
-            next_step="please report this with the command you typed",
-        )
-    return text
+    return environment.get_template("config.pbtxt.j2")
 
 
 def _quoted(text: str) -> str:
@@ -176,14 +185,14 @@ def _warmup(message: Any) -> Warmup:
     return Warmup(
         name=message.name,
         batch_size=message.batch_size,
-        inputs=tuple(
+        inputs=tuple(  # a map of the proto, which has no order
             WarmupInput(
                 name=name,
                 datatype=datatype,
                 dims=tuple(tensor.dims),
                 file=tensor.input_data_file,
             )
-            for name, tensor in message.inputs.items()
+            for name, tensor in sorted(message.inputs.items())
             if (datatype := _datatype(tensor.data_type)) is not None
         ),
     )

@@ -58,7 +58,7 @@ class Step:
         }
         model = pydantic.create_model(self.name, __config__=pydantic.ConfigDict(extra="forbid"), **fields)
         try:
-            return model.model_validate(dict(parameters)).model_dump()
+            checked: dict[str, Any] = model.model_validate(dict(parameters)).model_dump()
         except pydantic.ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
             raise PipelineError(
@@ -66,6 +66,7 @@ class Step:
                 cause=problems,
                 next_step=f"it takes {', '.join(fields) or 'none'}",
             ) from error
+        return checked
 
     def output_wires(self, inputs: Mapping[str, Wire], parameters: Mapping[str, Any]) -> dict[str, Wire]:
         """What the step makes of such inputs.

@@ -4,7 +4,6 @@
 __all__ = ["AddModelRequest", "AddedModel", "add_model"]
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,7 +206,7 @@ def _move_artifact(artifact: Path, version_path: Path) -> None:
 
 def _provenance(
     request: AddModelRequest, imported: ImportedModel, parity: Parity, target: Release, sample: Sample
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     source, weights = Path(request.source), request.weights
     return {
         "repo_tool": repo_tool.__version__,

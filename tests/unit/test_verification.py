@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Differences between what is served and what was trained are found, measured and told with their row."""
+
+import numpy as np
+import pytest
+
+from repo_tool.config.model import ModelConfig, ModelTensor
+from repo_tool.datatypes import DataType
+from repo_tool.errors import ParityError
+from repo_tool.samples import Sample
+from repo_tool.verification import Tolerance, batch_sizes, require_parity, verify
+
+ROWS = np.arange(20, dtype=np.float32).reshape(10, 2)
+
+
+def config(datatype=DataType.FP32, *, max_batch_size=4, dims=(2,), reshape=None):
+    return ModelConfig(
+        name="model",
+        backend="onnxruntime",
+        max_batch_size=max_batch_size,
+        inputs=(ModelTensor(name="x", datatype=DataType.FP32, dims=(2,)),),
+        outputs=(ModelTensor(name="y", datatype=datatype, dims=dims, reshape=reshape),),
+    )
+
+
+def served_by(function):
+    sizes = []
+
+    def infer(inputs):
+        sizes.append(len(inputs["x"]))
+        return {"y": function(inputs["x"])}
+
+    return infer, sizes
+
+
+def test_every_batch_size_is_run_full():
+    infer, sizes = served_by(lambda x: x)
+    parity = verify(infer, config(), Sample(inputs={"x": ROWS}, outputs={"y": ROWS}), tolerance=Tolerance())
+    assert set(sizes) == {1, 2, 3, 4}
+    assert parity.batch_sizes == (1, 2, 3, 4)
+    assert parity.equal
+    assert parity.rows == 10
+
+
+@pytest.mark.parametrize(("largest", "sizes"), [(1, (1,)), (2, (1, 2)), (3, (1, 2, 3)), (32, (1, 2, 3, 32)), (0, ())])
+def test_the_batch_sizes_follow_the_maximum(largest, sizes):
+    assert batch_sizes(largest) == sizes
+
+
+def test_a_graph_that_is_wrong_in_batches_of_three_only_is_caught():
+    infer, _ = served_by(lambda x: x * 2 if len(x) == 3 else x)
+    sample = Sample(inputs={"x": ROWS}, outputs={"y": ROWS})
+    assert not verify(infer, config(), sample, tolerance=Tolerance()).equal
+
+
+def test_the_largest_difference_and_its_row_are_told():
+    def off_in_row_seven(x):
+        return np.where(x == 14, x + np.float32(0.5), x)
+
+    infer, _ = served_by(off_in_row_seven)
+    parity = verify(infer, config(), Sample(inputs={"x": ROWS}, outputs={"y": ROWS}), tolerance=Tolerance())
+    assert parity.outputs[0].worst_row == 7
+    assert parity.largest_absolute == 0.5
+    with pytest.raises(ParityError, match="output 'y', most in sample row 7") as raised:
+        require_parity(parity, model="model", framework="sklearn", tolerance=Tolerance())
+    assert "0.5" in raised.value.cause
+
+
+def test_not_a_number_equals_itself_and_nothing_else():
+    reference = np.array([[np.nan, np.inf], [1, 2]], dtype=np.float32)
+    sample = Sample(inputs={"x": reference}, outputs={"y": reference})
+    infer, _ = served_by(lambda x: x)
+    assert verify(infer, config(), sample, tolerance=Tolerance()).equal
+    infer, _ = served_by(np.nan_to_num)
+    assert not verify(infer, config(), sample, tolerance=Tolerance()).equal
+
+
+@pytest.mark.parametrize("datatype", [DataType.INT64, DataType.BOOL, DataType.BYTES])
+def test_what_is_no_float_must_be_identical(datatype):
+    reference = (ROWS % 3 > 1).astype(datatype.numpy)
+    sample = Sample(inputs={"x": ROWS}, outputs={"y": reference})
+    infer, _ = served_by(lambda x: (x % 3 > 1).astype(datatype.numpy))
+    assert verify(infer, config(datatype), sample, tolerance=Tolerance(absolute=10)).equal
+    infer, _ = served_by(lambda x: (x % 3 > 0).astype(datatype.numpy))
+    assert not verify(infer, config(datatype), sample, tolerance=Tolerance(absolute=10)).equal
+
+
+def test_a_label_has_a_dimension_of_its_own_on_the_wire():
+    labels = ROWS[:, 0].astype(np.int64)
+    sample = Sample(inputs={"x": ROWS}, outputs={"y": labels})
+    infer, _ = served_by(lambda x: x[:, :1].astype(np.int64))
+    assert verify(infer, config(DataType.INT64, dims=(1,), reshape=()), sample, tolerance=Tolerance()).equal
+
+
+def test_another_shape_is_a_difference():
+    infer, _ = served_by(lambda x: x[:, :1])
+    sample = Sample(inputs={"x": ROWS}, outputs={"y": ROWS})
+    parity = verify(infer, config(), sample, tolerance=Tolerance())
+    assert not parity.equal
+    assert "shape [1, 1] is served" in parity.outputs[0].complaint
+
+
+def test_a_model_that_does_not_batch_gets_the_sample_as_it_is():
+    infer, sizes = served_by(lambda x: x)
+    sample = Sample(inputs={"x": ROWS}, outputs={"y": ROWS})
+    assert verify(infer, config(max_batch_size=0), sample, tolerance=Tolerance()).equal
+    assert sizes == [10]
