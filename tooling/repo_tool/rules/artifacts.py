@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backends, their platforms and the file that each expects in a version directory (Triton's ``constants.h``)."""
+
+__all__ = ["DEFAULT_FILENAMES", "PLATFORMS", "backend_of_file", "backend_of_platform"]
+
+from collections.abc import Mapping
+
+# The first name is what a message suggests; any of them will do.
+DEFAULT_FILENAMES: Mapping[str, tuple[str, ...]] = {
+    "onnxruntime": ("model.onnx",),
+    "openvino": ("model.xml",),
+    "python": ("model.py",),
+    "pytorch": ("model.pt", "model.pt2"),
+    "tensorflow": ("model.savedmodel", "model.graphdef"),
+    "tensorrt": ("model.plan",),
+}
+
+# Only these backends are held to their platform; any other pair passes (model_config_utils.cc).
+PLATFORMS: Mapping[str, tuple[str, ...]] = {
+    "onnxruntime": ("onnxruntime_onnx",),
+    "pytorch": ("pytorch_libtorch", "torch_aoti"),
+    "tensorflow": ("tensorflow_savedmodel", "tensorflow_graphdef"),
+    "tensorrt": ("tensorrt_plan",),
+}
+
+
+def backend_of_platform(platform: str) -> str | None:
+    """The backend that an old-style ``platform`` alone stands for; None when Triton knows no such platform."""
+    return next((backend for backend, platforms in PLATFORMS.items() if platform in platforms), None)
+
+
+def backend_of_file(filename: str) -> str | None:
+    """The backend that Triton guesses from a file in a version directory; None when it cannot."""
+    return next((backend for backend, names in DEFAULT_FILENAMES.items() if filename in names), None)

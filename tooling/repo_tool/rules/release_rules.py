@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""REL: what the chosen Triton release cannot load."""
+
+import ast
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from repo_tool.releases import last_release_with_backend
+from repo_tool.rules.diagnostics import Finding, Severity
+from repo_tool.rules.registry import rule
+from repo_tool.rules.subjects import ModelSubject
+
+# What deploy/triton/requirements.txt adds to the image, by import name; a test holds the two together.
+IMAGE_PACKAGES: Mapping[str, str] = {"PIL": "pillow"}
+_ALWAYS_THERE = frozenset({"numpy", "triton_python_backend_utils", "c_python_backend_utils"})
+_CXX_BACKENDS = ("onnxruntime", "openvino", "tensorflow", "tensorrt")
+
+
+@rule("REL101")
+def opset_too_new(model: ModelSubject) -> Iterator[Finding]:
+    """The ai.onnx opset of the file is one that the release's ONNX Runtime knows.
+
+    Wrong::
+
+        torch.onnx.export(model, ..., opset_version=23)       (for Triton 24.10, which reads up to 21)
+
+    Right::
+
+        torch.onnx.export(model, ..., opset_version=17)
+    """
+    highest = model.release.max_onnx_opset
+    for path, onnx_model in model.onnx_models():
+        if highest is not None and (onnx_model.opset or 0) > highest:
+            yield Finding(
+                f"ai.onnx opset {onnx_model.opset} is newer than Triton {model.release.name} loads",
+                cause=f"its ONNX Runtime {model.release.onnxruntime_version} reads up to opset {highest}",
+                fix=f"export with opset {highest} or lower (17 loads everywhere), or choose a newer release",
+                file=path,
+            )
+
+
+@rule("REL102")
+def ir_version_too_new(model: ModelSubject) -> Iterator[Finding]:
+    """The IR version of the file is one that the release's ONNX Runtime knows.
+
+    Wrong::
+
+        onnx.save(model, path)                                (ir_version 13, for Triton 24.10, which reads up to 10)
+
+    Right::
+
+        model.ir_version = 9
+        onnx.save(model, path)
+    """
+    highest = model.release.max_onnx_ir
+    for path, onnx_model in model.onnx_models():
+        if highest is not None and onnx_model.ir_version > highest:
+            yield Finding(
+                f"ONNX IR version {onnx_model.ir_version} is newer than Triton {model.release.name} loads",
+                cause=f"its ONNX Runtime {model.release.onnxruntime_version} reads up to IR {highest}",
+                fix=f"set ir_version to {highest} or lower before saving, or choose a newer release",
+                file=path,
+            )
+
+
+@rule("REL103", embedded_refuses=False)
+def backend_not_shipped(model: ModelSubject) -> Iterator[Finding]:
+    """The release's image ships the backend.
+
+    TensorFlow left it with 25.03, and ONNX Runtime was missing from 24.02.
+
+    Wrong::
+
+        backend: "tensorflow"                                 (for Triton 26.07)
+
+    Right::
+
+        backend: "onnxruntime"                                (convert with tf2onnx or repo-tool add-model)
+    """
+    backend = model.backend
+    last = last_release_with_backend(backend)
+    if last is None or backend in model.release.backends:
+        return
+    onnx = "convert the model to ONNX, or " if backend != "onnxruntime" else ""
+    yield Finding(
+        f"Triton {model.release.name} ships no {backend} backend",
+        cause=f"the last release with it is {last}" if last < model.release.name else "that release left it out",
+        fix=f"{onnx}choose another release",
+        field="backend",
+    )
+
+
+@rule("REL104", severity=Severity.WARNING)
+def import_not_in_image(model: ModelSubject) -> Iterator[Finding]:
+    """Python models import what the image has: the standard library, numpy, and deploy/triton/requirements.txt.
+
+    Files beside model.py count, and so does an environment of the model's own (EXECUTION_ENV_PATH).
+
+    Wrong::
+
+        import pandas
+
+    Right::
+
+        import numpy
+    """
+    if model.backend != "python" or "EXECUTION_ENV_PATH" in model.config.parameters:
+        return
+    for version in model.served_versions:
+        path = model.artifact(version)
+        if path is None:
+            continue
+        for name, line in sorted(_foreign_imports(path).items()):
+            yield Finding(
+                f"line {line} imports '{name}', which the image does not have",
+                cause="it has Python's own modules, numpy and what deploy/triton/requirements.txt lists",
+                fix="add the package to deploy/triton/requirements.txt and build the image again",
+                file=path.relative_to(model.directory.path).as_posix(),
+            )
+
+
+def _foreign_imports(path: Path) -> dict[str, int]:
+    """Top-level packages that ``path`` imports and the image lacks, with the first line of each."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return {}
+    beside = {entry.stem for entry in path.parent.iterdir()} | {entry.stem for entry in path.parent.parent.iterdir()}
+    known = sys.stdlib_module_names | _ALWAYS_THERE | IMAGE_PACKAGES.keys() | beside
+    found: dict[str, int] = {}
+    for node in ast.walk(tree):
+        for name in _imported(node):
+            if name not in known:
+                found[name] = min(node.lineno, found.get(name, node.lineno)) if hasattr(node, "lineno") else 0
+    return found
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name.split(".")[0] for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+        yield node.module.split(".")[0]
+
+
+@rule("REL105", embedded_refuses=False)
+def runtime_written(model: ModelSubject) -> Iterator[Finding]:
+    """``runtime`` is left to Triton for the backends of the image.
+
+    The embedded server fills in "model.py" for its Python-based backends; written down, it makes the GPU image look for
+    that file and refuse the model.
+
+    Wrong::
+
+        backend: "onnxruntime"
+        runtime: "model.py"
+
+    Right::
+
+        backend: "onnxruntime"
+    """
+    runtime = model.config.runtime
+    if runtime.endswith(".py") and model.backend in _CXX_BACKENDS:
+        yield Finding(
+            f"runtime is '{runtime}'",
+            cause=f"the {model.backend} backend of the image is a library, and has no such file",
+            fix="remove runtime",
+            field="runtime",
+        )

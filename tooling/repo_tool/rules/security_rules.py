@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SEC: what a model repository may not do to the machine that serves it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from repo_tool.errors import ModelNameError
+from repo_tool.releases import first_release_with_all_fixes
+from repo_tool.repository.layout import check_model_name
+from repo_tool.rules.diagnostics import Finding, Severity
+from repo_tool.rules.registry import Scope, repository_rule, rule
+from repo_tool.rules.subjects import ModelSubject, RepositorySubject
+
+
+@repository_rule("SEC001", severity=Severity.WARNING)
+def release_with_known_holes(repository: RepositorySubject) -> Iterator[Finding]:
+    """The release contains the fix of every vulnerability that has been published.
+
+    Older ones must not be reachable by anybody who is not trusted: among their holes are unauthenticated ones.
+
+    Wrong::
+
+        repo-tool validate --release 25.05
+
+    Right::
+
+        repo-tool validate --release 26.07
+    """
+    release = repository.release
+    if not release.fixed_all_published_cves:
+        yield Finding(
+            f"Triton {release.name} has published vulnerabilities",
+            cause=f"the first release with every published fix is {first_release_with_all_fixes()}",
+            fix="serve with that release or a newer one, or keep the server on the loopback interface",
+        )
+
+
+@rule("SEC101", scope=Scope.DIRECTORY, embedded_refuses=False)
+def unsafe_model_name(model: ModelSubject) -> Iterator[Finding]:
+    """Model names hold letters, digits, ``_``, ``.`` and ``-``, and start with a letter or digit.
+
+    Triton starts its Python stub through a shell with the name in the command (CVE-2025-23316).
+
+    Wrong::
+
+        model_repository/iris;reboot/
+
+    Right::
+
+        model_repository/iris/
+    """
+    if model.name.startswith(".") and not model.directory.config_path.is_file():
+        return  # no model, and REP101 says so
+    try:
+        check_model_name(model.name)
+    except ModelNameError as error:
+        yield Finding(error.fact, cause=error.cause, fix="rename the directory and the model", file="")
+
+
+@rule("SEC102", scope=Scope.DIRECTORY, embedded_refuses=False)
+def link_out_of_the_repository(model: ModelSubject) -> Iterator[Finding]:
+    """No symbolic link leads out of the repository.
+
+    Triton follows links, so that one can publish any file of the machine; in a container its target is not there.
+
+    Wrong::
+
+        iris/1/model.onnx -> /srv/models/iris.onnx
+
+    Right::
+
+        iris/1/model.onnx                                     (the file itself, or a link within the repository)
+    """
+    root = model.directory.path.parent.resolve()
+    for path in _links(model.directory.path):
+        target = path.resolve()
+        if not target.is_relative_to(root):
+            yield Finding(
+                "the link leads out of the repository",
+                cause=f"its target is '{target}'",
+                fix="copy the file into the repository",
+                file="" if path == model.directory.path else path.relative_to(model.directory.path).as_posix(),
+            )
+
+
+def _links(root: Path) -> Iterator[Path]:
+    if root.is_symlink():
+        yield root
+        return
+    for folder, folders, files in os.walk(root, followlinks=False):
+        for name in sorted((*folders, *files)):
+            path = Path(folder, name)
+            if path.is_symlink():
+                yield path
+
+
+@rule("SEC103", embedded_refuses=False)
+def filename_leaves_the_version(model: ModelSubject) -> Iterator[Finding]:
+    """default_model_filename names a file within the version directory.
+
+    Wrong::
+
+        default_model_filename: "../../shared/model.onnx"
+
+    Right::
+
+        default_model_filename: "model_int8.onnx"
+    """
+    filename = model.config.default_model_filename
+    if filename.startswith("/") or ".." in filename.split("/"):
+        yield Finding(
+            f"default_model_filename is '{filename}'",
+            cause="it leads out of the version directory",
+            fix="put the file into the version directory and name it alone",
+            field="default_model_filename",
+        )

@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIG: the configuration against the ONNX file, with the verdicts of NVIDIA's ONNX Runtime backend (r24.10)."""
+
+from collections.abc import Iterator, Sequence
+
+from repo_tool.config.model import ModelConfig, ModelTensor
+from repo_tool.rules.diagnostics import Finding, Severity
+from repo_tool.rules.onnx_file import OnnxModel, OnnxTensor, is_onnx_installed
+from repo_tool.rules.registry import repository_rule, rule
+from repo_tool.rules.subjects import ModelSubject, RepositorySubject
+
+
+@repository_rule("SIG001", severity=Severity.NOTE)
+def onnx_not_installed(repository: RepositorySubject) -> Iterator[Finding]:
+    """ONNX files are only compared with their configurations where the package onnx is installed.
+
+    Wrong::
+
+        pip install triton-repo-tool                          (SIG rules and the ONNX half of REL are skipped)
+
+    Right::
+
+        pip install 'triton-repo-tool[onnx]'
+    """
+    if is_onnx_installed():
+        return
+    skipped = [m.name for m in repository.own_models() if m.config_error is None and m.backend == "onnxruntime"]
+    if skipped:
+        yield Finding(
+            f"{len(skipped)} ONNX model(s) were not compared with their configurations",
+            cause="the package onnx is not installed, so the SIG rules were skipped",
+            fix="pip install 'triton-repo-tool[onnx]'",
+        )
+
+
+@rule("SIG101")
+def not_an_onnx_file(model: ModelSubject) -> Iterator[Finding]:
+    """The model file is an ONNX model.
+
+    Half a download, a git-lfs pointer and a renamed pickle are not.
+
+    Wrong::
+
+        iris/1/model.onnx                                     (a text file that points to git-lfs)
+
+    Right::
+
+        iris/1/model.onnx                                     (after git lfs pull)
+    """
+    for path, error in model.onnx_errors():
+        yield Finding(
+            "the file is no ONNX model",
+            cause=str(error),
+            fix="export the model again, or fetch the whole file (git lfs pull)",
+            file=path,
+        )
+
+
+@rule("SIG102")
+def not_a_tensor(model: ModelSubject) -> Iterator[Finding]:
+    """Every input and output of the ONNX file is a tensor, whether the configuration lists it or not.
+
+    The usual offender is the ZipMap that skl2onnx adds to classifiers: a sequence of maps.
+
+    Wrong::
+
+        convert_sklearn(model)
+
+    Right::
+
+        convert_sklearn(model, options={"zipmap": False})
+    """
+    for path, onnx_model in model.onnx_models():
+        for tensor in onnx_model.every_tensor():
+            if tensor.kind != "tensor":
+                yield Finding(
+                    f"'{tensor.name}' is no tensor: {tensor.kind}",
+                    cause="Triton: Unsupported ONNX Type, expected 'ONNX_TYPE_TENSOR'",
+                    fix="export without it, e.g. with options={'zipmap': False} for scikit-learn",
+                    file=path,
+                )
+
+
+@rule("SIG103")
+def input_count_differs(model: ModelSubject) -> Iterator[Finding]:
+    """The configuration lists every input of the ONNX file, unused ones too, and no other.
+
+    Inputs with ``optional: true`` do not count: they stand for initializers.
+
+    Wrong::
+
+        input [ { name: "a" ... } ]                           (and the file has the inputs a and b)
+
+    Right::
+
+        input [ { name: "a" ... }, { name: "b" ... } ]
+    """
+    # Sequence controls and batch inputs fill inputs that the configuration does not list.
+    if model.config.has_sequence_batching or model.has_batch_inputs:
+        return
+    for _, onnx_model in model.onnx_models():
+        listed = [tensor for tensor in model.config.inputs if not tensor.optional]
+        if len(listed) != len(onnx_model.inputs):
+            yield Finding(
+                f"the configuration lists {len(listed)} inputs and the ONNX file has {len(onnx_model.inputs)}",
+                cause=f"the file's inputs are {_named(onnx_model.inputs)}",
+                fix="list each of them once; only an initializer can be optional",
+                field="input",
+            )
+
+
+@rule("SIG104")
+def unknown_input(model: ModelSubject) -> Iterator[Finding]:
+    """Every input of the configuration is an input of the ONNX file.
+
+    Wrong::
+
+        input [ { name: "X" ... } ]                           (and the file calls it x)
+
+    Right::
+
+        input [ { name: "x" ... } ]
+    """
+    for _, onnx_model in model.onnx_models():
+        known = (*onnx_model.inputs, *onnx_model.overridable_initializers)
+        yield from _unknown("input", model.config.inputs, known)
+
+
+@rule("SIG105")
+def unknown_output(model: ModelSubject) -> Iterator[Finding]:
+    """Every output of the configuration is an output of the ONNX file; it need not list all of them.
+
+    Wrong::
+
+        output [ { name: "probs" ... } ]                      (and the file calls it probabilities)
+
+    Right::
+
+        output [ { name: "probabilities" ... } ]
+    """
+    for _, onnx_model in model.onnx_models():
+        yield from _unknown("output", model.config.outputs, onnx_model.outputs)
+
+
+def _unknown(kind: str, declared: Sequence[ModelTensor], known: Sequence[OnnxTensor]) -> Iterator[Finding]:
+    names = {tensor.name for tensor in known}
+    for index, tensor in enumerate(declared):
+        if tensor.name not in names:
+            yield Finding(
+                f"the ONNX file has no {kind} '{tensor.name}'",
+                cause=f"its {kind}s are {_named(known)}",
+                fix="write the file's name",
+                field=f"{kind}[{index}].name",
+            )
+
+
+@rule("SIG106")
+def datatype_differs(model: ModelSubject) -> Iterator[Finding]:
+    """Data types are those of the ONNX file, and ones that the ONNX Runtime backend takes.
+
+    It takes BOOL, the integers of 8 to 64 bits, FP16, FP32, FP64 and STRING; BF16, FP8 and INT4 only inside the graph.
+
+    Wrong::
+
+        input [ { name: "x" data_type: TYPE_FP64 ... } ]      (and the file has float)
+
+    Right::
+
+        input [ { name: "x" data_type: TYPE_FP32 ... } ]
+    """
+    for place, declared, found, _ in _pairs(model):
+        if declared.datatype is None or declared.datatype is found.datatype:
+            continue
+        takes = found.datatype.config_name if found.datatype else None
+        yield Finding(
+            f"{place} '{declared.name}' is {declared.datatype.config_name} and the ONNX file has"
+            f" {takes or found.element_type_name}",
+            cause="the types must be equal" if takes else "the ONNX Runtime backend takes no such input or output",
+            fix=f"write data_type: {takes}" if takes else "cast to another type inside the graph and export again",
+            field=f"{place}.data_type",
+        )
+
+
+@rule("SIG107")
+def batch_dimension_not_free(model: ModelSubject) -> Iterator[Finding]:
+    """With max_batch_size > 0 the first dimension of every listed tensor is free in the ONNX file.
+
+    Wrong::
+
+        max_batch_size: 8                                     (and the file has x: [1, 4])
+
+    Right::
+
+        max_batch_size: 8                                     (and the file has x: [N, 4])
+    """
+    for place, declared, found, _ in _pairs(model):
+        if model.config.max_batch_size > 0 and found.shape and found.shape[0] != -1 and not declared.allow_ragged_batch:
+            yield Finding(
+                f"the first dimension of {place} '{declared.name}' is fixed to {found.shape[0]} in the ONNX file",
+                cause="Triton: for the model to support batching the first dimension must be -1",
+                fix="export with a dynamic batch dimension, or write max_batch_size: 0 and whole shapes in dims",
+                field="max_batch_size",
+            )
+
+
+@rule("SIG108")
+def input_dims_differ(model: ModelSubject) -> Iterator[Finding]:
+    """Input dims have the rank and the fixed sizes of the ONNX file; where the file is free they may be narrower.
+
+    With max_batch_size > 0 the file has one dimension more than dims: the batch.
+
+    Wrong::
+
+        dims: [ -1 ]                                          (and the file has x: [N, 4])
+
+    Right::
+
+        dims: [ 4 ]
+    """
+    for place, declared, found, onnx_model in _pairs(model):
+        if place.startswith("input") and not declared.allow_ragged_batch:
+            yield from _dims_differ(model.config, place, declared, found, onnx_model)
+
+
+@rule("SIG109")
+def output_dims_differ(model: ModelSubject) -> Iterator[Finding]:
+    """Output dims are exactly those of the ONNX file, -1 included: here they may not be narrower.
+
+    Symbolic dimensions are refined by shape inference first, as ONNX Runtime does. A 1-D output of a model that
+    batches has no dimension left for dims, which wants one: reshape it.
+
+    Wrong::
+
+        output [ { name: "label" data_type: TYPE_INT64 dims: [ 1 ] } ]                           (the file: [N])
+
+    Right::
+
+        output [ { name: "label" data_type: TYPE_INT64 dims: [ 1 ] reshape { shape: [ ] } } ]    (the file: [N])
+    """
+    for place, declared, found, onnx_model in _pairs(model):
+        if place.startswith("output"):
+            yield from _dims_differ(model.config, place, declared, found, onnx_model)
+
+
+def _dims_differ(
+    config: ModelConfig, place: str, declared: ModelTensor, found: OnnxTensor, onnx_model: OnnxModel
+) -> Iterator[Finding]:
+    batches = config.max_batch_size > 0
+    if not found.shape or (batches and found.shape[0] != -1):
+        return  # SIG110 and SIG107 say it better
+    expected = (-1, *declared.model_shape) if batches else declared.model_shape
+    is_exact = place.startswith("output") and onnx_model.is_standard
+    if _agree(found.shape, expected, is_exact=is_exact):
+        return
+    yield Finding(
+        f"{place} '{declared.name}' is declared {list(expected)} and the ONNX file has {list(found.shape)}",
+        cause="max_batch_size > 0 puts the batch dimension in front of dims" if batches else "dims is the whole shape",
+        fix=_dims_fix(found.shape, batches=batches),
+        field=f"{place}.dims",
+    )
+
+
+def _agree(found: Sequence[int], expected: Sequence[int], *, is_exact: bool) -> bool:
+    if len(found) != len(expected):
+        return False
+    return all(have == want or (have == -1 and not is_exact) for have, want in zip(found, expected, strict=True))
+
+
+def _dims_fix(shape: Sequence[int], *, batches: bool) -> str:
+    dims = list(shape[1:] if batches else shape)
+    return f"write dims: {dims}" if dims else "write dims: [ 1 ] reshape { shape: [ ] }"
+
+
+@rule("SIG110")
+def scalar_dims(model: ModelSubject) -> Iterator[Finding]:
+    """A 0-d tensor of the ONNX file is declared with ones only.
+
+    An output without a declared rank counts as 0-d.
+
+    Wrong::
+
+        dims: [ 4 ]                                           (and the file has y: [])
+
+    Right::
+
+        dims: [ 1 ]
+    """
+    for place, declared, found, onnx_model in _pairs(model):
+        is_known = found.has_rank or onnx_model.is_standard
+        if not found.shape and is_known and any(dim != 1 for dim in declared.model_shape):
+            yield Finding(
+                f"{place} '{declared.name}' is declared {list(declared.model_shape)} and is "
+                + ("0-d in the ONNX file" if found.has_rank else "without a shape in the ONNX file"),
+                cause="Triton: scalar tensor should only provide 1 in the model configuration",
+                fix="write dims: [ 1 ]" if found.has_rank else "export with a declared shape, which counts as 0-d now",
+                field=f"{place}.dims",
+            )
+
+
+@rule("SIG111")
+def optional_input(model: ModelSubject) -> Iterator[Finding]:
+    """``optional: true`` is for inputs that have a default value in the ONNX file, in models that do not batch.
+
+    Wrong::
+
+        max_batch_size: 8
+        input [ { name: "k" optional: true ... } ]
+
+    Right::
+
+        max_batch_size: 0
+        input [ { name: "k" optional: true ... } ]            (and k has an initializer in the file)
+    """
+    for place, declared, _, _ in _pairs(model):
+        if declared.optional and model.config.max_batch_size > 0:
+            yield Finding(
+                f"{place} '{declared.name}' is optional in a model that batches",
+                cause="Triton: optional input is not supported for models that support batching",
+                fix="remove optional, or write max_batch_size: 0",
+                field=f"{place}.optional",
+            )
+
+
+@rule("SIG112")
+def ragged_input(model: ModelSubject) -> Iterator[Finding]:
+    """An input with allow_ragged_batch is one free dimension in the ONNX file, since Triton joins the rows end to end.
+
+    Wrong::
+
+        allow_ragged_batch: true                              (and the file has x: [N, M])
+
+    Right::
+
+        allow_ragged_batch: true                              (and the file has x: [M])
+    """
+    for place, declared, found, _ in _pairs(model):
+        if declared.allow_ragged_batch and found.shape != (-1,):
+            yield Finding(
+                f"{place} '{declared.name}' is ragged and has shape {list(found.shape)} in the ONNX file",
+                cause="Triton joins ragged rows end to end into one dimension: [-1]",
+                fix="remove allow_ragged_batch",
+                field=f"{place}.allow_ragged_batch",
+            )
+
+
+@rule("SIG113", severity=Severity.WARNING)
+def unsplittable_output(model: ModelSubject) -> Iterator[Finding]:
+    """With max_batch_size > 0 no output is 0-d: Triton cannot split it among the requests of a batch.
+
+    The model loads, and every batch larger than one fails.
+
+    Wrong::
+
+        max_batch_size: 8                                     (and the file has mean: [])
+
+    Right::
+
+        max_batch_size: 0                                     (and the file has mean: [])
+    """
+    for place, declared, found, onnx_model in _pairs(model):
+        is_scalar = not found.shape and found.has_rank and onnx_model.is_standard
+        if place.startswith("output") and is_scalar and model.config.max_batch_size > 0:
+            yield Finding(
+                f"{place} '{declared.name}' is 0-d in a model that batches",
+                cause="it loads, and every batch larger than one fails: the output cannot be split",
+                fix="write max_batch_size: 0, or export an output with one row per request",
+                field=place,
+            )
+
+
+def _pairs(model: ModelSubject) -> Iterator[tuple[str, ModelTensor, OnnxTensor, OnnxModel]]:
+    """Each declared tensor with the one of that name in each served version's file, as far as there is one."""
+    for _, onnx_model in model.onnx_models():
+        inputs = {tensor.name: tensor for tensor in (*onnx_model.inputs, *onnx_model.overridable_initializers)}
+        outputs = {tensor.name: tensor for tensor in onnx_model.outputs}
+        config = model.config
+        for kind, declared, known in (("input", config.inputs, inputs), ("output", config.outputs, outputs)):
+            for index, tensor in enumerate(declared):
+                found = known.get(tensor.name)
+                if found is not None and found.kind == "tensor":
+                    yield f"{kind}[{index}]", tensor, found, onnx_model
+
+
+def _named(tensors: Sequence[OnnxTensor]) -> str:
+    return ", ".join(sorted(tensor.name for tensor in tensors)) or "none"

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a real Triton says to each model of a repository, beside what the rules said."""
+
+__all__ = ["LiveVerdict", "live_verdicts"]
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from repo_tool.errors import ConfigError, LoadRefusedError, ModelNameError, RepositoryError, ServerStartError
+from repo_tool.releases import Release
+from repo_tool.repository.layout import ModelDirectory, ModelRepository
+from repo_tool.rules import RULES, Diagnostic
+from repo_tool.triton.server import EmbeddedServer, ServerOptions
+
+# A Python model without its file makes Triton 2.51 wait for a stub that never comes.
+_LOAD_TIMEOUT_S = 60.0
+_EMBEDDED_REFUSES = frozenset(rule.code for rule in RULES if rule.embedded_refuses)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveVerdict:
+    """One model, loaded alone: Triton's words and the rules that had foreseen them."""
+
+    model: str
+    refusal: str  # Triton's own words; "" when it loaded
+    codes: tuple[str, ...]  # rules that foresaw a refusal, those of an ensemble's models included
+    is_comparable: bool = True  # False: the embedded server lacks the backend, so its word says nothing
+
+    @property
+    def is_disagreement(self) -> bool:
+        """Whether the rules and the server differ, which is a fault of the rules."""
+        return self.is_comparable and bool(self.refusal) != bool(self.codes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for ``--format json``."""
+        return {
+            "model": self.model,
+            "loads": not self.refusal,
+            "refusal": self.refusal,
+            "codes": list(self.codes),
+            "comparable": self.is_comparable,
+            "disagreement": self.is_disagreement,
+        }
+
+
+def live_verdicts(
+    repository: ModelRepository, diagnostics: Sequence[Diagnostic], *, release: Release
+) -> Iterator[LiveVerdict]:
+    """Load every model of ``repository`` alone in an embedded Triton that takes what ``release`` takes.
+
+    A model that ends the server counts as refused, and a new server goes on with the next.
+
+    Raises:
+        RepositoryError: the repository is no folder.
+        MissingExtraError: the wheel with Triton is not installed.
+        EnvironmentUnfitError: this machine or environment cannot run it.
+        ServerStartError: the server does not start.
+    """
+    options = ServerOptions(
+        max_opset=release.max_onnx_opset,
+        max_ir_version=release.max_onnx_ir,
+        load_timeout_s=_LOAD_TIMEOUT_S,
+        graceful_stop_s=0,
+    )
+    with ExitStack() as stack:
+        server = stack.enter_context(EmbeddedServer(repository.path, options))
+        for model in repository.models():
+            refusal = _refusal(server, model.name)
+            if not server.is_running():
+                server.start()
+            yield LiveVerdict(
+                model=model.name,
+                refusal=refusal,
+                codes=_foreseen(repository, model.name, diagnostics),
+                is_comparable="unable to find backend library for backend" not in refusal,
+            )
+
+
+def _refusal(server: EmbeddedServer, model: str) -> str:
+    try:
+        server.load(model)
+        server.unload(model)
+    except (LoadRefusedError, ModelNameError) as error:
+        return error.cause or error.fact
+    except ServerStartError as error:
+        server.stop()  # it may still run, stuck in this model
+        return f"the server ended or hung: {error.cause or error.fact}"
+    return ""
+
+
+def _foreseen(repository: ModelRepository, model: str, diagnostics: Sequence[Diagnostic]) -> tuple[str, ...]:
+    loaded = _with_composing(repository, model, set())
+    codes = (found.code for found in diagnostics if found.model in loaded)
+    return tuple(sorted(_EMBEDDED_REFUSES.intersection(codes)))
+
+
+def _with_composing(repository: ModelRepository, model: str, seen: set[str]) -> set[str]:
+    """The model and, for an ensemble, every model that is loaded with it."""
+    if model in seen:
+        return seen
+    seen.add(model)
+    try:
+        config = ModelDirectory(repository.path / model).read_config()
+    except (ConfigError, RepositoryError):
+        return seen
+    for step in config.ensemble_steps:
+        _with_composing(repository, step.model_name, seen)
+    return seen
