@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The forms in which a PyTorch model comes, loaded: exported program, TorchScript, and a factory with weights."""
+
+__all__ = ["load_module", "load_program", "load_script", "refuse_weights_alone"]
+
+import importlib
+import pickletools
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from repo_tool.errors import SourceError, needs_extra
+from repo_tool.importers.base import ImportRequest
+from repo_tool.importers.first_bytes import Kind, kind_of
+from repo_tool.importers.foreign import refusing
+
+_DAMAGED = "copy or save it again; the file may have been cut short"
+_FACTORY_STEP = "pass the code that builds the module: add-model package.module:factory --weights {name}"
+
+
+def refuse_weights_alone(path: Path) -> None:
+    """Refuse files that hold no module that can be run, before PyTorch is even imported.
+
+    Raises:
+        SourceError: a state dict, safetensors, a pickled module, or no file of PyTorch's at all.
+    """
+    kind = kind_of(path)
+    if path.suffix.lower() == ".safetensors":
+        raise _weights_alone(path, "safetensors files hold named tensors and no code")
+    if kind is Kind.TORCH_SAVE:
+        raise _saved_by_torch_save(path)
+    if kind is Kind.PICKLE:
+        raise _weights_alone(path, "it is a pickle in the format before PyTorch 1.6")
+    if kind not in (Kind.EXPORTED_PROGRAM, Kind.TORCHSCRIPT):
+        raise SourceError(
+            f"'{path.name}' is neither a TorchScript file nor an exported program",
+            cause=f"it is {kind.value}",
+            next_step=_DAMAGED,
+        )
+
+
+def _weights_alone(path: Path, cause: str) -> SourceError:
+    return SourceError(
+        f"'{path.name}' is a state dict, not a module", cause=cause, next_step=_FACTORY_STEP.format(name=path)
+    )
+
+
+def _saved_by_torch_save(path: Path) -> SourceError:
+    classes = _pickled_classes(path)
+    foreign = [name for name in classes if name.split(".")[0] not in ("torch", "collections", "builtins")]
+    modules = [name for name in classes if name.startswith("torch.nn.modules.")]
+    if not foreign and not modules:
+        return _weights_alone(path, "torch.save(module.state_dict()) keeps the weights and no code")
+    return SourceError(
+        f"'{path.name}' is a pickled module of class {(foreign or modules)[0]}",
+        cause="torch.save(module) keeps a reference to the class instead of its code",
+        next_step="save it with torch.export.save, or pass package.module:factory --weights STATE_DICT",
+    )
+
+
+def _pickled_classes(path: Path) -> list[str]:
+    """The classes that the pickle inside the archive names, read without unpickling."""
+    with zipfile.ZipFile(path) as archive:
+        member = next(name for name in archive.namelist() if name.split("/", 1)[-1] == "data.pkl")
+        with refusing(f"'{path.name}' is damaged", next_step=_DAMAGED):
+            data = archive.read(member)
+            opcodes = [(opcode.name, argument) for opcode, argument, _ in pickletools.genops(data)]
+    return [str(argument).replace(" ", ".") for name, argument in opcodes if name == "GLOBAL"]
+
+
+def load_program(path: Path) -> Any:
+    """What ``torch.export.save`` wrote.
+
+    Raises:
+        SourceError: it does not load.
+    """
+    with needs_extra("torch"):
+        import torch
+    with refusing(f"'{path.name}' does not load as an exported program", next_step=_DAMAGED):
+        return torch.export.load(path)
+
+
+def load_script(path: Path) -> Any:
+    """What ``torch.jit.save`` wrote, on the CPU.
+
+    Raises:
+        SourceError: it does not load.
+    """
+    with needs_extra("torch"):
+        import torch
+    with refusing(f"'{path.name}' does not load as TorchScript", next_step=_DAMAGED):
+        return torch.jit.load(path, map_location="cpu").eval()
+
+
+def load_module(request: ImportRequest) -> tuple[Any, tuple[str, ...]]:
+    """The module that ``package.module:factory`` builds, its weights loaded, in eval mode; and notes.
+
+    Raises:
+        SourceError: it cannot be imported, is no module, or the weights are not its own.
+    """
+    with needs_extra("torch"):
+        import torch
+    factory = _imported(request.source)
+    if isinstance(factory, torch.nn.Module):
+        module = factory
+    else:
+        with refusing(
+            f"'{request.source}' fails when called without arguments",
+            next_step="write a function without arguments that builds the module, and name that",
+        ):
+            module = factory()
+    if not isinstance(module, torch.nn.Module):
+        raise SourceError(
+            f"'{request.source}' builds a {type(module).__name__}, not a torch.nn.Module",
+            next_step="name a function or class that returns the module",
+        )
+    if request.weights is None:
+        return module.eval(), ("no --weights were given: the module is as the factory builds it",)
+    _load_weights(module, request.weights)
+    return module.eval(), ()
+
+
+def _imported(source: str) -> Any:
+    name, attribute = source.split(":")
+    sys.path.insert(0, str(Path.cwd()))
+    with refusing(
+        f"the Python module '{name}' cannot be imported",
+        next_step="run the command in the folder that holds it, or install it in this environment",
+    ):
+        module = importlib.import_module(name)
+    if not hasattr(module, attribute):
+        public = [known for known, value in vars(module).items() if callable(value) and not known.startswith("_")]
+        raise SourceError(
+            f"'{name}' has nothing called '{attribute}'",
+            cause=f"it has {', '.join(sorted(public)[:8]) or 'nothing that can be called'}",
+            next_step="check the name after the colon",
+        )
+    return getattr(module, attribute)
+
+
+def _load_weights(module: Any, path: Path) -> None:
+    if not path.is_file():
+        raise SourceError(f"there is no file of weights '{path}'", next_step="check the path given to --weights")
+    state = _read_weights(path)
+    with refusing(f"the weights in '{path.name}' are not those of the module", next_step="save module.state_dict()"):
+        module.load_state_dict(state)
+
+
+def _read_weights(path: Path) -> Any:
+    import torch
+
+    if path.suffix.lower() == ".safetensors":
+        with needs_extra("torch"):
+            from safetensors.torch import load_file
+        with refusing(f"'{path.name}' does not read as safetensors", next_step=_DAMAGED):
+            return load_file(path)
+    with refusing(
+        f"'{path.name}' does not load as a state dict", next_step="save torch.save(module.state_dict(), file)"
+    ):
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    return loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
