@@ -262,8 +262,8 @@ def tensor_never_written(model: ModelSubject) -> Iterator[Finding]:
         step { ... input_map { key: "x" value: "score" } ... }
     """
     config = model.config
-    if not config.is_ensemble:
-        return
+    if not config.ensemble_steps:
+        return  # ENS102 says so
     available = _reachable(config)
     produced = {name for step in config.ensemble_steps for name in step.output_map.values()}
     readers = {name: place for place, step in _steps(config) for name in step.input_map.values()}
@@ -304,8 +304,8 @@ def tensor_never_read(model: ModelSubject) -> Iterator[Finding]:
         output_map { key: "label" value: "label" }
     """
     config = model.config
-    if not config.is_ensemble:
-        return
+    if not config.ensemble_steps:
+        return  # ENS102 says so
     read = {name for step in config.ensemble_steps for name in step.input_map.values()}
     outputs = {tensor.name for tensor in config.outputs}
     for index, tensor in enumerate(config.inputs):

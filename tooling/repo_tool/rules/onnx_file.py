@@ -17,6 +17,8 @@ from repo_tool.datatypes import DataType
 
 _LARGE_TENSOR = 4096  # elements; larger initializers are weights, whose values shape inference never asks for
 _STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+# What ONNX Runtime brings beside the standard operators.
+_RUNTIME_DOMAINS = ("ai.onnx.preview.training", "com.microsoft", "com.microsoft.experimental", "com.microsoft.nchwc")
 
 
 class OnnxFileError(Exception):
@@ -61,6 +63,7 @@ class OnnxModel:
     outputs: tuple[OnnxTensor, ...]
     # Whether every operator is a standard one; the shapes behind others are known only to ONNX Runtime.
     is_standard: bool
+    unknown_operators: tuple[str, ...] = ()  # of domains that ONNX Runtime does not bring, as domain:operator
 
     def every_tensor(self) -> tuple[OnnxTensor, ...]:
         """All inputs, initializers that can be overridden, and outputs."""
@@ -120,7 +123,18 @@ def _described(model: Any, inferred: Any) -> OnnxModel:
         ),
         outputs=tuple(_tensor(value) for value in inferred.graph.output),
         is_standard=domains <= set(_STANDARD_DOMAINS) and not model.functions,
+        unknown_operators=tuple(sorted(_unknown_operators(model))),
     )
+
+
+def _unknown_operators(model: Any) -> set[str]:
+    known = {*_STANDARD_DOMAINS, *_RUNTIME_DOMAINS}
+    functions = {(function.domain, function.name) for function in model.functions}
+    return {
+        f"{node.domain}:{node.op_type}"
+        for node in model.graph.node
+        if node.domain not in known and (node.domain, node.op_type) not in functions
+    }
 
 
 def _tensor(value: Any) -> OnnxTensor:

@@ -96,7 +96,7 @@ def input_count_differs(model: ModelSubject) -> Iterator[Finding]:
         input [ { name: "a" ... }, { name: "b" ... } ]
     """
     # Sequence controls and batch inputs fill inputs that the configuration does not list.
-    if model.config.has_sequence_batching or model.has_batch_inputs:
+    if model.config.has_sequence_batching or model.mentions("batch_input"):
         return
     for _, onnx_model in model.onnx_models():
         listed = [tensor for tensor in model.config.inputs if not tensor.optional]
@@ -365,6 +365,31 @@ def unsplittable_output(model: ModelSubject) -> Iterator[Finding]:
                 cause="it loads, and every batch larger than one fails: the output cannot be split",
                 fix="write max_batch_size: 0, or export an output with one row per request",
                 field=place,
+            )
+
+
+@rule("SIG114")
+def unknown_operator(model: ModelSubject) -> Iterator[Finding]:
+    """Operators of other domains come with a library that model_operations names.
+
+    Wrong::
+
+        backend: "onnxruntime"                                (and the file uses my.operators:Halve)
+
+    Right::
+
+        backend: "onnxruntime"
+        model_operations { op_library_filename: "libmy_operators.so" }
+    """
+    if model.mentions("model_operations"):
+        return
+    for path, onnx_model in model.onnx_models():
+        for operator in onnx_model.unknown_operators:
+            yield Finding(
+                f"the operator {operator} is not one of ONNX Runtime's",
+                cause="it is not a registered function or operator there, and no library is named",
+                fix="export without it, or name its library in model_operations",
+                file=path,
             )
 
 

@@ -156,12 +156,10 @@ class ModelSubject:
                 return found
         return None
 
-    @cached_property
-    def has_batch_inputs(self) -> bool:
-        """Whether Triton computes some of the inputs itself (``batch_input``)."""
-        # ModelConfig leaves batch_input out; comments go first, so that only the field counts.
+    def mentions(self, field: str) -> bool:
+        """Whether the text of the configuration has ``field``, one of those that ModelConfig leaves out."""
         text = self.config_text if isinstance(self.config_text, str) else ""
-        return re.search(r"\bbatch_input\b", re.sub(r"#.*", "", text)) is not None
+        return re.search(rf"\b{field}\b", re.sub(r"#.*", "", text)) is not None
 
     def expected_files(self) -> tuple[str, ...]:
         """The names of which one must be in each version directory; empty for backends that we do not know."""
