@@ -3,13 +3,17 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import onnx
+import psutil
 import pytest
 from onnx import TensorProto, helper
 
@@ -311,3 +315,36 @@ def test_the_command_without_a_sample_says_how_to_get_one(server, repository, tm
     answer = repo_tool("bench", "witness", "--server", url, "-r", repository, "-o", tmp_path / "out")
     assert answer.returncode == 2
     assert "no sample at" in answer.stderr
+
+
+def perf_analyzer_of(command):
+    """The perf_analyzer that a running command has started."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and command.poll() is None:
+        for child in psutil.Process(command.pid).children(recursive=True):
+            with suppress(psutil.Error):  # the one that was asked for its version may be gone by now
+                if child.name() == "perf_analyzer" and "-m" in child.cmdline():
+                    return child
+    raise AssertionError(f"no perf_analyzer was started: {command.communicate()}")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "kill"])
+def test_an_interrupted_command_leaves_no_process_and_no_file(server, repository, tmp_path, number, code):
+    arguments = ["bench", "add_one", "--server", f"grpc://{server.grpc_url}", "-r", repository, "-o", tmp_path / "out"]
+    command = subprocess.Popen(
+        [sys.executable, "-m", "repo_tool.cli.main", *map(str, arguments), "--window-ms", "60000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        child = perf_analyzer_of(command)
+        os.kill(command.pid, number)
+        _, words = command.communicate(timeout=20)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(command.pid, signal.SIGKILL)
+    assert command.returncode == code, words
+    assert b"Traceback" not in words
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    assert not (tmp_path / "out").exists()

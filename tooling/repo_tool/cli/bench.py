@@ -60,7 +60,7 @@ def bench(
 
     The requests are the model's own sample rows. A level whose figures did not settle is marked, never left out.
 
-    [bold]Example:[/bold]
+    **Example:**
 
         repo-tool bench churn --serve --concurrency 1,4,16
     """
