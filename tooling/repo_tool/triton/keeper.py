@@ -2,7 +2,7 @@
 """The process between repo-tool and tritonserver: it outlives both, so that nothing else does.
 
 Run as a script: ``keeper.py RUNTIME_FOLDER SHM_PREFIX GRACE_S COMMAND...`` (standard library only, no site-packages).
-Its standard input is a pipe from repo-tool. End of file there, however it came about (a stop, Ctrl-C, ``kill -9``), ends
+Its standard input is a pipe from repo-tool. End of file there, however it came about (stop, Ctrl-C, ``kill -9``), ends
 the server and its stubs and removes their shared memory; the runtime folder too when repo-tool is not there to do it.
 "K" on the pipe asks for the same without grace.
 """

@@ -121,7 +121,13 @@ class ModelConfiguration:
     def artifact(self, *default_filenames: str) -> Path:
         """The model's file or folder in the version directory: the configured one, or the first default there is."""
         folder = self.directory / self.version
-        names = [self.default_model_filename] if self.default_model_filename else list(default_filenames)
+        configured = self.default_model_filename
+        # Triton itself fills in the first default of the backends it knows, so that one may stand for "not configured".
+        names = (
+            [configured]
+            if configured not in ("", *default_filenames)
+            else sorted(default_filenames, key=lambda name: name != configured)
+        )
         found = [folder / name for name in names if (folder / name).exists()]
         if not found:
             refuse(f"failed to stat file {folder / names[0]}")
