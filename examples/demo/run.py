@@ -100,7 +100,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repository", type=Path, default=Path("model_repository"))
     parser.add_argument("--results", type=Path, default=Path("perf/results/demo"))
-    parser.add_argument("--window-ms", default="500", help="of perf_analyzer")
+    parser.add_argument("--window-ms", default="400", help="of perf_analyzer")
     parser.add_argument("--no-bench", action="store_true", help="leave perf_analyzer out")
     return parser.parse_args()
 
@@ -249,7 +249,17 @@ def bench_one(name: str, grpc_url: str, arguments: argparse.Namespace) -> dict:
     tool = str(Path(sys.executable).parent / "repo-tool")
     command = [
         *(tool, "bench", name, "--server", f"grpc://{grpc_url}", "--repository", str(arguments.repository)),
-        *("--concurrency", "1,4,16", "--window-ms", arguments.window_ms, "--output", str(arguments.results), "--json"),
+        *(
+            "--concurrency",
+            "1,4,16",
+            "--window-ms",
+            arguments.window_ms,
+            "--max-windows",
+            "5",
+            "--output",
+            str(arguments.results),
+            "--json",
+        ),
     ]
     return json.loads(run_quietly(command, dict(os.environ)))
 

@@ -32,7 +32,7 @@ def add_model(
         typer.Option(help="onnxruntime, pytorch or tensorflow. Default: what the framework converts to best."),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="For package.module:factory: .safetensors, or a state dict.")
+        Path | None, typer.Option(help="What package.module:factory is filled with: .safetensors or a state dict.")
     ] = None,
     sample: Annotated[
         Path | None,
@@ -61,7 +61,7 @@ def add_model(
     It is converted, configured, validated, loaded into a real Triton and compared with its framework on the sample
     rows in batches of 1, 2, 3 and the maximum. Only then does it appear, by one rename.
 
-    [bold]Example:[/bold]
+    **Example:**
 
         repo-tool add-model churn.joblib --name churn --sample rows.csv
     """

@@ -34,7 +34,7 @@ def add_pipeline(
     Neighbouring steps become one Python-backend model. The ensemble's answers to the sample are compared with its
     steps run one by one before anything appears in the repository.
 
-    [bold]Example:[/bold]
+    **Example:**
 
         repo-tool add-pipeline pipeline.yaml --sample pictures/
     """

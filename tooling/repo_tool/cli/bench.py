@@ -43,6 +43,7 @@ def bench(
         int | None, typer.Option(min=1, help="End a window after so many requests instead.")
     ] = None,
     stability: Annotated[float, typer.Option(help="By how many percent the three windows may differ.")] = 10.0,
+    max_windows: Annotated[int, typer.Option(min=3, help="Windows to wait for three that agree.")] = 10,
     settle_on: Annotated[
         int | None, typer.Option(min=1, max=99, help="The latency percentile that must settle. Default: the average.")
     ] = None,
@@ -78,6 +79,7 @@ def bench(
                 window_ms=window_ms,
                 window_requests=window_requests,
                 stability_percent=stability,
+                max_windows=max_windows,
                 settle_on=settle_on,
             ),
             serve=serve,

@@ -42,7 +42,7 @@ def call(
 
     Without --sample the rows are those that were published with the model, so that the first call needs no data.
 
-    [bold]Example:[/bold]
+    **Example:**
 
         repo-tool call digits --rows 3
     """

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``repo-tool add-pipeline``: a picture goes in and a word comes out, or nothing is published."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from repo_client import Client, RefusedRequestError, RepoClientError
+from repo_tool.triton.server import EmbeddedServer
+from support.command import everything_in, repo_tool
+
+WORDS = ("dark", "light")
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory):
+    """A repository with a model of 2 x 2 pictures, a pipeline file, and pictures."""
+    folder = tmp_path_factory.mktemp("workshop")
+    write_brightness_model(folder / "brightness.onnx")
+    done = repo_tool(
+        *("add-model", folder / "brightness.onnx", "-n", "brightness", "-r", folder / "models", "--max-batch-size", 8)
+    )
+    assert done.returncode == 0, done.stderr
+    (folder / "pictures").mkdir()
+    for index, grey in enumerate((0, 60, 190, 255)):
+        (folder / "pictures" / f"{index}.png").write_bytes(picture(grey))
+    (folder / "words.txt").write_text("\n".join(WORDS))
+    (folder / "reader.yaml").write_text(
+        "name: reader\n"
+        "inputs:\n"
+        "  image: {datatype: BYTES, dims: [1]}\n"
+        "steps:\n"
+        "  - use: decode_image\n"
+        "    with: {height: 2, width: 2, mode: L}\n"
+        "  - use: normalise\n"
+        "    with: {mean: [0.5], std: [1.0]}\n"
+        "  - model: brightness\n"
+        "    inputs: {picture: tensor}\n"
+        "  - use: softmax\n"
+        "  - use: top_k_labels\n"
+        "    with: {k: 2, labels: {file: words.txt}}\n"
+        "outputs: [label, probability, top_labels]\n"
+    )
+    return folder
+
+
+def write_brightness_model(path: Path) -> None:
+    """Logits [batch, 2] of pictures [batch, 1, 2, 2]: minus and plus the mean."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["picture"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        ],
+        "brightness",
+        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, ["batch", 1, 2, 2])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
+        [numpy_helper.from_array(np.array([[-1, 1]] * 4, dtype=np.float32), "weights")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+
+
+def picture(grey: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("L", (4, 4), grey).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def added(workshop):
+    done = repo_tool(
+        *("add-pipeline", "reader.yaml", "--sample", "pictures", "--repository", "models", "--json"), cwd=workshop
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def client(workshop, added):
+    with EmbeddedServer(workshop / "models") as server:
+        assert all(outcome.is_ready for outcome in server.load_all())
+        with Client(f"grpc://{server.grpc_url}") as client:
+            yield client
+
+
+def test_it_is_published_as_an_ensemble_and_its_step_models(added, workshop):
+    assert added["models"] == ["reader_pre", "brightness", "reader_post", "reader"]
+    assert added["max_batch_size"] == 8
+    names = [path.name for path in sorted((workshop / "models").iterdir())]
+    assert names == ["brightness", "reader", "reader_post", "reader_pre"]
+
+
+def test_it_was_proven_against_its_steps(added):
+    assert added["parity"]["batch_sizes"] == [1, 2, 3, 8]
+    assert all(output["equal"] for output in added["parity"]["outputs"])
+
+
+def test_a_picture_becomes_a_word(client):
+    rows = np.array([[picture(0)], [picture(255)], [picture(200)]], dtype=object)
+    answer = client.model("reader").infer({"image": rows})
+    assert answer["label"].ravel().tolist() == [b"dark", b"light", b"light"]
+    assert answer["top_labels"][1].tolist() == [b"light", b"dark"]
+    assert answer["probability"][1, 0] == pytest.approx(np.exp(2) / (np.exp(2) + np.exp(-2)), abs=1e-5)
+
+
+def test_a_row_that_is_no_picture_is_named_and_the_server_lives(client):
+    rows = np.array([[picture(0)], [b"no picture"]], dtype=object)
+    with pytest.raises(RepoClientError) as raised:
+        client.model("reader").infer({"image": rows})
+    assert isinstance(raised.value, RefusedRequestError), raised.value
+    assert "step 'decode_image', row 1: not a readable image" in str(raised.value)
+    assert client.model("reader").infer({"image": rows[:1]})["label"].tolist() == [[b"dark"]]
+
+
+def test_adding_it_again_publishes_a_further_version(workshop, added, tmp_path):
+    shutil.copytree(workshop / "models", tmp_path / "models")
+    done = repo_tool(
+        *("add-pipeline", workshop / "reader.yaml", "-s", workshop / "pictures", "-r", tmp_path / "models"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "models" / "reader_pre").iterdir()) == ["1", "2", "config.pbtxt"]
+
+
+def test_one_picture_is_a_sample_too(workshop, added):
+    done = repo_tool("add-pipeline", "reader.yaml", "-s", "pictures/0.png", "-r", "models", "--dry-run", cwd=workshop)
+    assert done.returncode == 0, done.stderr
+    assert "nothing was published" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("height: 2", "height: 3", "takes FP32 [1, 2, 2] as 'picture' and gets FP32 [1, 3, 2]"),
+        ("model: brightness", "model: darkness", "no model 'darkness'"),
+        ("name: reader", "name: a b", "is not a model name"),
+        ("file: words.txt", "file: absent.txt", "cannot be read as a pipeline"),
+    ],
+)
+def test_a_mistake_gets_one_message_and_leaves_nothing(workshop, added, old, new, words):
+    before = everything_in(workshop / "models")
+    (workshop / "wrong.yaml").write_text((workshop / "reader.yaml").read_text().replace(old, new))
+    done = repo_tool("add-pipeline", "wrong.yaml", "-s", "pictures", "-r", "models", cwd=workshop)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert everything_in(workshop / "models") == before
+
+
+@pytest.mark.parametrize("sample", ["empty", "absent.npz", "words.txt"])
+def test_a_sample_that_is_none_is_refused(workshop, added, sample):
+    (workshop / "empty").mkdir(exist_ok=True)
+    done = repo_tool("add-pipeline", "reader.yaml", "-s", sample, "-r", "models", cwd=workshop)
+    assert done.returncode == 2, done.stderr
+    assert "error: " in done.stderr

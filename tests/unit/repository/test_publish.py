@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model becomes visible whole or not at all."""
+
+import json
+import threading
+
+import pytest
+
+from repo_tool.errors import ModelNameError, RepositoryError, VersionExistsError
+from repo_tool.repository.layout import ModelRepository, check_model_name
+from repo_tool.repository.provenance import digest_of, read_provenance, write_provenance
+from repo_tool.repository.publish import StagedModel, next_version, publish, staging
+from support.command import everything_in
+
+CONFIG = 'name: "model"\nbackend: "python"\n'
+
+
+def stage_model(stage, version, *, text="new"):
+    directory = stage.repository.model("model")
+    directory.version_path(version).mkdir(parents=True)
+    (directory.version_path(version) / "model.py").write_text(text)
+    directory.config_path.write_text(CONFIG + f"# {text}\n")
+    directory.warmup_path.mkdir()
+    (directory.warmup_path / "x").write_text(text)
+    return StagedModel(directory=directory, version=version)
+
+
+@pytest.fixture
+def repository(tmp_path):
+    return ModelRepository(tmp_path / "models")
+
+
+def publish_new(repository, version, text="new"):
+    with staging(repository) as stage:
+        publish([stage_model(stage, version, text=text)], repository)
+
+
+def test_a_new_model_appears_whole(repository):
+    publish_new(repository, 1)
+    assert sorted(everything_in(repository.path)) == [
+        "model/",
+        "model/1/",
+        "model/1/model.py",
+        "model/config.pbtxt",
+        "model/warmup/",
+        "model/warmup/x",
+    ]
+
+
+def test_a_further_version_replaces_the_configuration_and_keeps_the_rest(repository):
+    publish_new(repository, 1, text="old")
+    (repository.path / "model" / "notes.md").write_text("mine")
+    publish_new(repository, 2)
+    files = everything_in(repository.path / "model")
+    assert files["1/model.py"] == b"old"
+    assert files["2/model.py"] == b"new"
+    assert files["config.pbtxt"].endswith(b"# new\n")
+    assert files["warmup/x"] == b"new"
+    assert files["notes.md"] == b"mine"
+
+
+def test_a_version_is_published_once(repository):
+    publish_new(repository, 1)
+    before = everything_in(repository.path)
+    with staging(repository) as stage, pytest.raises(VersionExistsError):
+        publish([stage_model(stage, 1, text="other")], repository)
+    assert everything_in(repository.path) == before
+
+
+def test_of_many_publishers_of_one_version_one_wins(repository):
+    refused, start = [], threading.Barrier(6)
+
+    def compete(index):
+        with staging(repository) as stage:
+            staged = stage_model(stage, 1, text=f"{index}")
+            start.wait()
+            try:
+                publish([staged], repository)
+            except VersionExistsError as error:
+                refused.append(error)
+
+    threads = [threading.Thread(target=compete, args=(index,)) for index in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 5
+    assert len(list(repository.path.glob("model/*/model.py"))) == 1
+
+
+def test_the_staging_lies_beside_the_repository_and_goes(repository):
+    repository.path.mkdir()
+    with staging(repository) as stage:
+        assert repository.path not in stage.path.parents
+        assert stage.path.stat().st_dev == repository.path.stat().st_dev
+        assert list(repository.path.iterdir()) == []
+    assert not stage.path.exists()
+    assert not repository.private_path.exists()
+
+
+def test_the_staging_goes_when_its_block_fails(repository):
+    with pytest.raises(KeyError), staging(repository) as stage:
+        raise KeyError
+    assert not stage.path.exists()
+
+
+def test_the_next_version_is_one_more_than_the_highest(repository):
+    model = repository.model("model")
+    assert next_version(model) == 1
+    for name in ("1", "7", "007", "0", "notes", "9x"):
+        (model.path / name).mkdir(parents=True)
+    assert model.versions() == (1, 7)
+    assert next_version(model) == 8
+    assert next_version(model, wanted=3) == 3
+    with pytest.raises(VersionExistsError, match="version 7 of 'model' exists"):
+        next_version(model, wanted=7)
+
+
+@pytest.mark.parametrize("name", ["digits", "a", "0", "Wine-2.1_b"])
+def test_names_for_a_shell(name):
+    assert check_model_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "-a", ".a", "_a", "a b", "a/b", "a\n", "ä", "a;b", "$a", "a'", "..", "a\x00"])
+def test_names_not_for_a_shell(name):
+    with pytest.raises(ModelNameError, match="is not a model name"):
+        check_model_name(name)
+
+
+def test_a_suggested_name_is_a_name():
+    with pytest.raises(ModelNameError) as raised:
+        check_model_name("my model (v2)")
+    assert check_model_name(raised.value.next_step.rpartition(" ")[2])
+
+
+def test_a_repository_that_is_not_there_says_so(repository):
+    with pytest.raises(RepositoryError, match="no model repository at"):
+        list(repository.models())
+
+
+def test_provenance_reads_back(tmp_path):
+    write_provenance(tmp_path / "provenance.json", {"source": "a.onnx"})
+    assert read_provenance(tmp_path / "provenance.json") == {"schema": 1, "source": "a.onnx"}
+    (tmp_path / "provenance.json").write_text("{")
+    with pytest.raises(RepositoryError, match="no readable provenance"):
+        read_provenance(tmp_path / "provenance.json")
+
+
+def test_a_digest_sees_names_and_contents(tmp_path):
+    def digest(**files):
+        folder = tmp_path / json.dumps(files, sort_keys=True)
+        folder.mkdir()
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        return digest_of(folder)
+
+    assert len({digest(a="1"), digest(a="2"), digest(b="1"), digest(a="1", b="1"), digest()}) == 5
