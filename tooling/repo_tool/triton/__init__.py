@@ -4,4 +4,5 @@
 __all__ = ["EmbeddedServer", "LoadOutcome", "ServerOptions", "find_installation"]
 
 from repo_tool.triton.installation import find_installation
-from repo_tool.triton.server import EmbeddedServer, LoadOutcome, ServerOptions
+from repo_tool.triton.options import LoadOutcome, ServerOptions
+from repo_tool.triton.server import EmbeddedServer

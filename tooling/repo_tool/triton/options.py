@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a server is started with, and what becomes of each model it loads."""
+
+__all__ = ["LoadOutcome", "Ports", "ServerOptions"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from repo_tool.errors import RepoToolError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """How a server is started; a port of 0 lets us choose a free one."""
+
+    http_port: int = 0
+    grpc_port: int = 0
+    metrics_port: int = 0
+    log_verbose: int = 0
+    start_timeout_s: float = 30.0
+    load_timeout_s: float = 600.0
+    graceful_stop_s: float = 2.5  # for requests in flight; 0 kills at once, which is right when nobody else is served
+    max_opset: int | None = None  # the newest ai.onnx opset that the release loads; None: what this ONNX Runtime loads
+    max_ir_version: int | None = None
+    response_cache_bytes: int = 0  # 0: models that ask for a response cache are refused
+    environment: Mapping[str, str] = field(default_factory=dict)  # added to the scrubbed one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOutcome:
+    """What became of one model directory."""
+
+    model: str
+    versions: tuple[str, ...]
+    seconds: float
+    refusal: RepoToolError | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the model serves."""
+        return self.refusal is None
+
+    @property
+    def reason(self) -> str:
+        """Why it does not serve; empty when it does."""
+        return (self.refusal.cause or self.refusal.fact) if self.refusal else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for ``--json``."""
+        return {
+            "model": self.model,
+            "versions": list(self.versions),
+            "state": "READY" if self.is_ready else "UNAVAILABLE",
+            "seconds": round(self.seconds, 3),
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """The ports that one server listens on."""
+
+    http: int
+    grpc: int
+    metrics: int
