@@ -4,6 +4,7 @@
 __all__ = ["read_script", "script_call", "trace"]
 
 import re
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -19,6 +20,7 @@ from repo_tool.signature import FREE, ModelSignature, TensorSpec
 
 _TRACE_TOLERANCE = 1e-4
 _BATCHES = (1, 2, 3)
+_LOST_BRANCHES = "forward looks at values or sizes; a traced module only has the branches that the sample took"
 
 
 def script_call(script: Any) -> Call:
@@ -37,8 +39,8 @@ def script_call(script: Any) -> Call:
     return Call(function=script, inputs=tuple(argument.name for argument in arguments))
 
 
-def trace(module: Any, call: Call, inputs: Tensors) -> Any:
-    """``module`` as TorchScript, held to the module itself on batches of 1, 2 and 3.
+def trace(module: Any, call: Call, inputs: Tensors) -> tuple[Any, tuple[str, ...]]:
+    """``module`` as TorchScript, held to the module itself on batches of 1, 2 and 3; and what tracing warned of.
 
     Raises:
         SourceError: it cannot be traced, or the trace holds for the traced rows only.
@@ -46,10 +48,12 @@ def trace(module: Any, call: Call, inputs: Tensors) -> Any:
     import torch
 
     rows = inputs if len(inputs[call.inputs[0]]) > 1 else resized(inputs, 2)
-    with refusing(
-        f"torch.jit.trace fails on {type(module).__name__}", next_step="serve it as ONNX: leave --backend out"
-    ):
-        traced = torch.jit.trace(module, tensors(rows, call.inputs), check_trace=False)
+    next_step = "serve it as ONNX: leave --backend out"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", torch.jit.TracerWarning)
+        with refusing(f"torch.jit.trace fails on {type(module).__name__}", next_step=next_step):
+            traced = torch.jit.trace(module, tensors(rows, call.inputs), check_trace=False)
+    warned = any(issubclass(warning.category, torch.jit.TracerWarning) for warning in caught)
     traced_call = Call(function=traced, inputs=call.inputs)
     for count in _BATCHES:
         expected, found = (dict(answers(each, resized(inputs, count))) for each in (call, traced_call))
@@ -60,7 +64,7 @@ def trace(module: Any, call: Call, inputs: Tensors) -> Any:
                     cause="forward depends on values or sizes, which tracing turns into constants",
                     next_step="serve it as ONNX: leave --backend out; or save torch.jit.script(module) yourself",
                 )
-    return traced
+    return traced, (_LOST_BRANCHES,) if warned else ()
 
 
 def read_script(call: Call, rows: Tensors) -> ModelSignature:

@@ -157,10 +157,10 @@ def _as_onnx(
 def _traced(module: Any, call: Call, rows: Rows, folder: Path, *, notes: tuple[str, ...] = ()) -> ImportedModel:
     import torch
 
-    traced = _torch_script.trace(module, call, rows.inputs)
+    traced, warnings = _torch_script.trace(module, call, rows.inputs)
     artifact = folder / _SCRIPT_FILE
     torch.jit.save(traced, artifact)
-    return _as_script(artifact, rows, module=call, notes=notes)
+    return _as_script(artifact, rows, module=call, notes=(*notes, *warnings))
 
 
 def _as_script(artifact: Path, rows: Rows, *, module: Call | None = None, notes: tuple[str, ...] = ()) -> ImportedModel:
