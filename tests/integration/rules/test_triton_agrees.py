@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real Triton refuses what a rule calls an error, and loads what no rule calls one."""
+
+import shutil
+
+import pytest
+
+from repo_tool.errors import LoadRefusedError
+from repo_tool.releases import release
+from repo_tool.repository.layout import ModelRepository
+from repo_tool.rules import Scope, Severity, find_rule, validate
+from repo_tool.triton.server import EmbeddedServer, ServerOptions
+from support.rule_cases import EMBEDDED_RELEASE, rule_cases
+
+
+def cases(side, *, wanted):
+    return [case for case in rule_cases(side) if wanted(find_rule(case.code))]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    limits = release(EMBEDDED_RELEASE)
+    options = ServerOptions(
+        max_opset=limits.max_onnx_opset, max_ir_version=limits.max_onnx_ir, load_timeout_s=30, graceful_stop_s=0
+    )
+    with EmbeddedServer(tmp_path_factory.mktemp("repository"), options) as running:
+        yield running
+
+
+@pytest.fixture
+def placed(server):
+    """Copy a case into the served repository, and take it and what it loaded away afterwards."""
+
+    def place(case):
+        case.write(server.repository)
+        return ModelRepository(server.repository)
+
+    yield place
+    for model in reversed(list(ModelRepository(server.repository).models())):
+        if server.ready_versions(model.name):
+            server.unload(model.name)
+        shutil.rmtree(model.path)
+
+
+@pytest.mark.parametrize("case", cases("bad", wanted=lambda rule: rule.embedded_refuses), ids=lambda case: case.code)
+def test_triton_refuses_what_a_rule_calls_an_error(server, placed, case):
+    found = validate(placed(case), release=release(case.release))
+    model = next(diagnostic.model for diagnostic in found if diagnostic.code == case.code)
+    with pytest.raises(LoadRefusedError):
+        server.load(model)
+
+
+@pytest.mark.parametrize(
+    "case", cases("good", wanted=lambda rule: rule.scope is not Scope.REPOSITORY), ids=lambda case: case.code
+)
+def test_triton_loads_what_no_rule_calls_an_error(server, placed, case):
+    repository = placed(case)
+    assert not [
+        found for found in validate(repository, release=release(case.release)) if found.severity is Severity.ERROR
+    ]
+    for model in repository.models():
+        server.load(model.name)
+
+
+@pytest.mark.parametrize(
+    "case",
+    cases("bad", wanted=lambda rule: rule.severity is Severity.WARNING and rule.scope is Scope.CONFIG),
+    ids=lambda case: case.code,
+)
+def test_triton_accepts_what_is_only_a_warning(server, placed, case):
+    repository = placed(case)
+    for model in repository.models():
+        if not find_rule(case.code).embedded_refuses:
+            server.load(model.name)
