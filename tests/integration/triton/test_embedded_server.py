@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The life of an embedded Triton: it starts, names what it refuses, and ends without a trace, however it ends."""
 
+import http.client
 import json
 import os
 import shutil
@@ -145,6 +146,51 @@ def test_a_model_that_is_not_there_is_said_not_to_be_there(repository):
 def test_a_name_that_a_shell_would_read_never_reaches_triton(repository, name):
     with pytest.raises(ModelNameError):
         EmbeddedServer(repository).load(name)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("instance_group { count: 1", 'instance_group [ { name: "$(touch {proof})" count: 1'),
+        (
+            "max_batch_size",
+            'parameters < value: < string_value: "/tmp/`touch {proof}`" > key: "EXECUTION_ENV_PATH" > max_batch_size',
+        ),
+        (
+            "max_batch_size",
+            "parameters { key: 'EXECUTION\\x5fENV_PATH' value { string_value: '/tmp/;touch {proof}' } } max_batch_size",
+        ),
+    ],
+    ids=["instance name", "execution environment", "escaped"],
+)
+def test_a_configuration_cannot_run_a_command(repository, tmp_path, before, after):
+    proof = tmp_path / "proof"
+    write(repository, GOOD)
+    path = repository / "good" / "config.pbtxt"
+    text = path.read_text().replace(before, after.replace("{proof}", str(proof)), 1)
+    path.write_text(text.replace("KIND_CPU }", "KIND_CPU } ]") if "[ {" in after else text)
+    with EmbeddedServer(repository, AT_ONCE) as server, pytest.raises(LoadRefusedError, match="shell command"):
+        server.load("good")
+    assert not proof.exists()
+
+
+def test_an_ensemble_cannot_bring_along_what_could_not_be_loaded_by_itself(repository):
+    write(repository, GOOD, Case("chain", None, ENSEMBLE))
+    path = repository / "good" / "config.pbtxt"
+    path.write_text(path.read_text().replace("count: 1", 'name: "`true`" count: 1'))
+    with EmbeddedServer(repository, AT_ONCE) as server, pytest.raises(LoadRefusedError, match="'good' was not loaded"):
+        server.load("chain")
+
+
+def test_web_pages_cannot_load_models_into_the_command_s_server(repository):
+    write(repository, GOOD)
+    options = ServerOptions(graceful_stop_s=0, http_model_control=False)
+    with EmbeddedServer(repository, options) as server:
+        connection = http.client.HTTPConnection(server.http_url)
+        connection.request("POST", "/v2/repository/models/good/load", headers={"Content-Type": "text/plain"})
+        assert connection.getresponse().status == 403
+        assert server.ready_versions("good") == ()
+        server.load("good")
 
 
 def test_a_repository_whose_path_a_shell_would_misread_is_served(tmp_path):

@@ -41,7 +41,9 @@ def serve(
     from repo_tool.cli.console import error_console
     from repo_tool.triton import EmbeddedServer, ServerOptions
 
-    options = ServerOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
+    options = ServerOptions(
+        http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, http_model_control=False
+    )
     with error_console().status("starting Triton …") as status:
         server = EmbeddedServer(repository, options)
         with server:

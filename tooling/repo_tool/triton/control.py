@@ -6,6 +6,7 @@ __all__ = ["ControlApi", "ControlUnreachableError", "Reply"]
 import http.client
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +38,9 @@ class Reply:
 class ControlApi:
     """Requests to one server; each thread has its own connection, kept open between requests."""
 
-    def __init__(self, address: str, *, timeout_s: float) -> None:
+    def __init__(self, address: str, *, headers: Mapping[str, str], timeout_s: float) -> None:
         self._address = address
+        self._headers = dict(headers)
         self._timeout_s = timeout_s
         self._local = threading.local()
         self._open: list[http.client.HTTPConnection] = []
@@ -68,7 +70,7 @@ class ControlApi:
     def _send(self, method: str, path: str) -> Reply:
         connection = self._connection()
         try:
-            connection.request(method, path)
+            connection.request(method, path, headers=self._headers)
             response = connection.getresponse()
             return Reply(status=response.status, body=response.read())
         except (OSError, http.client.HTTPException) as error:

@@ -24,6 +24,8 @@ class ServerOptions:
     max_opset: int | None = None  # the newest ai.onnx opset that the release loads; None: what this ONNX Runtime loads
     max_ir_version: int | None = None
     response_cache_bytes: int = 0  # 0: models that ask for a response cache are refused
+    # Off where people browse: any web page can send such requests to this machine, and a load may bring its own code.
+    http_model_control: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)  # added to the scrubbed one
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One running server: its private folder, its keeper, its shared memory and its log, all of which end together."""
 
-__all__ = ["ServerProcess"]
+__all__ = ["KEY_HEADER", "ServerProcess"]
 
 import os
 import re
@@ -22,6 +22,7 @@ from repo_tool.triton.log import ServerLog
 from repo_tool.triton.options import Ports, ServerOptions
 from repo_tool.triton.ports import LOOPBACK
 
+KEY_HEADER = "repo-tool-key"
 SHELL_SAFE_PATH = re.compile(r"[A-Za-z0-9_./-]+")
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory lives
 _STOP_LIMIT_S = 4.5
@@ -32,6 +33,7 @@ class ServerProcess:
 
     def __init__(self, installation: Installation, repository: Path, options: ServerOptions, ports: Ports) -> None:
         self._shm_prefix = f"repo-tool-{os.getpid()}-{token_hex(4)}-"
+        self.control_key = token_hex(16)  # opens what is locked to HTTP and gRPC clients
         self._runtime = _private_folder()
         self._keeper: subprocess.Popen[bytes] | None = None
         try:
@@ -103,7 +105,9 @@ class ServerProcess:
     ) -> list[str]:
         services = {"http": ports.http, "grpc": ports.grpc, "metrics": ports.metrics}
         # Nobody on this machine needs these; in 2.51 they can be turned against the server.
-        locked = f"shared-memory,trace,logging:repo-tool-key={token_hex(16)}"
+        locked = "shared-memory,trace,logging"
+        http_locked = locked if options.http_model_control else f"{locked},model-repository"
+        key = f"{KEY_HEADER}={self.control_key}"
         return [
             f"--model-repository={self._shell_safe(repository)}",
             "--model-control-mode=explicit",
@@ -115,8 +119,8 @@ class ServerProcess:
             "--allow-sagemaker=false",
             "--allow-vertex-ai=false",
             "--allow-gpu-metrics=false",
-            f"--http-restricted-api={locked}",
-            f"--grpc-restricted-protocol={locked}",
+            f"--http-restricted-api={http_locked}:{key}",
+            f"--grpc-restricted-protocol={locked}:{key}",
             "--strict-readiness=true",
             f"--exit-timeout-secs={max(1, int(options.graceful_stop_s))}",
             "--log-format=ISO8601",

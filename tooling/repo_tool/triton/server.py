@@ -18,8 +18,9 @@ from repo_tool.triton.installation import Installation, find_installation
 from repo_tool.triton.log import ServerLog
 from repo_tool.triton.options import LoadOutcome, Ports, ServerOptions
 from repo_tool.triton.ports import LOOPBACK, free_ports, refuse_port_in_use
-from repo_tool.triton.process import ServerProcess
+from repo_tool.triton.process import KEY_HEADER, ServerProcess
 from repo_tool.triton.refusals import cleaned, poll_failure
+from repo_tool.triton.shell_words import shell_words
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _ENSEMBLE = re.compile(r'platform\s*:\s*["\']ensemble["\']|\bensemble_scheduling\b')
@@ -154,7 +155,9 @@ class EmbeddedServer:
             LoadRefusedError: Triton refused; ``cause`` holds its own words.
             ServerStartError: the server is not running.
         """
-        _check_model_name(model)
+        for name in (model, *self._composing_models(model)):
+            _check_model_name(name)
+            _check_shell_words(self.repository / name)
         log_end = self.log.end
         reply = self._post(f"/v2/repository/models/{model}/load")
         # A load that finds nothing changed answers 200 whatever became of the model before, so ask the model.
@@ -228,7 +231,8 @@ class EmbeddedServer:
         self._ports = self._choose_ports()
         try:
             self._process = ServerProcess(installation, self.repository, self.options, self._ports)
-            self._control = ControlApi(self.http_url, timeout_s=self.options.load_timeout_s)
+            key = {KEY_HEADER: self._process.control_key}
+            self._control = ControlApi(self.http_url, headers=key, timeout_s=self.options.load_timeout_s)
             self.wait_until_ready(self.options.start_timeout_s)
         except BaseException:
             self.stop()
@@ -276,6 +280,14 @@ class EmbeddedServer:
             self.raise_if_ended()
             raise ServerStartError("the embedded Triton does not answer", cause=str(error)) from error
 
+    def _composing_models(self, model: str) -> list[str]:
+        """What Triton loads along with an ensemble; with an escape in its text, whatever it may mean."""
+        if MODEL_NAME.fullmatch(model) is None or not _is_ensemble(self.repository / model):
+            return []
+        text = _config_text(self.repository / model)
+        others = [name for name in _model_directories(self.repository) if name != model]
+        return [name for name in others if name in text or "\\" in text]
+
     def _reason(self, reply: Reply, model: str, log_end: int) -> str:
         if "failed to poll" not in reply.error:
             return cleaned(reply.error)
@@ -292,10 +304,25 @@ def _check_model_name(model: str) -> None:
     )
 
 
+def _check_shell_words(directory: Path) -> None:
+    words = shell_words(_config_text(directory))
+    if words:
+        raise LoadRefusedError(
+            f"the model {directory.name!r} was not loaded",
+            cause=f"its configuration would put {words[0]!r} into a shell command (an instance group's name, or "
+            "EXECUTION_ENV_PATH)",
+            next_step=f"in {directory.name}/config.pbtxt use letters, digits, '_', '.', '/' and '-' only for it",
+        )
+
+
 def _model_directories(repository: Path) -> list[str]:
     return sorted(entry.name for entry in repository.iterdir() if entry.is_dir())
 
 
 def _is_ensemble(directory: Path) -> bool:
+    return _ENSEMBLE.search(_config_text(directory)) is not None
+
+
+def _config_text(directory: Path) -> str:
     config = directory / "config.pbtxt"
-    return config.is_file() and _ENSEMBLE.search(config.read_text(encoding="utf-8", errors="replace")) is not None
+    return config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""

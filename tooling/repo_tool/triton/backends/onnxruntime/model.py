@@ -80,6 +80,10 @@ def _session_options(configuration: ModelConfiguration) -> Any:
     options.inter_op_num_threads = max(0, configuration.integer_parameter("inter_op_thread_count"))
     options.enable_cpu_mem_arena = configuration.boolean_parameter("enable_mem_arena", default=True)
     options.enable_mem_pattern = configuration.boolean_parameter("enable_mem_pattern", default=True)
+    # Waiting threads that spin take the cores from the other instances. Measured on 2 cores, 6 layers of 512 x 512:
+    # two instances of two threads ran 11.7 k batches/s without and 7.1 k with spinning (p99 0.25 and 4.2 ms).
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 3
     return options
 
