@@ -4,12 +4,13 @@
 __all__ = ["installed_importers", "recognise"]
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from repo_tool.errors import EnvironmentUnfitError, SourceError
 from repo_tool.importers.base import Importer
 from repo_tool.importers.first_bytes import Kind, kind_of
+from repo_tool.importers.foreign import refusing
 
 GROUP = "repo_tool.importers"
 
@@ -18,20 +19,25 @@ def installed_importers() -> dict[str, Importer]:
     """An instance of every importer, by the word for ``--framework``.
 
     Raises:
-        EnvironmentUnfitError: two installed packages bring different importers under one word.
+        EnvironmentUnfitError: two installed packages bring different importers under one word, or one does not load.
     """
-    places: dict[str, str] = {}
-    importers: dict[str, Importer] = {}
+    entries: dict[str, EntryPoint] = {}
     for entry in entry_points(group=GROUP):
-        if places.setdefault(entry.name, entry.value) != entry.value:
+        first = entries.setdefault(entry.name, entry)
+        if first.value != entry.value:
             raise EnvironmentUnfitError(
                 f"two installed packages bring an importer called '{entry.name}'",
-                cause=f"{places[entry.name]} and {entry.value}",
+                cause=f"{first.value} and {entry.value}",
                 next_step="uninstall one of them",
             )
-        if entry.name not in importers:
-            importers[entry.name] = entry.load()()
-    return importers
+    return {name: _loaded(entry) for name, entry in entries.items()}
+
+
+def _loaded(entry: EntryPoint) -> Importer:
+    next_step = "reinstall or uninstall the package that brings it"
+    with refusing(f"the importer '{entry.name}' does not load", next_step=next_step, kind=EnvironmentUnfitError):
+        importer: Importer = entry.load()()
+    return importer
 
 
 def recognise(

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX files: what is published as it is, what is changed, and what is refused."""
+
+import os
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from repo_tool.errors import ReleaseError, SampleError, SourceError
+from repo_tool.importers import onnx_graph
+from repo_tool.importers.base import ImportRequest
+from repo_tool.importers.onnx import OnnxImporter
+from repo_tool.samples import RawSample
+from support.importer_sources import write_linear_onnx
+
+
+def tensor(name, shape, kind=TensorProto.FLOAT):
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def save(path, nodes, inputs, outputs, *, opset=17, ir=8, initializers=(), checked=True, domains=()):
+    graph = helper.make_graph(nodes, "graph", inputs, outputs, initializers)
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(*domain) for domain in domains)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=ir)
+    if checked:
+        onnx.checker.check_model(model)
+    onnx.save_model(model, path)
+    return path
+
+
+def relu(path, **options):
+    inputs, outputs = [tensor("x", ["n", 4])], [tensor("y", ["n", 4])]
+    return save(path, [helper.make_node("Relu", ["x"], ["y"])], inputs, outputs, **options)
+
+
+def bring_in(path, folder, *, sample=None, max_opset=21, max_ir_version=10, backend=None):
+    folder.mkdir(exist_ok=True)
+    request = ImportRequest(source=str(path), max_opset=max_opset, max_ir_version=max_ir_version, backend=backend)
+    return OnnxImporter().bring_in(request, sample, folder)
+
+
+def test_a_model_that_fits_is_copied_byte_for_byte(tmp_path):
+    source = relu(tmp_path / "some.onnx")
+    imported = bring_in(source, tmp_path / "in")
+    assert imported.artifact == tmp_path / "in" / "model.onnx"
+    assert imported.artifact.read_bytes() == source.read_bytes()
+    assert imported.notes == ()
+
+
+def test_an_ir_version_that_nothing_needs_is_lowered_and_told(tmp_path):
+    imported = bring_in(relu(tmp_path / "some.onnx", ir=11, opset=21), tmp_path / "in", max_ir_version=9)
+    assert onnx.load(imported.artifact).ir_version == 9
+    assert imported.notes == ("IR version lowered from 11 to 9; nothing in the graph needs the newer one",)
+
+
+def test_an_ir_version_that_an_element_type_needs_is_refused(tmp_path):
+    nodes = [
+        helper.make_node("Cast", ["x"], ["small"], to=TensorProto.INT4),
+        helper.make_node("Cast", ["small"], ["y"], to=TensorProto.FLOAT),
+    ]
+    source = save(tmp_path / "some.onnx", nodes, [tensor("x", ["n"])], [tensor("y", ["n"])], opset=21, ir=10)
+    with pytest.raises(ReleaseError, match="needs IR version 10, the Triton release loads up to 9"):
+        bring_in(source, tmp_path / "in", max_ir_version=9)
+
+
+def test_an_opset_newer_than_the_release_is_refused_with_both_numbers(tmp_path):
+    source = relu(tmp_path / "some.onnx", opset=22, ir=10)
+    with pytest.raises(ReleaseError, match=r"opset 22 of ai\.onnx, the Triton release loads up to 21") as refused:
+        bring_in(source, tmp_path / "in")
+    assert "--release" in refused.value.next_step
+
+
+def test_an_ml_opset_newer_than_the_release_is_refused(tmp_path):
+    source = relu(tmp_path / "some.onnx", domains=[("ai.onnx.ml", 5)])
+    with pytest.raises(ReleaseError, match=r"opset 5 of ai\.onnx\.ml, the Triton release loads up to 3"):
+        bring_in(source, tmp_path / "in", max_opset=19)
+
+
+@pytest.mark.parametrize("content", [b"\x08", b"not a protobuf at all", b"PK\x03\x04"])
+def test_a_file_that_is_no_onnx_is_refused(tmp_path, content):
+    (tmp_path / "some.onnx").write_bytes(content)
+    with pytest.raises(SourceError, match="does not read as ONNX"):
+        bring_in(tmp_path / "some.onnx", tmp_path / "in")
+
+
+def test_a_file_cut_short_is_refused(tmp_path):
+    source = tmp_path / "some.onnx"
+    write_linear_onnx(source)
+    source.write_bytes(source.read_bytes()[:-40])
+    with pytest.raises(SourceError, match=r"some\.onnx"):
+        bring_in(source, tmp_path / "in")
+
+
+def test_a_graph_that_the_checker_refuses_is_refused_in_its_words(tmp_path):
+    nodes = [helper.make_node("Relu", ["nowhere"], ["y"])]
+    source = save(tmp_path / "some.onnx", nodes, [tensor("x", [1])], [tensor("y", [1])], checked=False)
+    with pytest.raises(SourceError, match="is not valid ONNX") as refused:
+        bring_in(source, tmp_path / "in")
+    assert "nowhere" in refused.value.cause
+
+
+def test_another_backend_is_refused(tmp_path):
+    with pytest.raises(SourceError, match="not served by the backend 'pytorch'"):
+        bring_in(relu(tmp_path / "some.onnx"), tmp_path / "in", backend="pytorch")
+
+
+# --- what Triton cannot carry ----------------------------------------------------------------------------------------
+
+
+def test_a_zipmap_is_named_with_the_way_to_switch_it_off(tmp_path):
+    rows = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    output = helper.make_value_info("y", helper.make_sequence_type_proto(rows))
+    node = helper.make_node("ZipMap", ["x"], ["y"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])
+    source = save(tmp_path / "some.onnx", [node], [tensor("x", ["n", 2])], [output], domains=[("ai.onnx.ml", 1)])
+    with pytest.raises(SourceError, match="Triton carries tensors only") as refused:
+        bring_in(source, tmp_path / "in")
+    assert "ZipMap" in refused.value.cause
+    assert "'zipmap': False" in refused.value.next_step
+
+
+def test_a_sequence_is_refused(tmp_path):
+    output = helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)
+    node = helper.make_node("SequenceConstruct", ["x", "x"], ["y"])
+    with pytest.raises(SourceError, match=r"output 'y' is seq\(tensor\(float\)\)"):
+        bring_in(save(tmp_path / "some.onnx", [node], [tensor("x", ["n"])], [output]), tmp_path / "in")
+
+
+def test_an_optional_output_is_refused(tmp_path):
+    kind = helper.make_optional_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, ["n"]))
+    node = helper.make_node("Optional", ["x"], ["y"])
+    source = save(tmp_path / "some.onnx", [node], [tensor("x", ["n"])], [helper.make_value_info("y", kind)])
+    with pytest.raises(SourceError, match="output 'y' is optional"):
+        bring_in(source, tmp_path / "in")
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [(TensorProto.BFLOAT16, "bfloat16"), (TensorProto.FLOAT8E4M3FN, "float8e4m3fn"), (TensorProto.INT4, "int4")],
+)
+def test_element_types_that_triton_has_not_are_refused(tmp_path, kind, word):
+    node = helper.make_node("Cast", ["x"], ["y"], to=kind)
+    source = save(tmp_path / "some.onnx", [node], [tensor("x", ["n"])], [tensor("y", ["n"], kind)], opset=21, ir=10)
+    with pytest.raises(SourceError, match=f"output 'y' is of type {word}"):
+        bring_in(source, tmp_path / "in")
+
+
+def test_an_output_without_a_rank_is_refused(tmp_path):
+    nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
+    inputs = [tensor("x", ["n"]), tensor("shape", ["rank"], TensorProto.INT64)]
+    source = save(tmp_path / "some.onnx", nodes, inputs, [tensor("y", None)], checked=False)
+    with pytest.raises(SourceError, match="Field 'shape' of 'type' is required"):
+        bring_in(source, tmp_path / "in")
+    with pytest.raises(SourceError, match="output 'y' does not say how many dimensions it has"):
+        onnx_graph.read_signature(onnx_graph.open_session(source), onnx.load(source))
+
+
+# --- the signature ---------------------------------------------------------------------------------------------------
+
+
+def test_shapes_are_those_that_onnx_runtime_infers(tmp_path):
+    source = tmp_path / "some.onnx"
+    write_linear_onnx(source)
+    model = onnx.load(source)
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "width"
+    onnx.save(model, source)
+    assert bring_in(source, tmp_path / "in").signature.output("y").shape == (-1, 3)
+
+
+def test_a_frozen_batch_dimension_is_told_by_the_signature(tmp_path):
+    shape = onnx.numpy_helper.from_array(np.array([2, -1]), "shape")
+    nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
+    source = save(tmp_path / "some.onnx", nodes, [tensor("x", ["n", 4])], [tensor("y", ["n", 4])], initializers=[shape])
+    signature = bring_in(source, tmp_path / "in").signature
+    assert signature.output("y").shape[0] == 2
+    assert not signature.can_batch
+
+
+def test_an_initializer_that_may_be_overridden_is_no_input(tmp_path):
+    bias = onnx.numpy_helper.from_array(np.zeros(4, np.float32), "bias")
+    nodes = [helper.make_node("Add", ["x", "bias"], ["y"])]
+    inputs = [tensor("x", ["n", 4]), tensor("bias", [4])]
+    source = save(tmp_path / "some.onnx", nodes, inputs, [tensor("y", ["n", 4])], initializers=[bias])
+    assert [spec.name for spec in bring_in(source, tmp_path / "in").signature.inputs] == ["x"]
+
+
+def test_text_goes_in_and_comes_out_as_bytes(tmp_path):
+    values = [tensor(name, ["n"], TensorProto.STRING) for name in ("x", "y")]
+    source = save(tmp_path / "some.onnx", [helper.make_node("Identity", ["x"], ["y"])], values[:1], values[1:])
+    words = np.array(["grün", "", "b"], dtype=object)
+    imported = bring_in(source, tmp_path / "in", sample=RawSample(origin="rows", tensors={"x": words}))
+    assert imported.reference["y"].tolist() == ["grün".encode(), b"", b"b"]
+
+
+def test_text_that_is_not_utf_8_is_refused(tmp_path):
+    values = [tensor(name, ["n"], TensorProto.STRING) for name in ("x", "y")]
+    source = save(tmp_path / "some.onnx", [helper.make_node("Identity", ["x"], ["y"])], values[:1], values[1:])
+    words = RawSample(origin="rows", tensors={"x": np.array([b"\xff"], dtype=object)})
+    with pytest.raises(SampleError, match="input 'x' is not UTF-8"):
+        bring_in(source, tmp_path / "in", sample=words)
+
+
+def test_a_model_that_fails_on_its_own_shapes_is_refused(tmp_path):
+    shape = onnx.numpy_helper.from_array(np.array([7, 1]), "shape")
+    nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
+    source = save(tmp_path / "some.onnx", nodes, [tensor("x", ["n"])], [tensor("y", [7, 1])], initializers=[shape])
+    with pytest.raises(SourceError, match=r"fails on rows of the shapes it declares: x \[16\]"):
+        bring_in(source, tmp_path / "in")
+
+
+# --- external data ---------------------------------------------------------------------------------------------------
+
+
+def with_location(folder, location):
+    source = folder / "some.onnx"
+    write_linear_onnx(source, external="w.bin")
+    model = onnx.load(source, load_external_data=False)
+    for entry in model.graph.initializer[0].external_data:
+        if entry.key == "location":
+            entry.value = location
+    source.write_bytes(model.SerializeToString())
+    return source
+
+
+def test_external_data_comes_along_under_its_own_path(tmp_path):
+    write_linear_onnx(tmp_path / "some.onnx", external="weights/w.bin")
+    imported = bring_in(tmp_path / "some.onnx", tmp_path / "in")
+    assert (tmp_path / "in/weights/w.bin").read_bytes() == (tmp_path / "weights/w.bin").read_bytes()
+    rows = {"x": np.eye(4, dtype=np.float32)}
+    answers = onnx_graph.run(onnx_graph.open_session(imported.artifact), rows)
+    np.testing.assert_array_equal(answers["y"], np.arange(12).reshape(4, 3))
+
+
+@pytest.mark.parametrize(
+    ("location", "cause"),
+    [
+        ("../w.bin", "it points outside the model's folder"),
+        ("/etc/passwd", "it is an absolute path"),
+        ("gone.bin", "there is no such file beside the model"),
+        ("linked.bin", "it is a symbolic link"),
+        ("linked_folder/w.bin", "it is a symbolic link"),
+        ("hard.bin", "it is a hard link to a file elsewhere"),
+    ],
+)
+def test_external_data_from_elsewhere_is_refused(tmp_path, location, cause):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    source = with_location(folder, location)
+    (tmp_path / "w.bin").write_bytes(b"secret" * 100)
+    (folder / "linked.bin").symlink_to(tmp_path / "w.bin")
+    (folder / "linked_folder").symlink_to(tmp_path)
+    os.link(tmp_path / "w.bin", folder / "hard.bin")
+    with pytest.raises(SourceError, match="cannot be taken along") as refused:
+        bring_in(source, tmp_path / "in")
+    assert refused.value.cause == cause
+    assert list((tmp_path / "in").iterdir()) == []
+
+
+def test_external_data_of_a_subgraph_is_found_too(tmp_path):
+    inner = onnx.numpy_helper.from_array(np.zeros(4, np.float32), "inner")
+    inner.ClearField("raw_data")
+    inner.data_location = TensorProto.EXTERNAL
+    inner.external_data.add(key="location", value="../outside.bin")
+    branch = helper.make_graph(
+        [helper.make_node("Identity", ["inner"], ["z"])], "branch", [], [tensor("z", [4])], [inner]
+    )
+    node = helper.make_node("If", ["flag"], ["y"], then_branch=branch, else_branch=branch)
+    flag = tensor("flag", [], TensorProto.BOOL)
+    source = save(tmp_path / "some.onnx", [node], [flag], [tensor("y", [4])], checked=False)
+    with pytest.raises(SourceError, match="points outside the model's folder"):
+        bring_in(source, tmp_path / "in")
+
+
+# --- the shared graph work -------------------------------------------------------------------------------------------
+
+
+def test_renaming_reaches_subgraphs_and_moves_what_is_in_the_way(tmp_path):
+    branch = helper.make_graph([helper.make_node("Relu", ["label"], ["z"])], "branch", [], [tensor("z", ["n"])])
+    nodes = [
+        helper.make_node("Neg", ["x"], ["label"]),
+        helper.make_node("If", ["flag"], ["raw"], then_branch=branch, else_branch=branch),
+    ]
+    inputs = [tensor("x", ["n"]), tensor("flag", [], TensorProto.BOOL)]
+    model = onnx.load(save(tmp_path / "some.onnx", nodes, inputs, [tensor("raw", ["n"])]))
+    onnx_graph.rename_tensors(model, {"raw": "label"})
+    onnx.checker.check_model(model)
+    session = onnx_graph.open_session(onnx_graph.write(model, tmp_path))
+    answers = onnx_graph.run(session, {"x": np.array([1, -1], np.float32), "flag": np.array(True)})
+    np.testing.assert_array_equal(answers["label"], [0, 1])
+
+
+def test_a_domain_listed_twice_is_listed_once(tmp_path):
+    model = onnx.load(relu(tmp_path / "some.onnx"))
+    model.opset_import.add(domain="", version=18)
+    request = ImportRequest(source="some.onnx", max_opset=18, max_ir_version=8)
+    assert onnx_graph.fit_release(model, request) == ()
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
+
+
+def test_a_wrongly_declared_width_is_corrected(tmp_path):
+    model = onnx.load(relu(tmp_path / "some.onnx"))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 9
+    found = {"y": np.zeros((5, 4), np.float32)}
+    assert onnx_graph.declare_shapes(model, found)
+    assert model.graph.output[0].type.tensor_type.shape.dim[1].dim_value == 4
+    assert not onnx_graph.declare_shapes(model, found)
