@@ -9,7 +9,7 @@ takes longer to import than a model takes to load.
 __all__ = ["shell_words"]
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _PIECE = re.compile(r"""#[^\n]*|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[A-Za-z_][\w.]*|[{}<>]|[^\s{}<>"'#]""")
 _SAFE = re.compile(r"(?:\$\$TRITON_MODEL_DIRECTORY)?[A-Za-z0-9_./-]*")
@@ -19,8 +19,13 @@ _ENVIRONMENT = "EXECUTION_ENV_PATH"
 def shell_words(text: str) -> list[str]:
     """The strings of a configuration that a shell would not take literally."""
     names, parameters = _strings_near_the_shell(text)
-    suspects = [*names, *(parameters if any(_ENVIRONMENT in word or "\\" in word for word in parameters) else [])]
+    suspects = [*names, *(parameters if _ENVIRONMENT in _spelt_out(parameters) else [])]
     return [word for word in suspects if _SAFE.fullmatch(word) is None]
+
+
+def _spelt_out(strings: Iterable[str]) -> str:
+    """One text of all strings, as protobuf reads them: neighbours are joined and escapes resolved."""
+    return "".join(strings).encode("latin-1", errors="replace").decode("unicode_escape", errors="replace")
 
 
 def _strings_near_the_shell(text: str) -> tuple[list[str], list[str]]:

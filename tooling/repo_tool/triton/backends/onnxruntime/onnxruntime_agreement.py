@@ -28,6 +28,8 @@ def check_agreement(configuration: ModelConfiguration, session: Any) -> None:
     check_input_count(configuration, len(inputs))
     _check_inputs(configuration, inputs | initializers)
     _check_outputs(configuration, _tensors(session.get_outputs()))
+    if configuration.batch_inputs or any(tensor.ragged for tensor in configuration.inputs):
+        refuse("ragged batches are not supported by the embedded backend (NVIDIA's own supports them)")
 
 
 def _tensors(arguments: Iterable[Any]) -> dict[str, Any]:
