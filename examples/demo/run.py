@@ -8,6 +8,7 @@ in its framework.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -44,24 +46,23 @@ class Model:
     output: str
     score: str = "accuracy"
 
-    def add_command(self, folder: Path, repository: Path) -> list[str]:
-        labels = folder / f"{self.name}.labels.txt"
-        named = ["--labels", str(labels)] if labels.exists() else []
+    def add_command(self, folder: Path) -> list[str]:
+        labels = f"{self.name}.labels.txt"
+        named = ["--labels", labels] if (folder / labels).exists() else []
         return [
-            *("repo-tool", "add-model", str(folder / self.source), "--name", self.name),
-            *("--sample", str(folder / f"{self.name}.sample.npz"), *named),
-            *("--cores", str(SERVING_CORES), "--repository", str(repository)),
+            *("repo-tool", "add-model", self.source, "--name", self.name),
+            *("--sample", f"{self.name}.sample.npz", *named, "--cores", str(SERVING_CORES)),
         ]
 
 
 MODELS = (
-    Model("breast_cancer", "scikit-learn Pipeline", "breast_cancer.joblib", "probabilities"),
-    Model("diabetes", "scikit-learn regressor", "diabetes.joblib", "prediction", score="R²"),
-    Model("digits_cnn", "PyTorch CNN", "digits_cnn.pt2", "output"),
-    Model("digits_keras", "Keras CNN", "digits_keras.keras", "probabilities"),
-    Model("wine", "plain ONNX", "wine.onnx", "probabilities"),
+    Model("breast_cancer", "scikit-learn", "breast_cancer.joblib", "probabilities"),
+    Model("diabetes", "scikit-learn", "diabetes.joblib", "prediction", score="R²"),
+    Model("digits_cnn", "PyTorch", "digits_cnn.pt2", "output"),
+    Model("digits_keras", "Keras", "digits_keras.keras", "output_0"),
+    Model("wine", "ONNX", "wine.onnx", "probabilities"),
 )
-READER = Model("digits_reader", "ensemble: PNG → PyTorch CNN → word", "digits_reader.yaml", "label")
+READER = Model("digits_reader", "ensemble", "digits_reader.yaml", "label")
 
 
 @dataclass(frozen=True)
@@ -81,18 +82,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="repo-tool-demo-") as scratch:
         folder = Path(scratch)
         train_all(folder)
-        fresh = folder / "model_repository"
-        add_all(folder, fresh)
-        replace(arguments.repository, fresh)
+        replace(arguments.repository, add_all(folder))
         with EmbeddedServer(arguments.repository) as server:
             load_all(server)
             scores = score_all(folder, server.grpc_url)
             benches = {} if arguments.no_bench else bench_all(server.grpc_url, arguments)
     show(scores, benches)
-    console.print(
-        f"[dim]{time.monotonic() - started:.0f} s[/]  repository: {arguments.repository}   next: "
-        f"[bold]repo-tool serve[/], and in another terminal [bold]repo-tool call digits_reader[/]"
-    )
+    console.print(f"repository: {arguments.repository}, in {time.monotonic() - started:.0f} s")
+    console.print("next: [bold]source .venv/bin/activate[/] and [bold]repo-tool serve[/]; in another terminal")
+    console.print("      [bold]repo-tool call digits_reader[/]")
     return 0 if all(score.in_framework == score.through_triton for score in scores) else 1
 
 
@@ -128,27 +126,25 @@ def run_quietly(command: list[str], environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def add_all(folder: Path, repository: Path) -> None:
+def add_all(folder: Path) -> Path:
+    """Add every model as a person would, in the folder where they were trained; the repository that this makes."""
     for model in MODELS:
-        run_shown(model.add_command(folder, repository), folder)
-    pictures = folder / "digits_reader.pictures"
-    reader = [*("repo-tool", "add-pipeline", str(HERE / READER.source)), *("--sample", str(pictures))]
-    run_shown([*reader, "--repository", str(repository)], folder)
+        run_shown(model.add_command(folder), folder)
+    for name in (READER.source, "digit_words.txt"):
+        shutil.copyfile(HERE / name, folder / name)
+    run_shown(["repo-tool", "add-pipeline", READER.source, "--sample", "digits_reader.pictures"], folder)
+    return folder / "model_repository"
 
 
 def run_shown(command: list[str], folder: Path) -> None:
-    """Run a command of the kind that a person would type, with its own output on the screen."""
-    shown = " ".join(command).replace(f"{folder}/", "").replace(f"{HERE}/", "")
-    console.print(f"\n[bold cyan]$ {shown}[/]", highlight=False)
-    bin_folder = Path(sys.executable).parent
-    if subprocess.run([str(bin_folder / command[0]), *command[1:]], check=False).returncode != 0:
-        raise SystemExit(f"'{shown}' failed")
+    console.print(f"\n[bold cyan]$ {' '.join(command)}[/]", highlight=False, soft_wrap=True)
+    tool = Path(sys.executable).parent / command[0]
+    if subprocess.run([str(tool), *command[1:]], cwd=folder, check=False).returncode != 0:
+        raise SystemExit(f"'{' '.join(command)}' failed")
 
 
 def replace(repository: Path, fresh: Path) -> None:
     """Put the new models where the old ones were; whatever else lies in the repository stays."""
-    import shutil
-
     repository.mkdir(parents=True, exist_ok=True)
     for model in sorted(fresh.iterdir()):
         shutil.rmtree(repository / model.name, ignore_errors=True)
@@ -265,27 +261,26 @@ def bench_one(name: str, grpc_url: str, arguments: argparse.Namespace) -> dict:
 
 
 def show(scores: list[Scored], benches: dict[str, dict]) -> None:
-    table = Table(title="Held-out rows, in the framework and through Triton", title_justify="left", title_style="bold")
-    for heading in ("model", "framework", "rows", "score"):
-        table.add_column(heading)
-    for heading in ("in framework", "through Triton", "largest difference", "p50 ms", "p99 ms", "infer/s"):
+    title = "Held-out rows, in the framework and through Triton"
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("model")
+    table.add_column("framework")
+    for heading in ("score in\nframework", "score\nin Triton", "largest\ndifference", "p50\nms", "p99\nms", "infer/s"):
         table.add_column(heading, justify="right")
     for scored in scores:
         equal = scored.in_framework == scored.through_triton
         table.add_row(
             scored.model.name,
             scored.model.framework,
-            str(scored.rows),
-            scored.model.score,
             f"{scored.in_framework:.4f}",
             f"[{'green' if equal else 'bold red'}]{scored.through_triton:.4f}[/]",
             f"{scored.largest_difference:.1e}",
             *bench_cells(benches.get(scored.model.name)),
         )
     console.print("\n", table)
-    console.print(
-        "[dim]p50 and p99: one request in flight; infer/s: the best of 1, 4 and 16 in flight; one row each[/]"
-    )
+    rows = ", ".join(f"{scored.model.name} {scored.rows}" for scored in scores)
+    console.print(f"[dim]score: accuracy, and R² of diabetes; rows: {rows}[/]")
+    console.print("[dim]one row a request; p50 and p99 with one in flight; infer/s the best of 1, 4 and 16[/]\n")
 
 
 def bench_cells(bench: dict | None) -> tuple[str, str, str]:

@@ -22,7 +22,7 @@ def main(folder: Path) -> None:
             keras.layers.MaxPooling2D(),
             keras.layers.Conv2D(32, 3, padding="same", activation="relu"),
             keras.layers.Flatten(),
-            keras.layers.Dense(10, activation="softmax", name="probabilities"),
+            keras.layers.Dense(10, activation="softmax"),
         ]
     )
     model.compile(optimizer=keras.optimizers.Adam(2e-3), loss="sparse_categorical_crossentropy")
@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
     (folder / "digits_keras.labels.txt").write_text("\n".join(DIGIT_WORDS) + "\n")
     save_rows(folder / "digits_keras.sample.npz", image=normalised(train_pictures[:64])[..., None])
     probabilities = np.asarray(model(test, training=False))
-    save_rows(folder / "digits_keras.test.npz", image=test, probabilities=probabilities, truth=test_answers)
+    save_rows(folder / "digits_keras.test.npz", image=test, output_0=probabilities, truth=test_answers)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The code's own rules that no linter knows."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from support.command import repo_tool
+from support.golden import matches_golden
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ("add-model", "add-pipeline", "serve", "call", "bench", "validate", "rule")
+HEAVY = ("numpy", "onnx", "onnxruntime", "pandas", "sklearn", "tensorflow", "torch", "tritonclient", "yaml")
+
+
+def tracked(*patterns):
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    return [ROOT / name for name in listed if (ROOT / name).is_file()]
+
+
+def test_every_source_file_names_its_licence_first():
+    without = [
+        str(path.relative_to(ROOT))
+        for path in tracked("*.py", ":!tests/rules/cases")
+        if path.stat().st_size and not path.read_text().startswith("# SPDX-License-Identifier: Apache-2.0\n")
+    ]
+    assert without == []
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS], ids=lambda command: command or "repo-tool")
+def test_the_help_is_the_golden_file(command):
+    done = repo_tool(*([command] if command else []), "--help")
+    assert done.returncode == 0
+    text = "\n".join(line.rstrip() for line in done.stdout.splitlines())
+    assert matches_golden(text + "\n", f"help/{command or 'repo-tool'}.txt")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_has_an_example(command):
+    assert f"repo-tool {command}" in repo_tool(command, "--help").stdout.partition("Example")[2]
+
+
+def test_the_help_imports_nothing_heavy():
+    code = (
+        "import sys\n"
+        "sys.argv = ['repo-tool', '--help']\n"
+        "from repo_tool.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"print('HEAVY', [name for name in {HEAVY!r} if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+def test_an_unknown_option_is_a_mistake_of_the_user():
+    done = repo_tool("serve", "--loud")
+    assert done.returncode == 2
+    assert "--loud" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bug_of_ours_leaves_a_report(tmp_path):
+    breaking = tmp_path / "sitecustomize.py"
+    breaking.write_text(
+        "import sys, types\n"
+        "broken = types.ModuleType('repo_tool.workflows.call_model')\n"
+        "sys.modules['repo_tool.workflows.call_model'] = broken\n"
+    )
+    done = repo_tool("call", "model", PYTHONPATH=str(tmp_path), TMPDIR=str(tmp_path))
+    assert done.returncode == 3, done.stderr
+    (report,) = tmp_path.glob("repo-tool-report-*.txt")
+    assert str(report) in done.stderr
+    assert "Traceback" in report.read_text()
+
+
+def test_colours_are_left_out_when_asked_to():
+    assert "\x1b[" not in repo_tool("--help").stdout + repo_tool("serve", "nowhere").stderr
+
+
+def test_the_version_is_that_of_the_package():
+    from importlib.metadata import version
+
+    assert repo_tool("--version").stdout.split() == ["repo-tool", version("triton-repo-tool")]
+
+
+def test_every_pinned_package_is_pinned_once():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line.partition("==")[0].lower() for line in lines if line and not line.startswith("#")]
+    assert len(pins) == len(set(pins))
+    assert all("==" in line for line in lines if line and not line.startswith("#"))
+
+
+def test_the_hooks_of_pre_commit_call_what_the_environment_has():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    for hook in hooks:
+        program = next(word for word in hook["entry"].split() if word.startswith(".venv/bin/"))
+        assert (Path(sys.executable).parent / Path(program).name).exists(), program

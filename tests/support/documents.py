@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fenced blocks of a Markdown page, and running the page from top to bottom as a reader would."""
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.command import environment
+
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_NOT_HERE = ("docker ", "source ")  # no Docker engine here; the tests run inside the environment already
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language and its text."""
+
+    language: str
+    text: str
+
+    @property
+    def commands(self) -> list[str]:
+        """What a reader would type, without the comments behind it."""
+        lines = [line[2:] for line in self.text.splitlines() if line.startswith("$ ")]
+        return [shlex.join(shlex.split(line, comments=True)) for line in lines] if self.language == "console" else []
+
+
+def blocks(page: Path) -> list[Block]:
+    """The page's blocks in order."""
+    return [Block(language, text) for language, text in _BLOCK.findall(page.read_text(encoding="utf-8"))]
+
+
+def commands(page: Path) -> list[str]:
+    """Every command that the page shows."""
+    return [command for block in blocks(page) for command in block.commands]
+
+
+class Reader:
+    """Follows a page in ``folder``: runs its commands and Python blocks, keeps its servers running until the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._servers: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self._servers:
+            server.send_signal(signal.SIGINT)
+        for server in self._servers:
+            assert server.wait(timeout=20) == 130
+
+    def follow(self, page: Path) -> None:
+        """Do everything that the page shows."""
+        for block in blocks(page):
+            for command in block.commands:
+                self._type(command)
+            if block.language == "python":
+                self._check([sys.executable, "-c", self._with_rows(block.text)])
+            if block.language == "yaml" and (name := re.match(r"name: (\w+)", block.text)):
+                (self._folder / f"{name[1]}.yaml").write_text(block.text)
+
+    @staticmethod
+    def _with_rows(code: str) -> str:
+        """README's snippet leaves the rows to the reader."""
+        return "import numpy as np\nrows = np.zeros((2, 30), dtype=np.float32)\n" + code
+
+    def _type(self, command: str) -> None:
+        if command.startswith(_NOT_HERE) or command.startswith("make "):
+            return
+        arguments = shlex.split(command)
+        if arguments[:2] == ["repo-tool", "serve"]:
+            self._serve(arguments)
+            return
+        self._check([self._program(arguments[0]), *arguments[1:]])
+
+    @staticmethod
+    def _program(name: str) -> str:
+        beside_python = Path(sys.executable).parent / name
+        return str(beside_python) if beside_python.exists() else name
+
+    def _check(self, arguments: list[str]) -> None:
+        done = subprocess.run(
+            arguments, cwd=self._folder, env=environment(), capture_output=True, text=True, timeout=240, check=False
+        )
+        assert done.returncode == 0, f"{shlex.join(arguments)}\n{done.stdout}\n{done.stderr}"
+
+    def _serve(self, arguments: list[str]) -> None:
+        server = subprocess.Popen(
+            [self._program("repo-tool"), *arguments[1:]],
+            cwd=self._folder,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._servers.append(server)
+        port = arguments[arguments.index("--http-port") + 1] if "--http-port" in arguments else "8000"
+        self._wait_until_loaded(server, port)
+
+    @staticmethod
+    def _wait_until_loaded(server: subprocess.Popen[bytes], port: str) -> None:
+        """Until every model that is being loaded is ready."""
+        deadline = time.monotonic() + 60
+        index = urllib.request.Request(f"http://127.0.0.1:{port}/v2/repository/index", method="POST")
+        while time.monotonic() < deadline:
+            assert server.poll() is None, f"the server ended with {server.returncode}"
+            try:
+                with urllib.request.urlopen(index, timeout=5) as answer:
+                    listed = answer.read()
+            except (urllib.error.URLError, ConnectionError):
+                time.sleep(0.05)  # a poll with a deadline, not a guess
+                continue
+            if b"READY" in listed and b'"LOADING"' not in listed:
+                return
+        raise AssertionError("the server was not ready within a minute")
