@@ -51,8 +51,8 @@ def serve(
             started = time.monotonic()
             outcomes = server.load_all(model)
             status.stop()
-            _show(server, outcomes, seconds=time.monotonic() - started, as_json=as_json)
             try:
+                _show(server, outcomes, seconds=time.monotonic() - started, as_json=as_json)
                 _serve_until_interrupted(server, verbose=verbose)
             except KeyboardInterrupt:
                 error_console().print("stopping …", style="dim")

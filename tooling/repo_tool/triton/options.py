@@ -20,7 +20,7 @@ class ServerOptions:
     log_verbose: int = 0
     start_timeout_s: float = 30.0
     load_timeout_s: float = 600.0
-    graceful_stop_s: float = 2.5  # for requests in flight; 0 kills at once, which is right when nobody else is served
+    graceful_stop_s: float = 3.0  # for requests in flight; 0 kills at once, which is right when nobody else is served
     max_opset: int | None = None  # the newest ai.onnx opset that the release loads; None: what this ONNX Runtime loads
     max_ir_version: int | None = None
     response_cache_bytes: int = 0  # 0: models that ask for a response cache are refused
