@@ -91,7 +91,7 @@ def _chosen_rules(select: Collection[str], ignore: Collection[str]) -> "tuple[Ru
 
 
 def _is_bad(verdict: "LiveVerdict") -> bool:
-    return verdict.is_disagreement or (verdict.is_comparable and bool(verdict.refusal))
+    return verdict.is_disagreement or (bool(verdict.refusal) and not verdict.lacks_backend)
 
 
 def _show_json(
@@ -117,16 +117,23 @@ def _show_text(
     print(render_text(diagnostics, style=_style), end="")
     for verdict in verdicts or ():
         print(_verdict_line(verdict))
-    closing = summary(diagnostics, models=models, seconds=seconds)
-    disagreements = sum(verdict.is_disagreement for verdict in verdicts or ())
-    print(closing + (f"; {disagreements} disagreements with Triton" if disagreements else ""))
+    print(summary(diagnostics, models=models, seconds=seconds) + _live_summary(verdicts or ()))
+
+
+def _live_summary(verdicts: "Sequence[LiveVerdict]") -> str:
+    refused = sum(bool(verdict.refusal) for verdict in verdicts)
+    disagreements = sum(verdict.is_disagreement for verdict in verdicts)
+    counted = f"; Triton refused {refused} of {len(verdicts)}" if refused else ""
+    return counted + (f", {disagreements} of them not as the rules foresaw" if disagreements else "")
 
 
 def _verdict_line(verdict: "LiveVerdict") -> str:
+    from repo_tool.rules.render_text import printable
+
     words = f"refused: {verdict.refusal}" if verdict.refusal else "loads"
     codes = f"  [{', '.join(verdict.codes)}]" if verdict.codes else ""
-    line = f"{_style(f'live {verdict.model}', 'place')}: {words}{codes}"
-    if not verdict.is_comparable:
+    line = f"{_style(f'live {printable(verdict.model)}', 'place')}: {printable(words)}{codes}"
+    if verdict.lacks_backend:
         return f"{line}  (the embedded Triton has no such backend; a GPU server may)"
     if not verdict.is_disagreement:
         return line

@@ -636,7 +636,12 @@ _GPU_PARAMETERS = (
     "arena_extend_strategy",
     "do_copy_in_default_stream",
 )
-_OTHER_PARAMETERS = ("memory.enable_memory_arena_shrinkage", "session.use_device_allocator_for_initializers")
+_ARENA_SHRINKAGE = "memory.enable_memory_arena_shrinkage"
+_OTHER_PARAMETERS = (
+    _ARENA_SHRINKAGE,
+    "session.use_device_allocator_for_initializers",
+    "share_session_between_instances",
+)
 _ONNXRUNTIME_PARAMETERS = (*_INTEGER_PARAMETERS, *_BOOLEAN_PARAMETERS, *_GPU_PARAMETERS, *_OTHER_PARAMETERS)
 _INT32 = 2**31
 
@@ -675,7 +680,7 @@ def _wanted_value(key: str, value: str) -> str:
     if key not in _INTEGER_PARAMETERS:
         return ""
     number = re.match(r"\s*[+-]?[0-9]+", value)  # what stoi reads: the digits in front
-    if number is None or not -_INT32 <= int(number.group()) < _INT32:
+    if number is None or len(value) > 64 or not -_INT32 <= int(number.group()) < _INT32:
         return "a whole number of 32 bits"
     return "0 or 1" if key == "execution_mode" and int(number.group()) not in (0, 1) else ""
 
@@ -697,34 +702,17 @@ def ignored_parameter(model: ModelSubject) -> Iterator[Finding]:
     if model.backend != "onnxruntime":
         return
     for key, value in model.config.parameters.items():
-        field = f"parameters[{key}]"
-        if key not in _ONNXRUNTIME_PARAMETERS:
-            yield Finding(
-                f"the onnxruntime backend does not know the parameter '{key}'",
-                cause="it ignores it and says nothing",
-                fix="check the spelling, or remove it",
-                field=field,
-            )
-        elif key in _INTEGER_PARAMETERS and re.fullmatch(r"\s*[+-]?[0-9]+.+", value) and not value.strip().isdigit():
-            if re.fullmatch(r"[+-]?[0-9]+", value.strip()):
-                continue
-            yield Finding(
-                f"the parameter {key} is '{value}'",
-                cause="only the digits in front count",
-                fix="write the number alone",
-                field=field,
-            )
-        elif (
-            key == "memory.enable_memory_arena_shrinkage"
-            and value
-            and not re.fullmatch(r"(cpu|gpu):[0-9]+(;(cpu|gpu):[0-9]+)*", value)
-        ):
-            yield Finding(
-                f"the parameter {key} is '{value}'",
-                cause="the model loads, and then every request fails",
-                fix="write cpu:0",
-                field=field,
-            )
+        for message, cause, fix in _parameter_traps(key, value):
+            yield Finding(message, cause=cause, fix=fix, field=f"parameters[{key}]")
+
+
+def _parameter_traps(key: str, value: str) -> Iterator[tuple[str, str, str]]:
+    if key not in _ONNXRUNTIME_PARAMETERS:
+        yield f"the onnxruntime backend does not know the parameter '{key}'", "it ignores it", "check the spelling"
+    elif key in _INTEGER_PARAMETERS and re.match(r"\s*[+-]?[0-9]+(?![0-9])\s*\S", value):
+        yield f"the parameter {key} is '{value}'", "only the digits in front count", "write the number alone"
+    elif key == _ARENA_SHRINKAGE and not re.fullmatch(r"(cpu|gpu):[0-9]+(;(cpu|gpu):[0-9]+)*", value):
+        yield f"the parameter {key} is '{value}'", "the model loads, and then every request fails", "write cpu:0"
 
 
 def _tensors(model: ModelSubject) -> Iterator[tuple[str, ModelTensor]]:

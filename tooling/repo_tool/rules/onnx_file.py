@@ -84,6 +84,8 @@ def read_onnx(path: Path) -> OnnxModel:
     import onnx
     from google.protobuf.message import DecodeError
 
+    if not path.is_file():
+        raise OnnxFileError("it is no file")
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except OSError as error:

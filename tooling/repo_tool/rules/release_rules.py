@@ -109,7 +109,7 @@ def import_not_in_image(model: ModelSubject) -> Iterator[Finding]:
         return
     for version in model.served_versions:
         path = model.artifact(version)
-        if path is None:
+        if path is None or not path.is_file():
             continue
         for name, line in sorted(_foreign_imports(path).items()):
             yield Finding(

@@ -29,4 +29,4 @@ def render_json(
         "diagnostics": [diagnostic.to_dict() for diagnostic in diagnostics],
         **(more or {}),
     }
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return json.dumps(document, indent=2)  # ASCII: a folder's name need not be Unicode

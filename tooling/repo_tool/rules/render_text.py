@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Diagnostics as text, one paragraph each, the place first so that editors and terminals can jump to it."""
 
-__all__ = ["Style", "render_text", "summary"]
+__all__ = ["Style", "printable", "render_text", "summary"]
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -24,10 +24,10 @@ def render_text(diagnostics: Iterable[Diagnostic], *, style: Style = plain) -> s
 
 
 def _paragraph(diagnostic: Diagnostic, style: Style) -> str:
-    place = style(diagnostic.path or ".", "place")
-    field = f" {diagnostic.field}:" if diagnostic.field else ""
+    place = style(printable(diagnostic.path) or ".", "place")
+    field = f"{diagnostic.field}: " if diagnostic.field else ""
     kind = style(f"{diagnostic.code} {diagnostic.severity.value}", _PARTS[diagnostic.severity])
-    lines = [f"{place}: {kind}:{field} {diagnostic.message}"]
+    lines = [f"{place}: {kind}: {printable(field + diagnostic.message)}"]
     for label, text in (("cause", diagnostic.cause), ("fix", diagnostic.fix)):
         if text:
             lines.append(f"  {style(f'{label}:', 'label')}{' ' * (6 - len(label))} {_indented(text)}")
@@ -35,7 +35,12 @@ def _paragraph(diagnostic: Diagnostic, style: Style) -> str:
 
 
 def _indented(text: str) -> str:
-    return text.strip().replace("\n", "\n          ")
+    return "\n          ".join(printable(line) for line in text.strip().splitlines())
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters spelt out: names come from files, and a terminal obeys what it is sent."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def summary(diagnostics: Iterable[Diagnostic], *, models: int, seconds: float) -> str:

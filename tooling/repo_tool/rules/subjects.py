@@ -67,6 +67,8 @@ class ModelSubject:
         """The text of ``config.pbtxt``, or why there is none."""
         path = self.directory.config_path
         try:
+            if not path.is_file():  # a folder, or a pipe that would never end
+                return ConfigError("there is no file config.pbtxt")
             if path.stat().st_size > _MAX_CONFIG_BYTES:
                 return ConfigError(
                     "config.pbtxt is too large to be a model configuration",

@@ -12,10 +12,11 @@ from repo_tool.errors import ConfigError, LoadRefusedError, ModelNameError, Repo
 from repo_tool.releases import Release
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.rules import RULES, Diagnostic
-from repo_tool.triton.server import EmbeddedServer, ServerOptions
+from repo_tool.triton import EmbeddedServer, ServerOptions
 
 # A Python model without its file makes Triton 2.51 wait for a stub that never comes.
 _LOAD_TIMEOUT_S = 60.0
+_NO_BACKEND = "unable to find backend library for backend"
 _EMBEDDED_REFUSES = frozenset(rule.code for rule in RULES if rule.embedded_refuses)
 
 
@@ -26,12 +27,23 @@ class LiveVerdict:
     model: str
     refusal: str  # Triton's own words; "" when it loaded
     codes: tuple[str, ...]  # rules that foresaw a refusal, those of an ensemble's models included
-    is_comparable: bool = True  # False: the embedded server lacks the backend, so its word says nothing
+    backend: str = ""
+
+    @property
+    def lacks_backend(self) -> bool:
+        """Whether the embedded server has no such backend, so that its refusal says nothing about the model."""
+        return _NO_BACKEND in self.refusal
+
+    @property
+    def is_code_failure(self) -> bool:
+        """Whether the model's own Python code failed, which no look at files can foresee."""
+        return self.backend == "python" and bool(self.refusal) and not self.codes
 
     @property
     def is_disagreement(self) -> bool:
         """Whether the rules and the server differ, which is a fault of the rules."""
-        return self.is_comparable and bool(self.refusal) != bool(self.codes)
+        is_excused = self.lacks_backend or self.is_code_failure
+        return not is_excused and bool(self.refusal) != bool(self.codes)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for ``--format json``."""
@@ -40,7 +52,7 @@ class LiveVerdict:
             "loads": not self.refusal,
             "refusal": self.refusal,
             "codes": list(self.codes),
-            "comparable": self.is_comparable,
+            "backend": self.backend,
             "disagreement": self.is_disagreement,
         }
 
@@ -74,7 +86,7 @@ def live_verdicts(
                 model=model.name,
                 refusal=refusal,
                 codes=_foreseen(repository, model.name, diagnostics),
-                is_comparable="unable to find backend library for backend" not in refusal,
+                backend=_backend(model),
             )
 
 
@@ -88,6 +100,13 @@ def _refusal(server: EmbeddedServer, model: str) -> str:
         server.stop()  # it may still run, stuck in this model
         return f"the server ended or hung: {error.cause or error.fact}"
     return ""
+
+
+def _backend(model: ModelDirectory) -> str:
+    try:
+        return model.read_config().backend
+    except (ConfigError, RepositoryError):
+        return ""
 
 
 def _foreseen(repository: ModelRepository, model: str, diagnostics: Sequence[Diagnostic]) -> tuple[str, ...]:
