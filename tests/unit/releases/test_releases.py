@@ -73,3 +73,8 @@ def test_an_unknown_release_lists_near_ones(name, near):
     with pytest.raises(ReleaseError) as error:
         release(name)
     assert near in error.value.next_step
+
+
+@pytest.mark.parametrize(("name", "fields"), [("24.10", {"model_metrics", "max_inflight_requests"}), ("26.07", set())])
+def test_fields_that_came_later(name, fields):
+    assert release(name).unknown_config_fields == fields

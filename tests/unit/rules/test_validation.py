@@ -136,3 +136,21 @@ def test_every_error_rule_has_a_case_in_which_a_real_triton_is_asked_or_says_why
     unasked = {rule.code for rule in RULES if rule.severity is Severity.ERROR and not rule.embedded_refuses}
     assert unasked == {"REL103", "REL105", "SEC101", "SEC102", "SEC103"}
     assert len(rule_cases("bad")) == len(rule_cases("good"))
+
+
+@pytest.mark.parametrize(
+    ("policy", "codes"),
+    [
+        ("", set()),
+        ("version_policy { }", set()),
+        ("version_policy { all { } }", set()),
+        ("version_policy { latest { num_versions: 9 } }", set()),
+        ("version_policy { latest { } }", {"REP103"}),
+        ("version_policy { specific { } }", {"REP103"}),
+        ("version_policy { specific { versions: [ 7 ] } }", {"REP103"}),
+    ],
+)
+def test_which_versions_a_policy_loads(tmp_path, policy, codes):
+    config = RuleCase("REP103", "good").write(tmp_path) / "linear" / "config.pbtxt"
+    config.write_text(re.sub("version_policy.*", policy, config.read_text()))
+    assert {found.code for found in validate(ModelRepository(tmp_path), release=release())} == codes

@@ -91,7 +91,7 @@ def _chosen_rules(select: Collection[str], ignore: Collection[str]) -> "tuple[Ru
 
 
 def _is_bad(verdict: "LiveVerdict") -> bool:
-    return verdict.is_disagreement or (bool(verdict.refusal) and not verdict.lacks_backend)
+    return verdict.is_disagreement or (bool(verdict.refusal) and not verdict.is_embedded_limit)
 
 
 def _show_json(
@@ -133,8 +133,8 @@ def _verdict_line(verdict: "LiveVerdict") -> str:
     words = f"refused: {verdict.refusal}" if verdict.refusal else "loads"
     codes = f"  [{', '.join(verdict.codes)}]" if verdict.codes else ""
     line = f"{_style(f'live {printable(verdict.model)}', 'place')}: {printable(words)}{codes}"
-    if verdict.lacks_backend:
-        return f"{line}  (the embedded Triton has no such backend; a GPU server may)"
+    if verdict.is_embedded_limit:
+        return f"{line}  (a limit of the embedded Triton; a GPU server may load it)"
     if not verdict.is_disagreement:
         return line
     why = "no rule foresaw it" if verdict.refusal else "the rules foresaw a refusal"

@@ -33,6 +33,7 @@ class Release:
     max_onnx_opset: int | None  # of the default domain, ai.onnx
     python_version: str  # of the Python backend's stub, e.g. 3.12
     backends: frozenset[str]
+    unknown_config_fields: frozenset[str]  # fields of config.pbtxt that only newer releases know
     fixed_all_published_cves: bool
 
     def __str__(self) -> str:
@@ -62,6 +63,7 @@ def release(name: str = DEFAULT_RELEASE) -> Release:
         max_onnx_opset=row["max_opset"],
         python_version=row["python"],
         backends=frozenset(backend for backend, span in _facts()["backends"].items() if _ships(span, name)),
+        unknown_config_fields=frozenset(field for field, first in _facts()["config_fields"].items() if name < first),
         fixed_all_published_cves=name >= first_release_with_all_fixes(),
     )
 

@@ -167,3 +167,24 @@ def runtime_written(model: ModelSubject) -> Iterator[Finding]:
             fix="remove runtime",
             field="runtime",
         )
+
+
+@rule("REL106")
+def field_too_new(model: ModelSubject) -> Iterator[Finding]:
+    """The configuration only has fields that the release knows: one that it does not know fails the whole file.
+
+    Wrong::
+
+        model_metrics { ... }                                 (for Triton 24.10; the field came with 24.11)
+
+    Right::
+
+        # without model_metrics
+    """
+    for field in sorted(filter(model.mentions, model.release.unknown_config_fields)):
+        yield Finding(
+            f"Triton {model.release.name} does not know the field {field}",
+            cause="its model_config.proto is older, and an unknown field fails the whole file",
+            fix=f"remove {field}, or choose a newer release",
+            field=field,
+        )

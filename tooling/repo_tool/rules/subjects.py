@@ -130,6 +130,8 @@ class ModelSubject:
     def served_versions(self) -> tuple[int, ...]:
         """The versions that the version policy loads; without one, the newest."""
         policy = self.config.version_policy
+        if policy is not None and not policy.specific and self.mentions("specific"):
+            return ()
         if policy is None or (policy.latest is None and not policy.specific and not policy.all_versions):
             return self.versions[-1:]
         if policy.all_versions:

@@ -16,7 +16,7 @@ from repo_tool.triton import EmbeddedServer, ServerOptions
 
 # A Python model without its file makes Triton 2.51 wait for a stub that never comes.
 _LOAD_TIMEOUT_S = 60.0
-_NO_BACKEND = "unable to find backend library for backend"
+_EMBEDDED_LIMITS = ("unable to find backend library for backend", "not supported by the embedded backend")
 _EMBEDDED_REFUSES = frozenset(rule.code for rule in RULES if rule.embedded_refuses)
 
 
@@ -30,9 +30,9 @@ class LiveVerdict:
     backend: str = ""
 
     @property
-    def lacks_backend(self) -> bool:
-        """Whether the embedded server has no such backend, so that its refusal says nothing about the model."""
-        return _NO_BACKEND in self.refusal
+    def is_embedded_limit(self) -> bool:
+        """Whether the embedded server lacks the backend or the feature, so that its refusal says nothing of others."""
+        return any(words in self.refusal for words in _EMBEDDED_LIMITS)
 
     @property
     def is_code_failure(self) -> bool:
@@ -42,7 +42,7 @@ class LiveVerdict:
     @property
     def is_disagreement(self) -> bool:
         """Whether the rules and the server differ, which is a fault of the rules."""
-        is_excused = self.lacks_backend or self.is_code_failure
+        is_excused = self.is_embedded_limit or self.is_code_failure
         return not is_excused and bool(self.refusal) != bool(self.codes)
 
     def to_dict(self) -> dict[str, Any]:
