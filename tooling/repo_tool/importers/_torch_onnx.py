@@ -124,7 +124,7 @@ def write_onnx(
         exported = torch.onnx.export(program, opset_version=min(_OPSET, request.max_opset), verbose=False)
         model = exported.model_proto
     _fix_written_out_sizes(model)
-    _name_outputs(model, outputs)
+    _name_tensors(model, [str(name) for name in program.graph_signature.user_inputs], outputs)
     notes = onnx_graph.fit_release(model, request)
     artifact = onnx_graph.write(model, folder)
     return artifact, onnx_graph.read_signature(onnx_graph.open_session(artifact), model), notes
@@ -138,13 +138,16 @@ def _fix_written_out_sizes(model: Any) -> None:
                 dimension.dim_value = int(dimension.dim_param)
 
 
-def _name_outputs(model: Any, outputs: Sequence[str]) -> None:
-    found = [output.name for output in model.graph.output]
-    inputs = {value.name for value in model.graph.input}
-    if len(found) != len(outputs) or len(set(found)) < len(found) or inputs & set(found):
+def _name_tensors(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """The exporter renames inputs that are also answers, and calls outputs after the operators that made them."""
+    gives = [output.name for output in model.graph.output]
+    takes = [value.name for value in model.graph.input]
+    if len(gives) != len(outputs) or len(takes) != len(inputs):
         raise SourceError(
-            f"forward returns {', '.join(outputs)}, the ONNX graph {', '.join(found)}",
-            cause="it returns an input unchanged, or one tensor twice",
-            next_step="return each tensor once, inputs not at all",
+            f"forward takes {', '.join(inputs)} and returns {', '.join(outputs)}; "
+            f"the ONNX graph takes {', '.join(takes)} and returns {', '.join(gives)}",
+            cause="PyTorch's exporter left some out",
+            next_step="take and return tensors that are used, or serve it with --backend pytorch",
         )
-    onnx_graph.rename_tensors(model, dict(zip(found, outputs, strict=True)))
+    names = zip((*takes, *gives), (*inputs, *outputs), strict=True)
+    onnx_graph.rename_tensors(model, dict(names))

@@ -5,6 +5,7 @@ __all__ = ["load_module", "load_program", "load_script", "refuse_weights_alone"]
 
 import importlib
 import pickletools
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.first_bytes import Kind, kind_of
 from repo_tool.importers.foreign import refusing
 
+_PLAIN = ("torch", "collections", "builtins", "__builtin__", "_codecs")  # packages that state dicts are made of
 _DAMAGED = "copy or save it again; the file may have been cut short"
 _FACTORY_STEP = "pass the code that builds the module: add-model package.module:factory --weights {name}"
 
@@ -48,7 +50,7 @@ def _weights_alone(path: Path, cause: str) -> SourceError:
 
 def _saved_by_torch_save(path: Path) -> SourceError:
     classes = _pickled_classes(path)
-    foreign = [name for name in classes if name.split(".")[0] not in ("torch", "collections", "builtins")]
+    foreign = [name for name in classes if name.split(".")[0] not in _PLAIN]
     modules = [name for name in classes if name.startswith("torch.nn.modules.")]
     if not foreign and not modules:
         return _weights_alone(path, "torch.save(module.state_dict()) keeps the weights and no code")
@@ -155,8 +157,13 @@ def _read_weights(path: Path) -> Any:
             from safetensors.torch import load_file
         with refusing(f"'{path.name}' does not read as safetensors", next_step=_DAMAGED):
             return load_file(path)
-    with refusing(
-        f"'{path.name}' does not load as a state dict", next_step="save torch.save(module.state_dict(), file)"
-    ):
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    step = "save the weights alone: torch.save(module.state_dict(), file)"
+    try:
+        with refusing(f"'{path.name}' does not load as a state dict", next_step=step):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except SourceError as error:
+        named = re.search(r"Unsupported global: GLOBAL ([\w.]+)", str(error.__cause__))
+        if named is None:
+            raise
+        raise SourceError(error.fact, cause=f"it holds {named[1]}, which is code", next_step=step) from error
     return loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded

@@ -71,8 +71,7 @@ def _run_worker(request: ImportRequest, scratch: Path, *, timeout_s: float) -> i
 
 
 def _died(request: ImportRequest, status: int, log: Path) -> SourceError:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    printed = "\n".join(f"  {line}" for line in lines[-_LOG_LINES:])
+    printed = "\n".join(f"  {line}" for line in _last_lines(log.read_text(encoding="utf-8", errors="replace")))
     if status < 0:
         name = signal.Signals(-status).name
         cause = f"{name}: {_LIKELY_CAUSES.get(signal.Signals(-status), 'it did not end by itself')}"
@@ -83,3 +82,11 @@ def _died(request: ImportRequest, status: int, log: Path) -> SourceError:
         cause=f"{cause}; the last it printed:\n{printed}" if printed else f"{cause}; it printed nothing",
         next_step="load the file in the framework yourself to see whether it is whole",
     )
+
+
+def _last_lines(text: str) -> list[str]:
+    """What was printed last; of the stack that Python prints in a crash, the innermost frames only."""
+    lines = text.splitlines()
+    stack = next((place for place, line in enumerate(lines) if line.startswith(("Current thread ", "Thread 0x"))), None)
+    end = len(lines) if stack is None else stack + 4
+    return lines[max(0, end - _LOG_LINES) : end]

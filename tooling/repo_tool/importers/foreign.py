@@ -3,12 +3,14 @@
 
 __all__ = ["refusing"]
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from repo_tool.errors import RepoToolError, SourceError
 
 _LONGEST_CAUSE = 400
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @contextmanager
@@ -27,6 +29,7 @@ def refusing(fact: str, *, next_step: str, kind: type[RepoToolError] = SourceErr
 
 
 def _cause(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = _ANSI.sub("", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     words = f"{type(error).__name__}: {' '.join(lines)}" if lines else type(error).__name__
     return words if len(words) <= _LONGEST_CAUSE else words[:_LONGEST_CAUSE] + " ..."

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker process: what it keeps out of the caller, and what becomes of it when things go wrong."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from repo_tool.errors import MissingExtraError, ReleaseError, SampleError, SourceError
+from repo_tool.importers.base import ImportRequest
+from repo_tool.importers.child import import_in_child
+from support.importer_sources import write_linear_onnx
+
+HIDE = """
+import sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {hidden!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Hidden())
+"""
+
+
+class Calling:
+    """A pickle that calls a function when it is loaded."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def pickled(folder, value):
+    path = folder / "model.pkl"
+    path.write_bytes(pickle.dumps(value))
+    return str(path)
+
+
+def bring_in(source, folder, **options):
+    limits = {"max_opset": 21, "max_ir_version": 10}
+    timeout = options.pop("timeout_s", 120)
+    return import_in_child(ImportRequest(source=source, **{**limits, **options}), folder / "in", timeout_s=timeout)
+
+
+def hide(folder, monkeypatch, *modules):
+    """Make every Python process that is started from here believe that ``modules`` are not installed."""
+    (folder / "hidden").mkdir()
+    (folder / "hidden/sitecustomize.py").write_text(HIDE.format(hidden=modules))
+    monkeypatch.setenv("PYTHONPATH", str(folder / "hidden"))
+
+
+def test_a_pickle_is_opened_in_another_process(tmp_path):
+    opened_by = tmp_path / "opened_by"
+    source = pickled(tmp_path, Calling(os.system, f"echo $PPID > {opened_by}"))
+    with pytest.raises(SourceError, match="holds no scikit-learn estimator"):
+        bring_in(source, tmp_path)
+    assert int(opened_by.read_text()) != os.getpid()
+
+
+def test_a_worker_that_is_killed_is_told_with_the_likely_cause(tmp_path):
+    source = pickled(tmp_path, Calling(os.kill, 0, signal.SIGKILL))  # process group 0: its own
+    with pytest.raises(SourceError, match=r"the process that was to load .*model\.pkl' died") as refused:
+        bring_in(source, tmp_path)
+    assert refused.value.cause.startswith("SIGKILL: something killed it, most likely because memory ran out")
+    assert [entry.name for entry in (tmp_path / "in").iterdir()] == ["artifact"]
+
+
+def test_a_worker_that_crashes_is_told_with_the_last_it_printed(tmp_path):
+    source = pickled(tmp_path, [Calling(os.write, 2, b"last words\n"), Calling(os.abort)])
+    with pytest.raises(SourceError) as refused:
+        bring_in(source, tmp_path)
+    assert "SIGABRT" in refused.value.cause
+    assert "last words" in refused.value.cause
+
+
+def test_a_worker_that_ends_without_an_answer_is_told(tmp_path):
+    with pytest.raises(SourceError, match="it ended with status 5 and no answer"):
+        bring_in(pickled(tmp_path, Calling(os._exit, 5)), tmp_path)
+
+
+def is_running(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split(") ")[1][0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until_gone(process, *, within_s=10):
+    deadline = time.monotonic() + within_s
+    while is_running(process):
+        assert time.monotonic() < deadline, f"process {process} is still there"
+        time.sleep(0.05)
+
+
+def test_a_worker_that_takes_too_long_is_stopped_with_what_it_started(tmp_path):
+    started = tmp_path / "started"
+    source = pickled(tmp_path, Calling(os.system, f"sleep 600 & echo $! > {started}; wait"))
+    with pytest.raises(SourceError, match="took longer than 3 s"):
+        bring_in(source, tmp_path, timeout_s=3)
+    wait_until_gone(int(started.read_text()))
+
+
+def test_ctrl_c_stops_the_worker_with_what_it_started(tmp_path):
+    started = tmp_path / "started"
+    source = pickled(tmp_path, Calling(os.system, f"sleep 600 & echo $! > {started}; wait"))
+    program = (
+        "import sys; from pathlib import Path; from repo_tool.importers.base import ImportRequest;"
+        "from repo_tool.importers.child import import_in_child;"
+        "import_in_child(ImportRequest(source=sys.argv[1], max_opset=21, max_ir_version=10), Path(sys.argv[2]))"
+    )
+    caller = subprocess.Popen([sys.executable, "-c", program, source, str(tmp_path / "in")], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 30
+    while not (started.is_file() and started.read_text().strip()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    caller.send_signal(signal.SIGINT)
+    assert b"KeyboardInterrupt" in caller.communicate(timeout=30)[1]
+    wait_until_gone(int(started.read_text()))
+    assert [entry.name for entry in (tmp_path / "in").iterdir()] == ["artifact"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "hidden", "extra"),
+    [
+        ("model.joblib", b"\x80\x04K\x01.", "joblib", "sklearn"),
+        ("model.onnx", b"\x08\x08", "onnxruntime", "onnx"),
+        ("package.module:build", None, "torch", "torch"),
+        ("saved", None, "tensorflow", "tensorflow"),
+    ],
+)
+def test_a_framework_that_is_not_installed_is_told_with_the_extra_that_brings_it(
+    tmp_path, monkeypatch, name, content, hidden, extra
+):
+    source = name
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+        source = str(tmp_path / name)
+    elif ":" not in name:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "saved_model.pb").write_bytes(b"x")
+        source = str(tmp_path / name)
+    hide(tmp_path, monkeypatch, hidden)
+    with pytest.raises(MissingExtraError) as refused:
+        bring_in(source, tmp_path)
+    assert refused.value.fact == f"the Python package '{hidden}' is not installed"
+    assert refused.value.next_step == f"pip install 'triton-repo-tool[{extra}]'"
+
+
+def test_errors_cross_the_process_boundary_as_what_they_are(tmp_path):
+    write_linear_onnx(tmp_path / "some.onnx")
+    np.save(tmp_path / "rows.npy", np.zeros((2, 9), np.float32))
+    with pytest.raises(ReleaseError, match=r"opset 17 of ai\.onnx"):
+        bring_in(str(tmp_path / "some.onnx"), tmp_path / "a", max_opset=15)
+    with pytest.raises(SampleError, match="does not fit input 'x'"):
+        bring_in(str(tmp_path / "some.onnx"), tmp_path / "b", sample=tmp_path / "rows.npy")
+    with pytest.raises(SampleError, match="no sample file at"):
+        bring_in(str(tmp_path / "some.onnx"), tmp_path / "c", sample=tmp_path / "gone.npy")
+
+
+def test_a_file_of_the_working_folder_shadows_no_package(tmp_path, monkeypatch):
+    write_linear_onnx(tmp_path / "some.onnx")
+    for name in ("onnx.py", "numpy.py", "json.py"):
+        (tmp_path / name).write_text("raise SystemExit('shadowed')")
+    monkeypatch.chdir(tmp_path)
+    assert bring_in("some.onnx", Path()).signature.output("y").shape == (-1, 3)

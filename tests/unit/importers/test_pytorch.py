@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PyTorch sources: what is refused and how; and details of what is brought in."""
+
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from repo_tool.errors import SampleError, SourceError
+from repo_tool.importers.base import ImportRequest
+from repo_tool.importers.pytorch import PytorchImporter
+from repo_tool.samples import RawSample
+from support.artifacts import run_artifact
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.jit is what the pytorch backend serves
+
+MODULES = """
+import torch
+
+class Linear(torch.nn.Linear):
+    def __init__(self):
+        super().__init__(4, 3)
+
+class Frozen(torch.nn.Module):
+    def forward(self, values):
+        return values.reshape(2, -1) + 1
+
+class Branching(torch.nn.Module):
+    def forward(self, values):
+        return values if values.sum() > 0 else -values
+
+class Pair(torch.nn.Module):
+    def forward(self, values, scale=None):
+        values = values if scale is None else values * scale
+        return values + 1, values.sum(1)
+
+class Nested(torch.nn.Module):
+    def forward(self, ids):
+        return {"first": ids.float(), "rest": (ids + 1, ids > 1)}
+
+class Repeating(torch.nn.Module):
+    def forward(self, values, unused):
+        more = values + 1
+        return more, more, values
+
+class Unrolled(torch.nn.Module):
+    def forward(self, values):
+        return torch.stack([row * 2 for row in values])
+
+class Number(torch.nn.Module):
+    def forward(self, values):
+        return 7
+
+def failing():
+    raise ValueError("no weights here")
+
+def of_size(size):
+    return torch.nn.Linear(size, 1)
+
+text = "a text"
+number = lambda: 7
+"""
+ROWS = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+
+
+@pytest.fixture
+def modules(tmp_path, monkeypatch):
+    """The word before the colon; a module of the working folder, fresh for each test."""
+    name = f"modules_of_{abs(hash(tmp_path))}"
+    (tmp_path / f"{name}.py").write_text(MODULES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield name
+    sys.modules.pop(name, None)
+
+
+def bring_in(source, *, array=None, weights=None, backend=None, **tensors):
+    sample = RawSample(origin="rows", array=array, tensors=tensors) if array is not None or tensors else None
+    folder = Path("in")
+    folder.mkdir(exist_ok=True)
+    weights = Path(weights) if weights else None
+    request = ImportRequest(source=str(source), weights=weights, backend=backend, max_opset=21, max_ir_version=10)
+    return PytorchImporter().bring_in(request, sample, folder)
+
+
+def refusal(source, kind=SourceError, **options):
+    with pytest.raises(kind) as refused:
+        bring_in(source, **options)
+    return refused.value
+
+
+def answers(imported, rows):
+    return run_artifact(imported, {name: array[:rows] for name, array in imported.inputs.items()})
+
+
+# --- files that hold no module ---------------------------------------------------------------------------------------
+
+
+def test_a_state_dict_is_refused_with_the_way_to_give_the_code(modules):
+    torch.save(torch.nn.Linear(4, 3).state_dict(), "weights.pt")
+    error = refusal("weights.pt")
+    assert error.fact == "'weights.pt' is a state dict, not a module"
+    assert "package.module:factory --weights weights.pt" in error.next_step
+
+
+def test_safetensors_are_refused_with_the_way_to_give_the_code(modules):
+    save_file(torch.nn.Linear(4, 3).state_dict(), "weights.safetensors")
+    assert refusal("weights.safetensors").fact == "'weights.safetensors' is a state dict, not a module"
+
+
+def test_a_pickled_module_is_refused_by_its_class_and_never_unpickled(modules):
+    torch.save(torch.nn.Linear(4, 3), "whole.pt")
+    error = refusal("whole.pt")
+    assert error.fact == "'whole.pt' is a pickled module of class torch.nn.modules.linear.Linear"
+    assert "torch.export.save" in error.next_step
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.pt2"])
+def test_a_file_cut_short_is_refused(modules, name):
+    save = torch.jit.save if name == "model.pt" else torch.export.save
+    module = torch.nn.Linear(4, 3)
+    rows = torch.zeros(2, 4)
+    save(torch.jit.trace(module, rows) if name == "model.pt" else torch.export.export(module, (rows,)), name)
+    Path(name).write_bytes(Path(name).read_bytes()[:2000])
+    assert "neither a TorchScript file nor an exported program" in refusal(name).fact
+
+
+def test_a_damaged_script_is_refused(modules):
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(4, 3), torch.zeros(2, 4)), "whole.pt")
+    with zipfile.ZipFile("whole.pt") as whole, zipfile.ZipFile("model.pt", "w") as damaged:
+        for name in whole.namelist():
+            damaged.writestr(name, b"def def" if name.endswith(".py") else whole.read(name))
+    assert "does not load as TorchScript" in refusal("model.pt", array=ROWS).fact
+
+
+def test_weights_beside_a_file_that_has_its_own_are_refused(modules):
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(4, 3), torch.zeros(2, 4)), "model.pt")
+    assert "holds weights of its own" in refusal("model.pt", array=ROWS, weights="model.pt").fact
+
+
+def test_a_script_for_another_backend_is_refused(modules):
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(4, 3), torch.zeros(2, 4)), "model.pt")
+    assert (
+        refusal("model.pt", backend="onnxruntime").fact == "TorchScript cannot be served by the backend 'onnxruntime'"
+    )
+
+
+# --- factories -------------------------------------------------------------------------------------------------------
+
+
+def test_a_python_module_that_is_not_there_is_refused(modules):
+    error = refusal("nowhere_at_all:build", array=ROWS)
+    assert error.fact == "the Python module 'nowhere_at_all' cannot be imported"
+
+
+def test_a_name_that_the_module_lacks_is_refused_with_those_it_has(modules):
+    error = refusal(f"{modules}:Linaer", array=ROWS)
+    assert f"'{modules}' has nothing called 'Linaer'" in error.fact
+    assert "Linear" in error.cause
+
+
+@pytest.mark.parametrize(("factory", "cause"), [("failing", "no weights here"), ("of_size", "missing 1 required")])
+def test_a_factory_that_fails_is_refused_in_its_own_words(modules, factory, cause):
+    error = refusal(f"{modules}:{factory}", array=ROWS)
+    assert "fails when called without arguments" in error.fact
+    assert cause in error.cause
+
+
+def test_a_factory_of_something_else_is_refused(modules):
+    assert "builds a int, not a torch.nn.Module" in refusal(f"{modules}:number", array=ROWS).fact
+
+
+def test_weights_of_another_module_are_refused_by_their_keys(modules):
+    save_file(torch.nn.Conv2d(1, 1, 1).state_dict(), "weights.safetensors")
+    error = refusal(f"{modules}:Linear", array=ROWS, weights="weights.safetensors")
+    assert "are not those of the module" in error.fact
+    assert "size mismatch for weight" in error.cause
+
+
+def test_weights_that_are_not_there_are_refused(modules):
+    assert "there is no file of weights" in refusal(f"{modules}:Linear", array=ROWS, weights="gone.pth").fact
+
+
+def test_weights_that_would_run_code_are_not_loaded(modules):
+    torch.save({"weight": Path("anything")}, "weights.pth")
+    error = refusal(f"{modules}:Linear", array=ROWS, weights="weights.pth")
+    assert "does not load as a state dict" in error.fact
+    assert "pathlib" in error.cause
+
+
+def test_a_factory_without_weights_is_noted(modules):
+    assert "no --weights were given" in bring_in(f"{modules}:Linear", array=ROWS).notes[0]
+
+
+# --- samples ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_module_without_a_sample_asks_for_one_by_the_names_of_its_inputs(modules):
+    error = refusal(f"{modules}:Pair", SampleError)
+    assert "a PyTorch module only knows the names of its inputs: values" in error.cause
+    assert "--sample" in error.next_step
+
+
+def test_a_script_without_a_sample_asks_for_one(modules):
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(4, 3), torch.zeros(2, 4)), "model.pt")
+    assert "does not say what shapes its inputs have" in refusal("model.pt", SampleError).fact
+
+
+def test_a_sample_that_lacks_an_argument_is_refused(modules):
+    assert "lacks values" in refusal(f"{modules}:Pair", SampleError, scale=ROWS).fact
+
+
+def test_a_sample_of_text_is_refused(modules):
+    words = np.array(["a", "b"], dtype=object)
+    assert "PyTorch has no tensors of text" in refusal(f"{modules}:Pair", SampleError, array=words).cause
+
+
+def test_rows_that_the_module_cannot_take_are_refused(modules):
+    error = refusal(f"{modules}:Linear", array=ROWS[:, :3])
+    assert "torch.export cannot trace Linear" in error.fact
+
+
+def test_an_argument_with_a_default_is_an_input_when_the_sample_has_it(modules):
+    with_scale = bring_in(f"{modules}:Pair", values=ROWS, scale=ROWS)
+    assert [spec.name for spec in with_scale.signature.inputs] == ["values", "scale"]
+    assert [spec.name for spec in with_scale.signature.outputs] == ["output_0", "output_1"]
+
+
+def test_64_bit_floats_of_a_sample_become_what_the_module_computes_in(modules):
+    imported = bring_in(f"{modules}:Linear", array=ROWS[:1].astype(np.float64))
+    assert imported.signature.inputs[0].datatype.wire_name == "FP32"
+    assert imported.signature.can_batch
+
+
+# --- what comes out --------------------------------------------------------------------------------------------------
+
+
+def test_nested_answers_get_stable_names_and_their_own_types(modules):
+    ids = np.array([[0, 1], [2, 3], [4, 5]])
+    imported = bring_in(f"{modules}:Nested", ids=ids)
+    types = {spec.name: spec.datatype.wire_name for spec in imported.signature.outputs}
+    assert types == {"first": "FP32", "rest_0": "INT64", "rest_1": "BOOL"}
+    for name, array in answers(imported, 1).items():
+        np.testing.assert_array_equal(array, imported.reference[name][:1])
+
+
+def test_a_batch_dimension_that_forward_freezes_is_told(modules):
+    imported = bring_in(f"{modules}:Frozen", array=ROWS[:2])
+    assert imported.signature.inputs[0].shape == (2, 4)
+    assert not imported.signature.can_batch
+    assert any("cannot be batched" in note for note in imported.notes)
+
+
+def test_an_exported_program_keeps_its_own_dynamic_dimensions(modules):
+    free = {"values": {0: torch.export.Dim("rows"), 1: torch.export.Dim("length", min=2)}}
+    module = torch.nn.Sequential(torch.nn.ReLU())
+    program = torch.export.export(module, (torch.zeros(2, 7),), dynamic_shapes={"input": free["values"]})
+    torch.export.save(program, "model.pt2")
+    imported = bring_in("model.pt2")
+    assert imported.signature.inputs[0].shape == (-1, -1)
+    assert imported.inputs["input"].shape == (16, 7)
+
+
+def test_an_exported_program_without_a_free_dimension_says_so(modules):
+    torch.export.save(torch.export.export(torch.nn.Linear(4, 3), (torch.zeros(2, 4),)), "model.pt2")
+    imported = bring_in("model.pt2")
+    assert imported.signature.inputs[0].shape == (2, 4)
+    assert not imported.signature.can_batch
+
+
+def test_a_module_that_branches_on_values_is_refused_as_onnx_and_warned_of_as_script(modules):
+    error = refusal(f"{modules}:Branching", array=ROWS)
+    assert "torch.export cannot trace Branching" in error.fact
+    assert "--backend pytorch" in error.next_step
+    notes = bring_in(f"{modules}:Branching", array=np.abs(ROWS), backend="pytorch").notes
+    assert any("only has the branches that the sample took" in note for note in notes)
+
+
+def test_a_trace_that_only_holds_for_the_traced_rows_is_refused(modules):
+    error = refusal(f"{modules}:Unrolled", array=ROWS[:2], backend="pytorch")
+    assert "answers a batch of" in error.fact
+    assert "torch.jit.script" in error.next_step
+
+
+def test_a_dict_is_no_answer_for_the_pytorch_backend(modules):
+    error = refusal(f"{modules}:Nested", ids=np.array([[0, 1], [2, 3]]), backend="pytorch")
+    assert "torch.jit.trace fails on Nested" in error.fact
+    assert "ONNX" in error.next_step
+
+
+def test_tensors_returned_twice_or_unchanged_and_inputs_not_used_keep_their_names(modules):
+    imported = bring_in(f"{modules}:Repeating", values=ROWS, unused=ROWS)
+    assert [spec.name for spec in imported.signature.inputs] == ["values", "unused"]
+    found = answers(imported, 5)
+    for name in ("output_0", "output_1"):
+        np.testing.assert_array_equal(found[name], ROWS + 1)
+    np.testing.assert_array_equal(found["output_2"], ROWS)
+
+
+def test_an_answer_that_is_no_tensor_is_refused(modules):
+    error = refusal(f"{modules}:Number", array=ROWS)
+    assert "int" in str(error)
