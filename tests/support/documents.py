@@ -6,9 +6,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +44,7 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._servers: list[subprocess.Popen[bytes]] = []
+        self._servers: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> "Reader":
         return self
@@ -56,7 +53,7 @@ class Reader:
         for server in self._servers:
             server.send_signal(signal.SIGINT)
         for server in self._servers:
-            assert server.wait(timeout=20) == 130
+            assert server.wait(timeout=20) == 0
 
     def follow(self, page: Path) -> None:
         """Do everything that the page shows."""
@@ -94,30 +91,20 @@ class Reader:
         assert done.returncode == 0, f"{shlex.join(arguments)}\n{done.stdout}\n{done.stderr}"
 
     def _serve(self, arguments: list[str]) -> None:
+        """Start it, and go on when it says that everything is loaded."""
         server = subprocess.Popen(
             [self._program("repo-tool"), *arguments[1:]],
             cwd=self._folder,
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            env=environment(PYTHONUNBUFFERED="1"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         self._servers.append(server)
-        port = arguments[arguments.index("--http-port") + 1] if "--http-port" in arguments else "8000"
-        self._wait_until_loaded(server, port)
-
-    @staticmethod
-    def _wait_until_loaded(server: subprocess.Popen[bytes], port: str) -> None:
-        """Until every model that is being loaded is ready."""
-        deadline = time.monotonic() + 60
-        index = urllib.request.Request(f"http://127.0.0.1:{port}/v2/repository/index", method="POST")
-        while time.monotonic() < deadline:
-            assert server.poll() is None, f"the server ended with {server.returncode}"
-            try:
-                with urllib.request.urlopen(index, timeout=5) as answer:
-                    listed = answer.read()
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.05)  # a poll with a deadline, not a guess
-                continue
-            if b"READY" in listed and b'"LOADING"' not in listed:
-                return
-        raise AssertionError("the server was not ready within a minute")
+        said = []
+        for line in server.stdout or []:
+            said.append(line)
+            if "Ctrl-C stops" in line:
+                break
+        assert server.poll() is None, "".join(said)
+        assert "refused" not in "".join(said), "".join(said)

@@ -43,7 +43,9 @@ warmups = st.builds(
         unique_by=lambda value: value.name,
     ).map(lambda values: tuple(sorted(values, key=lambda value: value.name))),
 )
-groups = st.builds(InstanceGroup, kind=st.sampled_from(InstanceKind), count=st.integers(1, 9))
+groups = st.builds(
+    InstanceGroup, name=st.one_of(st.just(""), names), kind=st.sampled_from(InstanceKind), count=st.integers(1, 9)
+)
 common = {
     "name": names,
     "max_batch_size": st.integers(0, 512),

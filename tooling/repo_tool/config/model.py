@@ -64,6 +64,7 @@ class DynamicBatching:
 class InstanceGroup:
     """``count`` executions of the model at once; 0 means absent, which Triton fills in."""
 
+    name: str = ""
     kind: InstanceKind = InstanceKind.KIND_AUTO
     count: int = 0
     gpus: tuple[int, ...] = ()

@@ -158,7 +158,7 @@ def _instance_group(message: Any) -> InstanceGroup:
     from tritonclient.grpc import model_config_pb2
 
     kind = model_config_pb2.ModelInstanceGroup.Kind.Name(message.kind)
-    return InstanceGroup(kind=InstanceKind(kind), count=message.count, gpus=tuple(message.gpus))
+    return InstanceGroup(name=message.name, kind=InstanceKind(kind), count=message.count, gpus=tuple(message.gpus))
 
 
 def _dynamic_batching(message: Any) -> DynamicBatching:

@@ -6,14 +6,17 @@ import importlib
 import sys
 from pathlib import Path
 
-from repo_tool.errors import NoSpaceError, RepoToolError
+from repo_tool.errors import RepoToolError
 from repo_tool.importers.base import Importer
 from repo_tool.importers.exchange import Job, read_job, write_error, write_imported
 from repo_tool.samples import read_raw_sample
 
 
 def main(folder: Path) -> None:
-    """Do the job left in ``folder`` and leave the answer there; any exception that is not ours ends the process."""
+    """Do the job left in ``folder`` and leave the answer there; any exception that is not ours ends the process.
+
+    A full disk is the exit status ENOSPC.
+    """
     try:
         _do(read_job(folder), folder)
     except RepoToolError as error:
@@ -21,7 +24,7 @@ def main(folder: Path) -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        write_error(folder, NoSpaceError("the disk is full", cause=str(error), next_step="free some space, then retry"))
+        sys.exit(errno.ENOSPC)  # no answer can be written either
 
 
 def _do(job: Job, folder: Path) -> None:

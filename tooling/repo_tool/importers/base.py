@@ -23,6 +23,12 @@ class ImportRequest:
     backend: str | None = None  # None: the importer's own choice
     max_opset: int  # of ai.onnx, what the Triton release can load
     max_ir_version: int
+    release: str = ""  # the name of the release that has these limits, for messages
+
+    @property
+    def target(self) -> str:
+        """How messages call what the model must load on."""
+        return f"Triton {self.release}" if self.release else "the Triton release"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

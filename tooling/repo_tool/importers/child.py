@@ -3,6 +3,7 @@
 
 __all__ = ["import_in_child"]
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from repo_tool.errors import RepoToolError, SourceError
+from repo_tool.errors import NoSpaceError, RepoToolError, SourceError
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.exchange import Job, read_answer, write_job
 from repo_tool.importers.registry import recognise
@@ -33,6 +34,7 @@ def import_in_child(request: ImportRequest, folder: Path, *, timeout_s: float = 
 
     Raises:
         SourceError: not recognised, not loadable, or the worker died or took longer than ``timeout_s``.
+        NoSpaceError: the disk is full.
         UserMistakeError: any other that the importer raised (``SampleError``, ``ReleaseError``, ``MissingExtraError``).
     """
     importer = type(recognise(request.source, request.framework))
@@ -43,6 +45,8 @@ def import_in_child(request: ImportRequest, folder: Path, *, timeout_s: float = 
         write_job(Path(scratch), job)
         status = _run_worker(request, Path(scratch), timeout_s=timeout_s)
         answer = read_answer(Path(scratch))
+        if answer is None and status == errno.ENOSPC:
+            raise NoSpaceError(f"no space left to bring '{request.source}' in", next_step="free some space, then retry")
         if answer is None:
             raise _died(request, status, Path(scratch) / _LOG)
         if isinstance(answer, RepoToolError):

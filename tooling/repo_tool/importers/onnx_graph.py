@@ -153,12 +153,12 @@ def fit_release(model: OnnxModel, request: ImportRequest) -> tuple[str, ...]:
     for domain, version in opsets.items():
         if version > limits.get(domain, version):
             raise ReleaseError(
-                f"the model uses opset {version} of {domain}, the Triton release loads up to {limits[domain]}",
+                f"the model uses opset {version} of {domain}, {request.target} loads up to {limits[domain]}",
                 cause="its ONNX Runtime is older than the model",
                 next_step=f"export the model again with opset {limits[domain]} (or onnx.version_converter), "
                 "or aim at a newer release with --release",
             )
-    return _lower_ir(model, request.max_ir_version)
+    return _lower_ir(model, request)
 
 
 def _merge_opsets(model: OnnxModel) -> dict[str, int]:
@@ -177,14 +177,14 @@ def _max_ml_opset(max_opset: int) -> int:
     return next(most for opset, most in _MAX_ML_OPSETS if max_opset >= opset)
 
 
-def _lower_ir(model: OnnxModel, most: int) -> tuple[str, ...]:
-    declared = model.ir_version
+def _lower_ir(model: OnnxModel, request: ImportRequest) -> tuple[str, ...]:
+    declared, most = model.ir_version, request.max_ir_version
     if declared <= most:
         return ()
     needed = _needed_ir(model)
     if needed > most:
         raise ReleaseError(
-            f"the model needs IR version {needed}, the Triton release loads up to {most}",
+            f"the model needs IR version {needed}, {request.target} loads up to {most}",
             cause="it uses an element type or a field that came with that IR version",
             next_step="export the model without 8-, 4- or 2-bit types, or aim at a newer release with --release",
         )

@@ -25,6 +25,7 @@ from repo_tool.signature import FREE, ModelSignature, TensorSpec
 
 _SUFFIXES = frozenset({".joblib", ".pkl", ".pickle", ".skops"})
 _INPUT = "features"
+_OPSET = 18  # what every Triton since 23.10 loads; the converters need no newer
 _ML_OPSET = 3  # what every ONNX Runtime since 1.11 loads; the converters need no newer
 
 
@@ -105,6 +106,7 @@ def _load(path: Path) -> tuple[Any, tuple[str, ...]]:
 def _load_pickle(path: Path) -> Any:
     with needs_extra("sklearn"):
         import joblib
+        import sklearn  # noqa: F401 - so that its absence is told as such, not as a pickle that does not load
     sys.path.append(str(Path.cwd()))  # last: classes of the person's own are found and shadow nothing
     with refusing(
         f"'{path.name}' does not load as a pickle",
@@ -251,7 +253,7 @@ def _convert(estimator: Any, width: int, answers: Sequence[_Answer], request: Im
     with needs_extra("sklearn"):
         from skl2onnx import __max_supported_opset__ as newest
         from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
-    opsets = {"": min(newest, request.max_opset), "ai.onnx.ml": _ML_OPSET}
+    opsets = {"": min(_OPSET, newest, request.max_opset), "ai.onnx.ml": _ML_OPSET}
     try:
         with refusing(
             f"{_name(estimator)} does not convert to ONNX", next_step="use estimators that skl2onnx supports"

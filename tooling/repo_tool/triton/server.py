@@ -3,16 +3,25 @@
 
 __all__ = ["EmbeddedServer"]
 
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from repo_tool.errors import LoadRefusedError, ModelNameError, RepositoryError, RepoToolError, ServerStartError
+from repo_tool.config.model import ModelConfig
+from repo_tool.config.shell import unsafe_shell_words
+from repo_tool.errors import (
+    ConfigError,
+    LoadRefusedError,
+    ModelNameError,
+    RepositoryError,
+    RepoToolError,
+    ServerStartError,
+)
+from repo_tool.repository.layout import ModelDirectory, ModelRepository, check_model_name
 from repo_tool.triton.control import ControlApi, ControlUnreachableError, Reply
 from repo_tool.triton.installation import Installation, find_installation
 from repo_tool.triton.log import ServerLog
@@ -20,10 +29,7 @@ from repo_tool.triton.options import LoadOutcome, Ports, ServerOptions
 from repo_tool.triton.ports import LOOPBACK, free_ports, refuse_port_in_use
 from repo_tool.triton.process import KEY_HEADER, ServerProcess
 from repo_tool.triton.refusals import cleaned, poll_failure
-from repo_tool.triton.shell_words import shell_words
 
-MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_ENSEMBLE = re.compile(r'platform\s*:\s*["\']ensemble["\']|\bensemble_scheduling\b')
 _LOADS_AT_ONCE = 3  # one stub's start is half waiting; more at once only share the same cores
 _POLL_S = 0.01
 
@@ -155,9 +161,8 @@ class EmbeddedServer:
             LoadRefusedError: Triton refused; ``cause`` holds its own words.
             ServerStartError: the server is not running.
         """
-        for name in (model, *self._composing_models(model)):
-            _check_model_name(name)
-            _check_shell_words(self.repository / name)
+        for directory in self._loaded_along(model):
+            _check_shell_words(directory)
         log_end = self.log.end
         reply = self._post(f"/v2/repository/models/{model}/load")
         # A load that finds nothing changed answers 200 whatever became of the model before, so ask the model.
@@ -177,7 +182,7 @@ class EmbeddedServer:
             LoadRefusedError: Triton refused.
             ServerStartError: the server is not running.
         """
-        _check_model_name(model)
+        check_model_name(model)
         reply = self._post(f"/v2/repository/models/{model}/unload")
         if reply.status != 200:
             raise LoadRefusedError(f"Triton refused to unload the model {model!r}", cause=cleaned(reply.error))
@@ -204,8 +209,9 @@ class EmbeddedServer:
         Raises:
             ServerStartError: the server is not running.
         """
-        names = sorted(models) if models is not None else _model_directories(self.repository)
-        ensembles = [name for name in names if _is_ensemble(self.repository / name)]
+        repository = ModelRepository(self.repository)
+        names = sorted(models) if models is not None else [entry.name for entry in repository.models()]
+        ensembles = [name for name in names if _is_ensemble(ModelDirectory(self.repository / name))]
         singles = [name for name in names if name not in ensembles]
         outcomes: list[LoadOutcome] = []
         with ThreadPoolExecutor(max_workers=_LOADS_AT_ONCE) as pool:
@@ -280,13 +286,18 @@ class EmbeddedServer:
             self.raise_if_ended()
             raise ServerStartError("the embedded Triton does not answer", cause=str(error)) from error
 
-    def _composing_models(self, model: str) -> list[str]:
-        """What Triton loads along with an ensemble; with an escape in its text, whatever it may mean."""
-        if MODEL_NAME.fullmatch(model) is None or not _is_ensemble(self.repository / model):
-            return []
-        text = _config_text(self.repository / model)
-        others = [name for name in _model_directories(self.repository) if name != model]
-        return [name for name in others if name in text or "\\" in text]
+    def _loaded_along(self, model: str) -> list[ModelDirectory]:
+        """The model's directory, and those of all that Triton loads with it when it is an ensemble."""
+        repository = ModelRepository(self.repository)
+        found: dict[str, ModelDirectory] = {}
+        wanted = [model]
+        while wanted:
+            directory = repository.model(wanted.pop())
+            if directory.name not in found:
+                found[directory.name] = directory
+                config = _read_config(directory)
+                wanted += [step.model_name for step in config.ensemble_steps] if config else []
+        return list(found.values())
 
     def _reason(self, reply: Reply, model: str, log_end: int) -> str:
         if "failed to poll" not in reply.error:
@@ -294,18 +305,34 @@ class EmbeddedServer:
         return poll_failure(self.log.lines(log_end), model) or f"there is no model directory in {self.repository}"
 
 
-def _check_model_name(model: str) -> None:
-    if MODEL_NAME.fullmatch(model):
-        return
-    raise ModelNameError(
-        f"{model!r} is no model name",
-        cause="Triton passes names to a shell: letters, digits, '_', '.' and '-' only, a letter or digit first",
-        next_step="rename the model directory",
-    )
+def _read_config(directory: ModelDirectory) -> ModelConfig | None:
+    """The model's configuration; None when it has none, which Triton refuses by itself.
+
+    Raises:
+        LoadRefusedError: it does not parse; what Triton might make of it all the same is not to be risked.
+    """
+    if not directory.config_path.is_file():
+        return None
+    try:
+        return directory.read_config()
+    except ConfigError as error:
+        raise LoadRefusedError(
+            f"the model {directory.name!r} was not loaded",
+            cause=f"{error.fact}: {error.cause}",
+            next_step=error.next_step,
+        ) from error
 
 
-def _check_shell_words(directory: Path) -> None:
-    words = shell_words(_config_text(directory))
+def _is_ensemble(directory: ModelDirectory) -> bool:
+    with suppress(LoadRefusedError):  # told when the model is loaded
+        config = _read_config(directory)
+        return config is not None and config.is_ensemble
+    return False
+
+
+def _check_shell_words(directory: ModelDirectory) -> None:
+    config = _read_config(directory)
+    words = unsafe_shell_words(config) if config else []
     if words:
         raise LoadRefusedError(
             f"the model {directory.name!r} was not loaded",
@@ -313,16 +340,3 @@ def _check_shell_words(directory: Path) -> None:
             "EXECUTION_ENV_PATH)",
             next_step=f"in {directory.name}/config.pbtxt use letters, digits, '_', '.', '/' and '-' only for it",
         )
-
-
-def _model_directories(repository: Path) -> list[str]:
-    return sorted(entry.name for entry in repository.iterdir() if entry.is_dir())
-
-
-def _is_ensemble(directory: Path) -> bool:
-    return _ENSEMBLE.search(_config_text(directory)) is not None
-
-
-def _config_text(directory: Path) -> str:
-    config = directory / "config.pbtxt"
-    return config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""

@@ -140,6 +140,7 @@ def _bring_in(request: AddModelRequest, target: Release, stage: Staging, progres
                 backend=request.backend,
                 max_opset=target.max_onnx_opset or _OLDEST_OPSET,
                 max_ir_version=target.max_onnx_ir or _OLDEST_IR_VERSION,
+                release=target.name,
             ),
             stage.work_path,
         )
@@ -198,9 +199,8 @@ def _stage(
 
 
 def _move_artifact(artifact: Path, version_path: Path) -> None:
-    """The artifact, and for ONNX what lies beside it: external data carries the names that the graph knows."""
-    companions = [entry for entry in artifact.parent.iterdir() if entry.name.startswith(f"{artifact.name}.")]
-    for entry in (artifact, *companions):
+    """The artifact and what lies beside it: an ONNX graph knows its external data by name."""
+    for entry in artifact.parent.iterdir():
         entry.rename(version_path / entry.name)
 
 

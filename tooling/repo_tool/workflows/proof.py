@@ -16,7 +16,7 @@ from repo_tool.releases import Release
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.rules import Severity, validate
 from repo_tool.samples import Array, Sample, Tensors
-from repo_tool.triton.server import EmbeddedServer, ServerOptions
+from repo_tool.triton import EmbeddedServer, ServerOptions
 
 _PUBLISHED_ROWS = 64
 _PUBLISHED_BYTES = 1 << 20
