@@ -262,10 +262,10 @@ def bench_one(name: str, grpc_url: str, arguments: argparse.Namespace) -> dict:
 
 def show(scores: list[Scored], benches: dict[str, dict]) -> None:
     title = "Held-out rows, in the framework and through Triton"
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
-    table.add_column("model")
-    table.add_column("framework")
-    for heading in ("score in\nframework", "score\nin Triton", "largest\ndifference", "p50\nms", "p99\nms", "infer/s"):
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("model", no_wrap=True)
+    table.add_column("framework", no_wrap=True)
+    for heading in ("score,\ntrained", "score,\nserved", "largest\ngap", "p50\nms", "p99\nms", "infer/s"):
         table.add_column(heading, justify="right")
     for scored in scores:
         equal = scored.in_framework == scored.through_triton
@@ -280,7 +280,7 @@ def show(scores: list[Scored], benches: dict[str, dict]) -> None:
     console.print("\n", table)
     rows = ", ".join(f"{scored.model.name} {scored.rows}" for scored in scores)
     console.print(f"[dim]score: accuracy, and R² of diabetes; rows: {rows}[/]")
-    console.print("[dim]one row a request; p50 and p99 with one in flight; infer/s the best of 1, 4 and 16[/]\n")
+    console.print("[dim]one row a request; p50, p99: one in flight; infer/s: the best of 1, 4, 16[/]\n")
 
 
 def bench_cells(bench: dict | None) -> tuple[str, str, str]:

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo from training to the scores through Triton, and the repository that it leaves."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.command import environment, repo_tool
+
+ROOT = Path(__file__).parents[3]
+MODELS = ("breast_cancer", "diabetes", "digits_cnn", "digits_keras", "digits_reader", "wine")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """What the demo said, and the repository that it made."""
+    repository = tmp_path_factory.mktemp("demo") / "model_repository"
+    done = subprocess.run(
+        [sys.executable, "examples/demo/run.py", "--no-bench", "--repository", repository],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout, repository
+
+
+def test_every_model_scores_through_triton_as_in_its_framework(demo):
+    rows = [line.split() for line in demo[0].splitlines() if line.split()[:1] and line.split()[0] in MODELS]
+    assert [row[0] for row in rows] == [
+        "breast_cancer",
+        "diabetes",
+        "digits_cnn",
+        "digits_keras",
+        "wine",
+        "digits_reader",
+    ]
+    for name, _, trained, served, *_ in rows:
+        assert trained == served, name
+        assert float(trained) > (0.3 if name == "diabetes" else 0.9), name
+
+
+def test_the_configurations_come_out_as_they_are_committed(demo):
+    made = {str(path.relative_to(demo[1])): path.read_text() for path in demo[1].rglob("config.pbtxt")}
+    committed = ROOT / "model_repository"
+    assert made == {str(path.relative_to(committed)): path.read_text() for path in committed.rglob("config.pbtxt")}
+
+
+def test_the_committed_repository_is_clean():
+    done = repo_tool("validate", "--live", "--strict", ROOT / "model_repository")
+    assert done.returncode == 0, done.stdout
+    older = repo_tool("validate", "--release", "24.10", "--ignore", "SEC", ROOT / "model_repository")
+    assert older.returncode == 0, older.stdout
+
+
+def test_the_readme_shows_the_table_of_these_models():
+    readme = (ROOT / "README.md").read_text()
+    for name in MODELS:
+        assert f"\n {name} " in readme
