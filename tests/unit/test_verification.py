@@ -105,3 +105,29 @@ def test_a_model_that_does_not_batch_gets_the_sample_as_it_is():
     sample = Sample(inputs={"x": ROWS}, outputs={"y": ROWS})
     assert verify(infer, config(max_batch_size=0), sample, tolerance=Tolerance()).equal
     assert sizes == [10]
+
+
+def classifier(probabilities):
+    return ModelConfig(
+        name="model",
+        backend="onnxruntime",
+        max_batch_size=4,
+        inputs=(ModelTensor(name="x", datatype=DataType.FP32, dims=(2,)),),
+        outputs=(
+            ModelTensor(name="label", datatype=DataType.INT64, dims=(1,), reshape=()),
+            ModelTensor(name="probabilities", datatype=DataType.FP32, dims=(probabilities.shape[1],)),
+        ),
+    )
+
+
+@pytest.mark.parametrize(("second", "equal"), [(0.5, True), (0.499, False)], ids=["a tie", "no tie"])
+def test_either_label_is_right_where_two_classes_are_equally_good(second, equal):
+    probabilities = np.array([[0.9, 0.1], [0.5, second], [0.2, 0.8]], dtype=np.float32)
+    sample = Sample(inputs={"x": probabilities}, outputs={"label": np.array([0, 0, 1]), "probabilities": probabilities})
+
+    def infer(inputs):
+        return {"label": (inputs["x"][:, :1] < 0.8).astype(np.int64), "probabilities": inputs["x"]}
+
+    parity = verify(infer, classifier(probabilities), sample, tolerance=Tolerance())
+    assert parity.equal is equal
+    assert parity.outputs[0].ties == (1 if equal else 0)

@@ -36,6 +36,7 @@ class OutputParity:
     largest_absolute: float
     largest_relative: float
     worst_row: int
+    ties: int = 0  # rows whose label differs where the framework's best two classes were equally good
     complaint: str = ""  # what differs, where it is not a number's size
 
 
@@ -62,7 +63,8 @@ class Parity:
         """What was run and how far apart it was, in one line."""
         sizes = ", ".join(map(str, self.batch_sizes))
         how = f"{self.rows} rows, batches of {sizes}" if sizes else "one request"
-        return f"{how}: largest difference {self.largest_absolute:.2g}"
+        ties = max((output.ties for output in self.outputs), default=0)
+        return f"{how}: largest difference {self.largest_absolute:.2g}" + (f", {ties} ties" if ties else "")
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for provenance and for ``--json``."""
@@ -77,14 +79,17 @@ def batch_sizes(max_batch_size: int) -> tuple[int, ...]:
 def verify(infer: Infer, config: ModelConfig, sample: Sample, *, tolerance: Tolerance) -> Parity:
     """Send the sample through ``infer`` in batches of 1, 2, 3 and the maximum, and compare with its outputs.
 
-    A model that does not batch gets the sample as one request. At most 256 rows are compared.
+    A model that does not batch gets the sample as one request. At most 256 rows are compared. Where the reference's
+    best two classes are equally good within the tolerance, either label is right: which one comes out hangs on the
+    order in which floats were added.
     """
     comparisons = {tensor.name: _Comparison(config, tensor, tolerance) for tensor in config.outputs}
     for rows in _requests(config, sample):
         part = sample if rows is None else sample.take(rows)
         served = infer(part.inputs)
+        tied = _tied_rows(config, part, tolerance)
         for name, comparison in comparisons.items():
-            comparison.add(served[name], part.outputs[name], rows)
+            comparison.add(served[name], part.outputs[name], rows, tied)
     batching = config.max_batch_size > 0
     return Parity(
         batch_sizes=batch_sizes(config.max_batch_size),
@@ -105,6 +110,22 @@ def _requests(config: ModelConfig, sample: Sample) -> Iterator[NDArray[np.intp] 
             yield few[np.arange(start, start + size) % len(few)]
 
 
+def _tied_rows(config: ModelConfig, sample: Sample, tolerance: Tolerance) -> frozenset[int]:
+    """The positions whose best two values are equally good, in any float output of at least two values a row."""
+    tied: set[int] = set()
+    for tensor in config.outputs if config.max_batch_size > 0 else ():
+        values = sample.outputs[tensor.name]
+        if _is_float(tensor) and values.ndim == 2 and values.shape[1] > 1:
+            best = np.sort(values.astype(np.float64), axis=1)[:, -2:]
+            close = best[:, 1] - best[:, 0] <= tolerance.absolute + tolerance.relative * np.abs(best[:, 1])
+            tied.update(np.flatnonzero(close).tolist())
+    return frozenset(tied)
+
+
+def _is_float(tensor: ModelTensor) -> bool:
+    return tensor.datatype is not None and tensor.datatype.is_float
+
+
 class _Comparison:
     """Collects the largest differences of one output."""
 
@@ -112,17 +133,31 @@ class _Comparison:
         self._config, self._tensor, self._tolerance = config, tensor, tolerance
         self._absolute, self._relative, self._worst_row = 0.0, 0.0, 0
         self._equal, self._complaint = True, ""
+        self._ties: set[int] = set()
 
-    def add(self, served: Array, reference: Array, rows: NDArray[np.intp] | None) -> None:
+    def add(self, served: Array, reference: Array, rows: NDArray[np.intp] | None, tied: frozenset[int]) -> None:
+        """Compare one request's output; ``rows`` are its rows of the sample, ``tied`` the positions that may differ."""
         wanted = self._wire_shape(reference)
         if served.shape != wanted:
             self._fail(f"shape {list(served.shape)} is served, {list(wanted)} was expected")
             return
         reference = reference.reshape(wanted)
-        if self._tensor.datatype is not None and self._tensor.datatype.is_float:
+        if _is_float(self._tensor):
             self._add_floats(served.astype(np.float64), reference.astype(np.float64), rows)
         else:
-            self._add_exact(served, reference, rows)
+            self._add_exact(served, self._without_ties(served, reference, rows, tied), rows)
+
+    def _without_ties(
+        self, served: Array, reference: Array, rows: NDArray[np.intp] | None, tied: frozenset[int]
+    ) -> Array:
+        """The reference, with what was served in the tied rows that differ."""
+        differing = [at for at in tied if rows is not None and bool(np.any(served[at] != reference[at]))]
+        if not differing or rows is None:
+            return reference
+        self._ties.update(int(rows[at]) for at in differing)
+        excused = reference.copy()
+        excused[differing] = served[differing]
+        return excused
 
     def _wire_shape(self, reference: Array) -> tuple[int, ...]:
         """What Triton answers for ``reference``: a single value a row has a dimension of its own on the wire."""
@@ -159,12 +194,14 @@ class _Comparison:
         self._complaint = self._complaint or complaint
 
     def result(self) -> OutputParity:
+        """What was found over all requests."""
         return OutputParity(
             name=self._tensor.name,
             equal=self._equal,
             largest_absolute=self._absolute,
             largest_relative=self._relative,
             worst_row=self._worst_row,
+            ties=len(self._ties),
             complaint=self._complaint,
         )
 

@@ -14,7 +14,9 @@ def rule(
 ) -> None:
     """Explain a rule of repo-tool validate: what is wrong, what is right, and why.
 
-    Example: repo-tool rule SIG109
+    **Example:**
+
+        repo-tool rule SIG109
     """
     from repo_tool.errors import UserMistakeError
     from repo_tool.rules import RULES, find_rule

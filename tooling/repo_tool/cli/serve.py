@@ -36,7 +36,9 @@ def serve(
     Each model is loaded by itself: one that Triton refuses is named with the reason, and the others serve.
     Ctrl-C stops the server; the exit code is 1 when a model was refused.
 
-    Example: repo-tool serve model_repository --model digits
+    **Example:**
+
+        repo-tool serve model_repository --model digits
     """
     from repo_tool.cli.console import error_console
     from repo_tool.triton import EmbeddedServer, ServerOptions

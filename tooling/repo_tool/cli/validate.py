@@ -46,7 +46,9 @@ def validate(
 
     Leaves with 0 when nothing is wrong, 1 when there are errors (with --strict: or warnings), 2 when it could not look.
 
-    Example: repo-tool validate model_repository --release 24.10 --live
+    **Example:**
+
+        repo-tool validate model_repository --release 24.10 --live
     """
     from repo_tool.releases import DEFAULT_RELEASE
     from repo_tool.releases import release as find_release
