@@ -31,6 +31,22 @@ def add_model(
         str | None,
         typer.Option(help="onnxruntime, pytorch or tensorflow. Default: what the framework converts to best."),
     ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="scikit-learn: predict, predict_proba, decision_function or transform. Default: as it is used."
+        ),
+    ] = None,
+    signature: Annotated[str | None, typer.Option(help="SavedModel: which one. Default: serving_default.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Hugging Face folder: text-classification, token-classification, …")
+    ] = None,
+    trust_type: Annotated[
+        list[str] | None, typer.Option("--trust-type", help="package.Class that a pickle may bring along; repeatable.")
+    ] = None,
+    trust_source: Annotated[
+        bool, typer.Option("--trust-source", help="Load a source that is code: TorchScript, .pt2, SavedModel.")
+    ] = False,
     weights: Annotated[
         Path | None, typer.Option(help="What package.module:factory is filled with: .safetensors or a state dict.")
     ] = None,
@@ -78,6 +94,11 @@ def add_model(
             version=version,
             framework=framework,
             backend=backend,
+            method=method,
+            signature=signature,
+            task=task,
+            trusted_types=tuple(trust_type or ()),
+            trusted_source=trust_source,
             weights=weights,
             sample=sample,
             labels=labels,

@@ -4,8 +4,8 @@
 __all__ = ["DEFAULT_MAX_BATCH_SIZE", "DeriveOptions", "derive", "label_output"]
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from repo_tool.config.model import (
     DynamicBatching,
@@ -42,6 +42,7 @@ class DeriveOptions:
     max_batch_size: int | None = None  # None: as the model allows
     labels: tuple[str, ...] = ()
     labels_are_required: bool = False  # given by a person, not found in the model
+    backend_parameters: Mapping[str, str] = field(default_factory=dict)  # what the importer has to tell the backend
     warmup_shapes: dict[str, tuple[int, ...]] | None = None  # of one sample row, without the batch dimension
 
 
@@ -62,7 +63,7 @@ def derive(signature: ModelSignature, options: DeriveOptions) -> ModelConfig:
         dynamic_batching=DynamicBatching() if max_batch_size > 0 else None,
         instance_groups=(InstanceGroup(kind=InstanceKind.KIND_AUTO, count=options.instances),),
         version_policy=VersionPolicy(latest=1),
-        parameters=_threads(options),
+        parameters=_parameters(options),
         model_warmup=_warmup(signature, options),
     )
     return _labelled(config, options)
@@ -92,9 +93,10 @@ def _tensor(tensor: TensorSpec, max_batch_size: int) -> ModelTensor:
     return ModelTensor(name=tensor.name, datatype=tensor.datatype, dims=dims or (1,), reshape=reshape)
 
 
-def _threads(options: DeriveOptions) -> dict[str, str]:
+def _parameters(options: DeriveOptions) -> dict[str, str]:
     parameter = _THREAD_PARAMETERS.get(options.backend)
-    return {parameter: str(max(1, options.cores // options.instances))} if parameter else {}
+    threads = {parameter: str(max(1, options.cores // options.instances))} if parameter else {}
+    return {**threads, **options.backend_parameters}
 
 
 def _warmup(signature: ModelSignature, options: DeriveOptions) -> tuple[Warmup, ...]:

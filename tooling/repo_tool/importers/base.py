@@ -24,6 +24,11 @@ class ImportRequest:
     max_opset: int  # of ai.onnx, what the Triton release can load
     max_ir_version: int
     release: str = ""  # the name of the release that has these limits, for messages
+    method: str | None = None  # of a scikit-learn estimator: predict, predict_proba, decision_function, transform
+    signature: str | None = None  # of a SavedModel; None: serving_default
+    task: str | None = None  # of a Hugging Face folder; None: as its config.json says
+    trusted_types: tuple[str, ...] = ()  # package.Class that a pickle or skops file may bring, by a person's word
+    trusted_source: bool = False  # a person's word for a source that is code: TorchScript, .pt2, SavedModel
 
     @property
     def target(self) -> str:
@@ -49,6 +54,9 @@ class ImportedModel:
     labels: tuple[str, ...] = ()  # class names that the framework knows, in output order
     tool_versions: Mapping[str, str] = field(default_factory=dict)  # framework, converter
     notes: tuple[str, ...] = ()  # what a person should know about the conversion
+    fallback_reason: str = ""  # why it is not served by ONNX Runtime, where that would be the first choice
+    parameters: Mapping[str, str] = field(default_factory=dict)  # of config.pbtxt, what the backend must be told
+    trusted: tuple[str, ...] = ()  # what was loaded on a person's word only, for the provenance
 
 
 class Importer(Protocol):

@@ -37,7 +37,7 @@ def read_job(folder: Path) -> Job:
     paths = {name: Path(request[name]) if request[name] else None for name in ("weights", "sample")}
     return Job(
         importer=values["importer"],
-        request=ImportRequest(**{**request, **paths}),
+        request=ImportRequest(**{**request, **paths, "trusted_types": tuple(request["trusted_types"])}),
         destination=Path(values["destination"]),
     )
 
@@ -54,6 +54,9 @@ def write_imported(folder: Path, imported: ImportedModel) -> None:
         "labels": imported.labels,
         "tool_versions": dict(imported.tool_versions),
         "notes": imported.notes,
+        "fallback_reason": imported.fallback_reason,
+        "parameters": dict(imported.parameters),
+        "trusted": imported.trusted,
     }
     _write_answer(folder, {"imported": values})
 
@@ -79,6 +82,6 @@ def read_answer(folder: Path) -> ImportedModel | RepoToolError | None:
         return error_from_dict(values["error"])
     values = values["imported"]
     tensors = read_published_sample(folder / _TENSORS)
-    lists = {name: tuple(values[name]) for name in ("labels", "notes")}
+    lists = {name: tuple(values[name]) for name in ("labels", "notes", "trusted")}
     parsed = {"signature": ModelSignature.from_dict(values["signature"]), "artifact": Path(values["artifact"])}
     return ImportedModel(**{**values, **lists, **parsed}, inputs=tensors.inputs, reference=tensors.outputs)

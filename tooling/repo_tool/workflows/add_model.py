@@ -38,6 +38,11 @@ class AddModelRequest:
     version: int | None = None  # None: one more than the highest
     framework: str | None = None
     backend: str | None = None
+    method: str | None = None
+    signature: str | None = None
+    task: str | None = None
+    trusted_types: tuple[str, ...] = ()
+    trusted_source: bool = False
     weights: Path | None = None
     sample: Path | None = None
     labels: Path | None = None
@@ -76,6 +81,7 @@ class AddedModel:
             "signature": self.imported.signature.to_dict(),
             "parity": self.parity.to_dict(),
             "largest_absolute_difference": self.parity.largest_absolute,
+            "fallback_reason": self.imported.fallback_reason,
             "notes": list(self.imported.notes),
         }
 
@@ -138,6 +144,11 @@ def _bring_in(request: AddModelRequest, target: Release, stage: Staging, progres
                 weights=request.weights,
                 sample=request.sample,
                 backend=request.backend,
+                method=request.method,
+                signature=request.signature,
+                task=request.task,
+                trusted_types=request.trusted_types,
+                trusted_source=request.trusted_source,
                 max_opset=target.max_onnx_opset or _OLDEST_OPSET,
                 max_ir_version=target.max_onnx_ir or _OLDEST_IR_VERSION,
                 release=target.name,
@@ -145,6 +156,8 @@ def _bring_in(request: AddModelRequest, target: Release, stage: Staging, progres
             stage.work_path,
         )
         step.detail = f"{imported.framework} → {imported.backend}"
+        if imported.fallback_reason:
+            step.detail = f"served by: {imported.backend} backend; reason: {imported.fallback_reason}"
     return imported
 
 
@@ -160,6 +173,7 @@ def _options(
         max_batch_size=request.max_batch_size,
         labels=labels or imported.labels,
         labels_are_required=bool(labels),
+        backend_parameters=imported.parameters,
         warmup_shapes={name: array.shape[1:] if batching else array.shape for name, array in sample.inputs.items()},
     )
 
@@ -215,6 +229,8 @@ def _provenance(
         "weights_digest": digest_of(weights) if weights else None,
         "framework": imported.framework,
         "backend": imported.backend,
+        "fallback_reason": imported.fallback_reason,
+        "trusted": list(imported.trusted),
         "tools": dict(imported.tool_versions),
         "release": target.name,
         "signature": imported.signature.to_dict(),
