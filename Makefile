@@ -7,10 +7,10 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench-speed clean
+.PHONY: help setup demo test check format bench-speed coverage-frameworks clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-20s %s\n", $$1, $$2 }'
 
 setup: $(READY)  ## Make the virtual environment (.venv) with everything that was tested, about 4 GB
 
@@ -42,6 +42,9 @@ format: $(READY)  ## Format and mend what can be mended by itself
 
 bench-speed: $(READY)  ## Measure our own commands; figures go to perf/results/
 	@$(BIN)/python perf/speed.py $(SPEED_FLAGS)
+
+coverage-frameworks: $(READY)  ## Run every model of the zoo through Triton and write docs/coverage.md (about an hour)
+	@PYTHONPATH=tests $(BIN)/python -m support.zoo_run $(ZOO_FLAGS)
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the whole zoo and write ``docs/coverage.md``: ``python -m support.zoo_run`` with ``tests`` on the path.
+
+Each family runs in processes of its own, a few models each, so that memory comes back and a crash costs one model.
+Every outcome is a line in ``.repo-tool/coverage.jsonl``; a run that was interrupted goes on behind the last one.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+
+from rich.progress import Progress
+from support.zoo import Outcome, ZooCase, run_case, to_json
+
+ROOT = Path(__file__).parents[2]
+ZOO = ROOT / "tests" / "zoo"
+LOG = ROOT / ".repo-tool" / "coverage.jsonl"
+PAGE = ROOT / "docs" / "coverage.md"
+BATCH = 12
+BATCH_TIMEOUT_S = 1800
+
+
+def load(name: str) -> ModuleType:
+    """A module of the zoo by its file's stem."""
+    spec = importlib.util.spec_from_file_location(name, ZOO / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def families() -> list[str]:
+    """The stems of the zoo's modules."""
+    return sorted(path.stem for path in ZOO.glob("*_zoo.py"))
+
+
+def key(family: str, name: str) -> str:
+    """What an outcome is remembered by."""
+    return f"{family}/{name}"
+
+
+def read_log() -> dict[str, Outcome]:
+    """The outcomes so far; a model that was run twice counts as it came out last."""
+    lines = LOG.read_text(encoding="utf-8").splitlines() if LOG.is_file() else []
+    outcomes = [Outcome(**json.loads(line)) for line in lines if line.strip()]
+    return {key(outcome.family, outcome.name): outcome for outcome in outcomes}
+
+
+# --- in a worker process ---------------------------------------------------------------------------------------------
+
+
+def run_batch(module: str, names: Sequence[str]) -> None:
+    """Print one JSON line before and one after each of the named cases."""
+    cases = {case.name: case for case in load(module).cases()}
+    for name in names:
+        print(json.dumps({"started": name, "family": cases[name].family}), flush=True)
+        print(to_json(_outcome(cases[name])), flush=True)
+
+
+def _outcome(case: ZooCase) -> Outcome:
+    with tempfile.TemporaryDirectory(prefix="repo-tool-zoo-") as folder:
+        try:
+            return run_case(case, Path(folder))
+        except Exception as error:  # noqa: BLE001 - a sweep reports whatever happens to one model and goes on
+            return Outcome(family=case.family, name=case.name, reason=f"{type(error).__name__}: {error}"[:400])
+
+
+# --- in the runner ---------------------------------------------------------------------------------------------------
+
+
+def run_in_process(module: str, names: Sequence[str]) -> Iterator[Outcome]:
+    """The outcomes of a batch; of one whose process died, up to the case it died in."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests"), "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "support.zoo_run", "--module", module, "--cases", *names]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=BATCH_TIMEOUT_S, check=False
+    )
+    started: dict[str, str] | None = None
+    for line in done.stdout.splitlines():
+        if not line.startswith("{"):
+            continue
+        values = json.loads(line)
+        if "started" in values:
+            started = values
+            continue
+        started = None
+        yield Outcome(**values)
+    if started is not None:
+        yield Outcome(family=started["family"], name=started["started"], reason=f"the process died: {done.returncode}")
+    elif done.returncode != 0:
+        raise SystemExit(done.stderr[-2000:])
+
+
+def run_all(modules: Sequence[str], *, again: bool, jobs: int) -> None:
+    """Run what the log lacks (or everything), a batch at a time."""
+    known = {} if again else read_log()
+    LOG.parent.mkdir(exist_ok=True)
+    with Progress() as progress, LOG.open("a", encoding="utf-8") as log:
+        for module in modules:
+            cases = [case for case in load(module).cases() if key(case.family, case.name) not in known]
+            task = progress.add_task(module, total=len(cases))
+            names = [case.name for case in cases]
+            batches = [names[start : start + BATCH] for start in range(0, len(names), BATCH)]
+            with ThreadPoolExecutor(max_workers=jobs) as pool:
+                for outcomes in pool.map(lambda batch, module=module: list(run_in_process(module, batch)), batches):
+                    for outcome in outcomes:
+                        log.write(to_json(outcome) + "\n")
+                        log.flush()
+                        progress.advance(task)
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def write_page(outcomes: Sequence[Outcome]) -> None:
+    """Write ``docs/coverage.md``: the totals, then a table for each family."""
+    names = sorted({outcome.family for outcome in outcomes}, key=str.lower)
+    by_family = {name: [outcome for outcome in outcomes if outcome.family == name] for name in names}
+    lines = [
+        "# What is served",
+        "",
+        "Every model below was made small, added with `repo-tool add-model`, served by the embedded Triton and compared",
+        "with its framework in batches of 1, 2, 3 and the maximum. `make coverage-frameworks` writes this page.",
+        "",
+        "| family | models | by ONNX Runtime | by another backend | not served |",
+        "|---|---:|---:|---:|---:|",
+        *(_total_row(name, of_family) for name, of_family in by_family.items()),
+        _total_row("**all**", outcomes),
+    ]
+    for name, of_family in by_family.items():
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            "| model | served by | largest difference | seconds | reason |",
+            "|---|---|---:|---:|---|",
+        ]
+        lines += [_row(outcome) for outcome in sorted(of_family, key=lambda outcome: outcome.name.lower())]
+    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _total_row(name: str, outcomes: Sequence[Outcome]) -> str:
+    by_onnx = sum(outcome.backend == "onnxruntime" for outcome in outcomes)
+    served = sum(outcome.served for outcome in outcomes)
+    return f"| {name} | {len(outcomes)} | {by_onnx} | {served - by_onnx} | {len(outcomes) - served} |"
+
+
+def _row(outcome: Outcome) -> str:
+    served_by = outcome.backend or "**not served**"
+    difference = f"{outcome.largest_difference:.1e}" if outcome.served else ""
+    reason = " ".join(outcome.reason.split()).replace("|", "\\|")[:200]
+    return f"| {outcome.name} | {served_by} | {difference} | {outcome.seconds:.1f} | {reason} |"
+
+
+def main() -> None:
+    """Run the zoo, or one batch of it in a worker process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--module", help="one family, by its file's stem")
+    parser.add_argument("--cases", nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument("--again", action="store_true", help="run everything, not what the log lacks")
+    parser.add_argument("--page", action="store_true", help="write the page from the log and run nothing")
+    parser.add_argument("--jobs", type=int, default=2)
+    arguments = parser.parse_args()
+    if arguments.cases is not None:
+        run_batch(arguments.module, arguments.cases)
+        return
+    if not arguments.page:
+        run_all([arguments.module] if arguments.module else families(), again=arguments.again, jobs=arguments.jobs)
+    write_page(list(read_log().values()))
+    print(f"wrote {PAGE.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
