@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from rich.progress import Progress
+
 from support.zoo import Outcome, ZooCase, run_case, to_json
 
 ROOT = Path(__file__).parents[2]
@@ -128,8 +129,8 @@ def write_page(outcomes: Sequence[Outcome]) -> None:
     lines = [
         "# What is served",
         "",
-        "Every model below was made small, added with `repo-tool add-model`, served by the embedded Triton and compared",
-        "with its framework in batches of 1, 2, 3 and the maximum. `make coverage-frameworks` writes this page.",
+        "Every model below was made small, added with `repo-tool add-model`, served by the embedded Triton and",
+        "compared with its framework in batches of 1, 2, 3 and the maximum. `make coverage-frameworks` writes it.",
         "",
         "| family | models | by ONNX Runtime | by another backend | not served |",
         "|---|---:|---:|---:|---:|",
