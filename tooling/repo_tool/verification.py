@@ -3,7 +3,7 @@
 
 __all__ = ["OutputParity", "Parity", "Tolerance", "batch_sizes", "require_parity", "verify"]
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,10 +21,28 @@ _MOST_ROWS = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tolerance:
-    """Floats agree when ``|served - reference| <= absolute + relative * |reference|``; all else must be equal."""
+    """Floats agree when ``|served - reference| <= absolute + relative * |reference| + scale * largest``.
+
+    ``largest`` is the largest finite value of that output over the sample. All but floats must be equal.
+    """
 
     absolute: float = 1e-4
     relative: float = 1e-4
+    scale: float = 0.0  # for models in a lower precision, whose errors are a share of the whole range
+
+    @property
+    def words(self) -> str:
+        """For a message."""
+        scale = f" + {self.scale:g} of the output's largest" if self.scale else ""
+        return f"{self.absolute:g} + {self.relative:g} of the value{scale}"
+
+    def at(self, sample: "Sample", output: str) -> "Tolerance":
+        """The same for one output, its scale made a number."""
+        if not self.scale:
+            return self
+        values = sample.outputs[output].astype(np.float64)
+        largest = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
+        return Tolerance(absolute=self.absolute + self.scale * largest, relative=self.relative)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +101,14 @@ def verify(infer: Infer, config: ModelConfig, sample: Sample, *, tolerance: Tole
     best two classes are equally good within the tolerance, either label is right: which one comes out hangs on the
     order in which floats were added.
     """
-    comparisons = {tensor.name: _Comparison(config, tensor, tolerance) for tensor in config.outputs}
+    tolerances = {
+        tensor.name: tolerance.at(sample, tensor.name) if _is_float(tensor) else tolerance for tensor in config.outputs
+    }
+    comparisons = {tensor.name: _Comparison(config, tensor, tolerances[tensor.name]) for tensor in config.outputs}
     for rows in _requests(config, sample):
         part = sample if rows is None else sample.take(rows)
         served = infer(part.inputs)
-        tied = _tied_rows(config, part, tolerance)
+        tied = _tied_rows(config, part, tolerances)
         for name, comparison in comparisons.items():
             comparison.add(served[name], part.outputs[name], rows, tied)
     batching = config.max_batch_size > 0
@@ -110,11 +131,11 @@ def _requests(config: ModelConfig, sample: Sample) -> Iterator[NDArray[np.intp] 
             yield few[np.arange(start, start + size) % len(few)]
 
 
-def _tied_rows(config: ModelConfig, sample: Sample, tolerance: Tolerance) -> frozenset[int]:
+def _tied_rows(config: ModelConfig, sample: Sample, tolerances: Mapping[str, Tolerance]) -> frozenset[int]:
     """The positions whose best two values are equally good, in any float output of at least two values a row."""
     tied: set[int] = set()
     for tensor in config.outputs if config.max_batch_size > 0 else ():
-        values = sample.outputs[tensor.name]
+        values, tolerance = sample.outputs[tensor.name], tolerances[tensor.name]
         if _is_float(tensor) and values.ndim == 2 and values.shape[1] > 1:
             best = np.sort(values.astype(np.float64), axis=1)[:, -2:]
             close = best[:, 1] - best[:, 0] <= tolerance.absolute + tolerance.relative * np.abs(best[:, 1])
@@ -228,6 +249,6 @@ def require_parity(parity: Parity, *, model: str, framework: str, tolerance: Tol
     )
     raise ParityError(
         f"'{model}' as served differs from {framework} in output '{worst.name}', most in sample row {worst.worst_row}",
-        cause=f"{difference}; allowed is {tolerance.absolute:g} + {tolerance.relative:g} of the value",
+        cause=f"{difference}; allowed is {tolerance.words}",
         next_step="nothing was published; look at that row, or allow more with --tolerance",
     )

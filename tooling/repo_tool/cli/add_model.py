@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from repo_tool.cli.console import ConsoleProgress, console
+from repo_tool.refinement.precision import Precision
 
 if TYPE_CHECKING:
     from repo_tool.workflows.add_model import AddedModel
@@ -16,7 +17,8 @@ def add_model(
     source: Annotated[
         str,
         typer.Argument(
-            help="The model: .joblib .pkl .skops .pt2 .pt .keras .onnx, a SavedModel folder, or package.module:factory."
+            help="The model: .joblib .pkl .skops .pt2 .pt .keras .onnx .mar, a SavedModel, MLflow or BentoML folder, "
+            "package.module:factory, or package.module:Class with predict."
         ),
     ],
     name: Annotated[str, typer.Option("--name", "-n", help="What Triton calls it: letters, digits, '_', '.', '-'.")],
@@ -66,9 +68,21 @@ def add_model(
     release: Annotated[
         str | None, typer.Option(help="The Triton release it must load on, e.g. 26.07. Default: docker-compose's.")
     ] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="Store the weights smaller: fp16, or int8 calibrated on the sample. ONNX models only."),
+    ] = None,
+    optimize: Annotated[
+        bool, typer.Option("--optimize", help="Save the graph as ONNX Runtime optimises it. ONNX models only.")
+    ] = False,
     tolerance: Annotated[
-        float, typer.Option(min=0, help="Allowed difference to the framework: absolute, and relative to the value.")
-    ] = 1e-4,
+        float | None,
+        typer.Option(
+            min=0,
+            help="Allowed difference to the framework: absolute, and relative to the value. Default: 1e-4; of the "
+            "output's largest value 0.01 in fp16 and 0.05 in int8.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but publish; show config.pbtxt.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
@@ -82,7 +96,6 @@ def add_model(
         repo-tool add-model churn.joblib --name churn --sample rows.csv
     """
     from repo_tool.releases import DEFAULT_RELEASE
-    from repo_tool.verification import Tolerance
     from repo_tool.workflows.add_model import AddModelRequest
     from repo_tool.workflows.add_model import add_model as run
 
@@ -106,7 +119,9 @@ def add_model(
             instances=instances,
             cores=cores,
             release=release or DEFAULT_RELEASE,
-            tolerance=Tolerance(absolute=tolerance, relative=tolerance),
+            precision=precision,
+            optimize=optimize,
+            tolerance=tolerance,
             dry_run=dry_run,
         ),
         ConsoleProgress(quiet=as_json),

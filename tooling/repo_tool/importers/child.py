@@ -9,12 +9,16 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from repo_tool.errors import NoSpaceError, RepoToolError, SourceError
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.exchange import Job, read_answer, write_job
+from repo_tool.importers.first_bytes import is_factory
+from repo_tool.importers.package import Opened
+from repo_tool.importers.packages import open_package
 from repo_tool.importers.registry import recognise
 
 _LOG = "worker.log"
@@ -27,7 +31,7 @@ _LIKELY_CAUSES = {
 
 
 def import_in_child(request: ImportRequest, folder: Path, *, timeout_s: float = 1800) -> ImportedModel:
-    """Bring ``request.source`` in, in a fresh Python process.
+    """Bring ``request.source``, or the model inside the package that it is, in, in a fresh Python process.
 
     The artifact lies in ``folder/artifact``, which holds exactly what belongs into a version directory: beside
     ``model.onnx`` there may be files with its weights. Nothing else is left in ``folder``.
@@ -37,13 +41,15 @@ def import_in_child(request: ImportRequest, folder: Path, *, timeout_s: float = 
         NoSpaceError: the disk is full.
         UserMistakeError: any other that the importer raised (``SampleError``, ``ReleaseError``, ``MissingExtraError``).
     """
-    importer = type(recognise(request.source, request.framework))
     destination = folder.absolute() / "artifact"
     destination.mkdir(parents=True)
     with TemporaryDirectory(dir=folder, prefix="worker-") as scratch:
-        job = Job(importer=f"{importer.__module__}:{importer.__qualname__}", request=request, destination=destination)
+        opened = open_package(request, Path(scratch).absolute() / "package")
+        importer = type(recognise(opened.request.source, opened.request.framework))
+        asked = opened.request if opened.code is None else _with_whole_paths(opened.request)
+        job = Job(importer=f"{importer.__module__}:{importer.__qualname__}", request=asked, destination=destination)
         write_job(Path(scratch), job)
-        status = _run_worker(request, Path(scratch), timeout_s=timeout_s)
+        status = _run_worker(opened, Path(scratch), timeout_s=timeout_s)
         answer = read_answer(Path(scratch))
         if answer is None and status == errno.ENOSPC:
             raise NoSpaceError(f"no space left to bring '{request.source}' in", next_step="free some space, then retry")
@@ -51,21 +57,36 @@ def import_in_child(request: ImportRequest, folder: Path, *, timeout_s: float = 
             raise _died(request, status, Path(scratch) / _LOG)
         if isinstance(answer, RepoToolError):
             raise answer
-        return answer
+        return opened.complete(answer)
 
 
-def _run_worker(request: ImportRequest, scratch: Path, *, timeout_s: float) -> int:
+def _with_whole_paths(request: ImportRequest) -> ImportRequest:
+    """The same request for a worker in another folder."""
+    source = request.source if is_factory(request.source) else str(Path(request.source).absolute())
+    weights = request.weights.absolute() if request.weights else None
+    return replace(
+        request, source=source, weights=weights, sample=request.sample.absolute() if request.sample else None
+    )
+
+
+def _run_worker(opened: Opened, scratch: Path, *, timeout_s: float) -> int:
+    """The worker's exit status; it runs where the code of a package lies, so that importers find it as a person's."""
     # -P: a file in the caller's folder called like a package must not shadow it.
     command = [sys.executable, "-P", "-X", "faulthandler", "-m", "repo_tool.importers._worker", str(scratch.absolute())]
     with (scratch / _LOG).open("wb") as log:
         worker = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=opened.code,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         return worker.wait(timeout_s)
     except subprocess.TimeoutExpired as error:
         raise SourceError(
-            f"bringing '{request.source}' in took longer than {timeout_s:g} s",
+            f"bringing '{opened.request.source}' in took longer than {timeout_s:g} s",
             next_step="try a smaller model first, to see whether the framework hangs",
         ) from error
     finally:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a published version came from and how it was proven: ``provenance.json`` in its version folder."""
 
-__all__ = ["digest_of", "read_provenance", "write_provenance"]
+__all__ = ["digest_of", "digests_of", "read_provenance", "write_provenance"]
 
 import hashlib
 import json
@@ -11,6 +11,7 @@ from typing import Any
 from repo_tool.errors import RepositoryError
 
 SCHEMA = 1
+PROVENANCE_FILE = "provenance.json"
 
 
 def digest_of(path: Path) -> str:
@@ -23,6 +24,14 @@ def digest_of(path: Path) -> str:
         if entry.is_file():
             whole.update(f"{entry.relative_to(path)}\0{digest_of(entry)}\n".encode())
     return f"sha256:{whole.hexdigest()}"
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """The digest of each file of a version by its relative path, but of the provenance and of what Python caches."""
+    files = [entry for entry in sorted(folder.rglob("*")) if entry.is_file() and "__pycache__" not in entry.parts]
+    return {
+        entry.relative_to(folder).as_posix(): digest_of(entry) for entry in files if entry != folder / PROVENANCE_FILE
+    }
 
 
 def write_provenance(path: Path, facts: dict[str, Any]) -> None:

@@ -95,7 +95,8 @@ def backend_not_shipped(model: ModelSubject) -> Iterator[Finding]:
 def import_not_in_image(model: ModelSubject) -> Iterator[Finding]:
     """Python models import what the image has: the standard library, numpy, and deploy/triton/requirements.txt.
 
-    Files beside model.py count, and so does an environment of the model's own (EXECUTION_ENV_PATH).
+    Files beside model.py are read too and count as there, and so does an environment of the model's own
+    (EXECUTION_ENV_PATH).
 
     Wrong::
 
@@ -111,22 +112,25 @@ def import_not_in_image(model: ModelSubject) -> Iterator[Finding]:
         path = model.artifact(version)
         if path is None or not path.is_file():
             continue
-        for name, line in sorted(_foreign_imports(path).items()):
-            yield Finding(
-                f"line {line} imports '{name}', which the image does not have",
-                cause="it has Python's own modules, numpy and what deploy/triton/requirements.txt lists",
-                fix="add the package to deploy/triton/requirements.txt and build the image again",
-                file=path.relative_to(model.directory.path).as_posix(),
-            )
+        beside = {entry.stem for entry in path.parent.rglob("*")} | {
+            entry.stem for entry in model.directory.path.iterdir()
+        }
+        for file in sorted(path.parent.rglob("*.py")):
+            for name, line in sorted(_foreign_imports(file, beside).items()):
+                yield Finding(
+                    f"line {line} imports '{name}', which the image does not have",
+                    cause="it has Python's own modules, numpy and what deploy/triton/requirements.txt lists",
+                    fix="add the package to deploy/triton/requirements.txt and build the image again",
+                    file=file.relative_to(model.directory.path).as_posix(),
+                )
 
 
-def _foreign_imports(path: Path) -> dict[str, int]:
-    """Top-level packages that ``path`` imports and the image lacks, with the first line of each."""
+def _foreign_imports(path: Path, beside: set[str]) -> dict[str, int]:
+    """Top-level packages that ``path`` imports and neither the image nor the model has, with the first line of each."""
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError):
         return {}
-    beside = {entry.stem for entry in path.parent.iterdir()} | {entry.stem for entry in path.parent.parent.iterdir()}
     known = sys.stdlib_module_names | _ALWAYS_THERE | IMAGE_PACKAGES.keys() | beside
     found: dict[str, int] = {}
     for node in ast.walk(tree):

@@ -4,7 +4,7 @@
 __all__ = ["AddModelRequest", "AddedModel", "add_model"]
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from repo_tool.config.model import ModelConfig
 from repo_tool.errors import SampleError
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.child import import_in_child
+from repo_tool.refinement.plan import Refinement, RefinementResult, default_tolerance
+from repo_tool.refinement.precision import Precision
+from repo_tool.refinement.refine import refine
 from repo_tool.releases import DEFAULT_RELEASE, Release, release
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
-from repo_tool.repository.provenance import digest_of, write_provenance
+from repo_tool.repository.provenance import digest_of, digests_of, write_provenance
 from repo_tool.repository.publish import StagedModel, Staging, next_version, publish, staging, translating_disk_errors
 from repo_tool.samples import Sample, write_published_sample
 from repo_tool.verification import Parity, Tolerance, require_parity, verify
@@ -50,8 +53,20 @@ class AddModelRequest:
     instances: int = 1
     cores: int | None = None  # None: those of this machine
     release: str = DEFAULT_RELEASE
-    tolerance: Tolerance = field(default_factory=Tolerance)
+    precision: Precision | None = None
+    optimize: bool = False
+    tolerance: float | None = None  # None: 1e-4, or what suits the precision
     dry_run: bool = False
+
+    @property
+    def refinement(self) -> Refinement:
+        """What is to be done to the artifact before it is staged."""
+        return Refinement(precision=self.precision, optimize=self.optimize)
+
+    @property
+    def allowed(self) -> Tolerance:
+        """How far the served answers may be from the framework's."""
+        return default_tolerance(self.precision, self.tolerance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +81,7 @@ class AddedModel:
     parity: Parity
     release: Release
     published: bool
+    refined: RefinementResult | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for ``--json``."""
@@ -83,6 +99,7 @@ class AddedModel:
             "largest_absolute_difference": self.parity.largest_absolute,
             "fallback_reason": self.imported.fallback_reason,
             "notes": list(self.imported.notes),
+            "refinement": self.refined.to_dict() if self.refined else None,
         }
 
 
@@ -101,6 +118,7 @@ def add_model(request: AddModelRequest, progress: Progress) -> AddedModel:
     labels = _read_labels(request.labels)
     with staging(repository) as stage, EarlyServer(stage.repository.path, triton_release) as server:
         imported = _bring_in(request, triton_release, stage, progress)
+        imported, refined = _refine(request, imported, triton_release, progress)
         with progress.step("write config.pbtxt") as step, translating_disk_errors(repository.path):
             sample = Sample(inputs=imported.inputs, outputs=imported.reference)
             config = derive(imported.signature, _options(request, imported, sample, labels))
@@ -113,12 +131,17 @@ def add_model(request: AddModelRequest, progress: Progress) -> AddedModel:
         with progress.step("verify on Triton") as step:
             server.load(request.name)
             with triton_inference(server.grpc_url, request.name) as infer:
-                parity = verify(infer, config, sample, tolerance=request.tolerance)
-            require_parity(parity, model=request.name, framework=imported.framework, tolerance=request.tolerance)
+                parity = verify(infer, config, sample, tolerance=request.allowed)
+            require_parity(parity, model=request.name, framework=imported.framework, tolerance=request.allowed)
             step.detail = parity.summary
         with translating_disk_errors(repository.path):
             write_provenance(
-                directory.provenance_path(version), _provenance(request, imported, parity, triton_release, sample)
+                directory.provenance_path(version),
+                _provenance(request, imported, parity, triton_release, sample)
+                | {
+                    "refinement": refined.to_dict() if refined else None,
+                    "files": digests_of(directory.version_path(version)),
+                },
             )
         if not request.dry_run:
             with progress.step("publish"):
@@ -132,6 +155,7 @@ def add_model(request: AddModelRequest, progress: Progress) -> AddedModel:
         parity=parity,
         release=triton_release,
         published=not request.dry_run,
+        refined=refined,
     )
 
 
@@ -149,9 +173,7 @@ def _bring_in(request: AddModelRequest, target: Release, stage: Staging, progres
                 task=request.task,
                 trusted_types=request.trusted_types,
                 trusted_source=request.trusted_source,
-                max_opset=target.max_onnx_opset or _OLDEST_OPSET,
-                max_ir_version=target.max_onnx_ir or _OLDEST_IR_VERSION,
-                release=target.name,
+                **_limits(target),
             ),
             stage.work_path,
         )
@@ -159,6 +181,26 @@ def _bring_in(request: AddModelRequest, target: Release, stage: Staging, progres
         if imported.fallback_reason:
             step.detail = f"served by: {imported.backend} backend; reason: {imported.fallback_reason}"
     return imported
+
+
+def _limits(target: Release) -> dict[str, Any]:
+    """What an ``ImportRequest`` has to know of the release."""
+    return {
+        "max_opset": target.max_onnx_opset or _OLDEST_OPSET,
+        "max_ir_version": target.max_onnx_ir or _OLDEST_IR_VERSION,
+        "release": target.name,
+    }
+
+
+def _refine(
+    request: AddModelRequest, imported: ImportedModel, target: Release, progress: Progress
+) -> tuple[ImportedModel, RefinementResult | None]:
+    if not request.refinement:
+        return imported, None
+    with progress.step(request.refinement.words) as step:
+        refined, result = refine(imported, request.refinement, tolerance=request.allowed, limits=_limits(target))
+        step.detail = result.words
+    return refined, result
 
 
 def _options(
@@ -235,13 +277,19 @@ def _provenance(
         "release": target.name,
         "signature": imported.signature.to_dict(),
         "sample": {
-            "origin": request.sample.name if request.sample else "generated",
+            "origin": _sample_origin(request, imported),
             "digest": digest_of(request.sample) if request.sample else None,
             "rows": sample.rows if imported.signature.can_batch else 1,
         },
-        "tolerance": {"absolute": request.tolerance.absolute, "relative": request.tolerance.relative},
+        "tolerance": asdict(request.allowed),
         "parity": parity.to_dict(),
     }
+
+
+def _sample_origin(request: AddModelRequest, imported: ImportedModel) -> str:
+    if request.sample:
+        return request.sample.name
+    return "generated" if imported.inputs_were_generated else "the package's own example"
 
 
 def _batching_words(config: ModelConfig) -> str:
