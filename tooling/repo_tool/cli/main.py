@@ -21,7 +21,9 @@ from repo_tool.cli.call import call
 from repo_tool.cli.console import error_console, show_error
 from repo_tool.cli.rule import rule
 from repo_tool.cli.serve import serve
+from repo_tool.cli.show import show
 from repo_tool.cli.validate import validate
+from repo_tool.cli.verify import verify
 from repo_tool.errors import LoadRefusedError, ParityError, RepoToolError
 
 EXIT_FINDINGS, EXIT_MISTAKE, EXIT_OURS, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 3, 130, 143
@@ -55,6 +57,8 @@ app.command("add-pipeline")(add_pipeline)
 app.command("serve")(serve)
 app.command("call")(call)
 app.command("bench")(bench)
+app.command("show")(show)
+app.command("verify")(verify)
 app.command("validate")(validate)
 app.command("rule")(rule)
 

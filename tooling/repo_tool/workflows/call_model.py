@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sample rows through a running server, by the client that its users have."""
 
-__all__ = ["CallRequest", "CalledModel", "call_model"]
+__all__ = ["CallRequest", "CalledModel", "call_model", "translating_client_errors"]
 
 import time
 from collections.abc import Iterator, Mapping
@@ -84,7 +84,7 @@ def call_model(request: CallRequest) -> CalledModel:
         SampleError: the sample does not fit the model.
         TritonError: the server or the model failed.
     """
-    with _translating(), Client(request.server, timeout_s=request.timeout_s) as client:
+    with translating_client_errors(), Client(request.server, timeout_s=request.timeout_s) as client:
         model = client.model(request.model, version=request.version)
         inputs = _read_inputs(request, model.signature)
         pieces = _pieces(model.signature, inputs, request.rows)
@@ -104,7 +104,8 @@ def call_model(request: CallRequest) -> CalledModel:
 
 
 @contextmanager
-def _translating() -> Iterator[None]:
+def translating_client_errors() -> Iterator[None]:
+    """Say a failure of the client in this tool's own errors."""
     try:
         yield
     except repo_client.RepoClientError as error:
