@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A PyTorch model as a function of named arrays: what it takes, and its answers under stable names."""
 
-__all__ = ["Call", "answers", "inputs_from_sample", "resized", "tensors"]
+__all__ = ["Call", "answers", "call_of", "inputs_from_sample", "resized", "stretched", "tensors"]
 
+import dataclasses
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +20,56 @@ from repo_tool.signature import FREE, TensorSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """Something to call with tensors in the order of ``inputs``."""
+    """A module that takes tensors in the order of ``inputs`` and answers a plain tuple in the order of ``outputs``."""
 
-    function: Callable[..., Any]
+    module: Any
     inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def call_of(module: Any, function: Callable[..., Any], inputs: Sequence[str], rows: Tensors) -> Call:
+    """``function`` over ``module``'s parameters as a module of tensors in and tensors out; run once to name them.
+
+    Dicts, dataclasses, tuples and what they nest are flattened: ``{"box": (a, b)}`` is ``box_0`` and ``box_1``.
+
+    Raises:
+        SourceError: it fails, or answers something else than tensors.
+    """
+    found = [name for name, _ in _run(function, inputs, rows)]
+    return Call(module=_flat_module(module, function, inputs), inputs=tuple(inputs), outputs=_distinct(found, inputs))
+
+
+def _distinct(names: Sequence[str], taken: Sequence[str]) -> tuple[str, ...]:
+    """Each name once, and none that an input has: ONNX names the tensors of a graph once."""
+    seen = set(taken)
+    for name in names:
+        number = 2
+        free = f"{name}_output" if name in taken else name
+        while free in seen:
+            free, number = f"{name}_{number}", number + 1
+        seen.add(free)
+        taken = [*taken, free]
+    return tuple(taken[len(taken) - len(names) :])
+
+
+def _flat_module(module: Any, function: Callable[..., Any], inputs: Sequence[str]) -> Any:
+    import torch
+
+    def forward(*values: Any) -> Any:
+        return tuple(tensor for _, tensor in _flattened(function(*values)))
+
+    flat = torch.nn.Module()
+    flat.module = module  # whose parameters are exported
+    flat.forward = _with_names(forward, inputs)
+    flat.training = False  # not eval(), which an exported program's module refuses
+    return flat
+
+
+def _with_names(forward: Callable[..., Any], inputs: Sequence[str]) -> Callable[..., Any]:
+    names = [name if name.isidentifier() else f"input_{place}" for place, name in enumerate(inputs)]
+    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # inspect looks for it
+    return forward
 
 
 def tensors(inputs: Tensors, names: Sequence[str]) -> tuple[Any, ...]:
@@ -31,18 +79,23 @@ def tensors(inputs: Tensors, names: Sequence[str]) -> tuple[Any, ...]:
     return tuple(torch.from_numpy(np.array(inputs[name])) for name in names)
 
 
-def answers(call: Call, inputs: Tensors) -> list[tuple[str, Array]]:
-    """The model's answers as named arrays, in the order in which PyTorch flattens what ``forward`` returns.
+def answers(call: Call, inputs: Tensors) -> dict[str, Array]:
+    """The model's answers by output name.
 
     Raises:
-        SourceError: it fails, or answers something else than tensors.
+        SourceError: it fails.
     """
+    found = _run(call.module, call.inputs, inputs)
+    return {name: array for name, (_, array) in zip(call.outputs, found, strict=True)}
+
+
+def _run(function: Callable[..., Any], names: Sequence[str], inputs: Tensors) -> list[tuple[str, Array]]:
     import torch
 
-    shapes = ", ".join(f"{name} {list(inputs[name].shape)}" for name in call.inputs)
+    shapes = ", ".join(f"{name} {list(inputs[name].shape)}" for name in names)
     next_step = "give rows the module was made for with --sample; answers must be tensors of a type NumPy has"
     with torch.inference_mode(), refusing(f"forward fails on {shapes}", next_step=next_step):
-        result = call.function(*tensors(inputs, call.inputs))
+        result = function(*tensors(inputs, names))
         return [(name, tensor.numpy(force=True)) for name, tensor in _flattened(result)]
 
 
@@ -51,30 +104,54 @@ def _flattened(result: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
     if isinstance(result, torch.Tensor):
         yield name or "output", result
-    elif isinstance(result, Mapping):
-        for key, value in result.items():
-            yield from _flattened(value, f"{name}_{key}" if name else str(key))
-    elif isinstance(result, list | tuple):
-        fields = getattr(result, "_fields", None) or [f"{name or 'output'}_{place}" for place in range(len(result))]
-        for field, value in zip(fields, result, strict=True):
-            yield from _flattened(value, field)
     elif result is not None:
+        for key, value in _members(result, root=not name):
+            yield from _flattened(value, f"{name}_{key}" if name else key)
+
+
+def _members(result: Any, *, root: bool) -> Iterator[tuple[str, Any]]:
+    if isinstance(result, Mapping):
+        yield from ((str(key), value) for key, value in result.items())
+    elif dataclasses.is_dataclass(result):
+        yield from ((field.name, getattr(result, field.name)) for field in dataclasses.fields(result))
+    elif isinstance(result, list | tuple):
+        places = [f"output_{place}" if root else str(place) for place in range(len(result))]
+        yield from zip(getattr(result, "_fields", places), result, strict=True)
+    else:
         raise SourceError(
             f"forward returns a {type(result).__name__}", next_step="return tensors, or a tuple or dict of tensors"
         )
 
 
+# --- other sizes -----------------------------------------------------------------------------------------------------
+
+
 def resized(inputs: Tensors, rows: int) -> dict[str, Array]:
     """The first ``rows`` rows, the last one repeated where there are fewer."""
-    return {name: array[np.minimum(np.arange(rows), len(array) - 1)] for name, array in inputs.items()}
+    return {
+        name: array[np.minimum(np.arange(rows), len(array) - 1)] if array.ndim else array
+        for name, array in inputs.items()
+    }
+
+
+def stretched(inputs: Tensors, sizes: Mapping[tuple[str, int], int]) -> dict[str, Array]:
+    """The same rows with other sizes at some ``(input, axis)``, values repeated from the start."""
+    result = dict(inputs)
+    for (name, axis), size in sizes.items():
+        result[name] = np.take(result[name], np.arange(size) % result[name].shape[axis], axis=axis)
+    return result
+
+
+# --- what a sample tells ---------------------------------------------------------------------------------------------
 
 
 def inputs_from_sample(
-    sample: RawSample | None, names: Sequence[str], *, optional: Sequence[str] = (), float_type: DataType
+    sample: RawSample | None, names: Sequence[str], *, optional: Sequence[str] = (), float_type: DataType | None
 ) -> tuple[TensorSpec, ...]:
     """What a module takes, told by a sample because the module itself does not know.
 
-    The first dimension is taken for the batch. 64-bit floats, which NumPy makes by default, become ``float_type``.
+    The first dimension is taken for the batch, unless the arrays differ in it. Floats become ``float_type``; where
+    that is None, only those of 64 bits, which NumPy makes by default, become 32-bit ones.
 
     Raises:
         SampleError: there is no sample, it lacks an argument, or holds what a tensor cannot.
@@ -94,7 +171,8 @@ def inputs_from_sample(
             cause=f"forward takes {', '.join(taken)}; the file has {', '.join(found)}",
             next_step="save an array under each name: np.savez('sample.npz', name=array)",
         )
-    return tuple(_spec(sample, name, found[name], float_type) for name in taken)
+    counts = {found[name].shape[0] for name in taken if found[name].ndim}
+    return tuple(_spec(sample, name, found[name], float_type, rows=len(counts) == 1) for name in taken)
 
 
 def _named_arrays(sample: RawSample, names: Sequence[str]) -> Tensors:
@@ -105,12 +183,15 @@ def _named_arrays(sample: RawSample, names: Sequence[str]) -> Tensors:
     return sample.columns or sample.tensors
 
 
-def _spec(sample: RawSample, name: str, array: Array, float_type: DataType) -> TensorSpec:
+def _spec(sample: RawSample, name: str, array: Array, float_type: DataType | None, *, rows: bool) -> TensorSpec:
     if array.dtype.kind not in "biuf":
         raise SampleError(
             f"'{sample.origin}' holds {array.dtype} for input '{name}'",
             cause="PyTorch has no tensors of text",
             next_step="give the numbers that forward takes",
         )
-    datatype = float_type if array.dtype == np.float64 else DataType.from_numpy(array.dtype)
-    return TensorSpec(name=name, datatype=datatype, shape=(FREE, *array.shape[1:]) if array.ndim else ())
+    datatype = DataType.from_numpy(array.dtype)
+    if datatype.is_float:
+        datatype = float_type or (DataType.FP32 if datatype is DataType.FP64 else datatype)
+    shape = (FREE, *array.shape[1:]) if rows and array.ndim else array.shape
+    return TensorSpec(name=name, datatype=datatype, shape=shape)

@@ -1,55 +1,81 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From an exported program or a module to ONNX, by PyTorch's own exporter."""
+"""From an exported program or a module to ONNX, by PyTorch's own exporters."""
 
-__all__ = ["export_module", "program_call", "program_inputs", "write_onnx"]
+__all__ = ["Written", "export_module", "program_call", "program_inputs", "write_onnx", "write_traced_onnx"]
 
+import io
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from repo_tool.datatypes import DataType
 from repo_tool.errors import SourceError
 from repo_tool.importers import onnx_graph
-from repo_tool.importers._torch_calls import Call, resized, tensors
+from repo_tool.importers._torch_calls import Call, call_of, resized, tensors
+from repo_tool.importers._torch_sizes import Axes
 from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.foreign import refusing
 from repo_tool.samples import Tensors
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
 
 _OPSET = 18  # the exporter's own; every ONNX Runtime since 1.14 loads it
+_NO_ONNX = "PyTorch's exporter has no ONNX form for the model"
 _TRACEABLE = "forward may not branch on values; or serve it as TorchScript: --backend pytorch"
+_SERVE_AS_SCRIPT = "serve it with --backend pytorch"
 
 
-def export_module(module: Any, call: Call, inputs: Tensors) -> Any:
-    """The exported program of ``module``, with a free first dimension wherever ``forward`` allows one.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """An ONNX file, its session, its signature read back, and notes."""
+
+    artifact: Path
+    session: Any
+    signature: ModelSignature
+    notes: tuple[str, ...]
+
+
+# --- exporting -------------------------------------------------------------------------------------------------------
+
+
+def export_module(call: Call, inputs: Tensors, *, every_dimension: bool) -> Any:
+    """The exported program of a module; every dimension, or only the first, is free wherever ``forward`` allows it.
 
     Raises:
         SourceError: PyTorch cannot trace it.
     """
-    with refusing(f"torch.export cannot trace {type(module).__name__}", next_step=_TRACEABLE):
+    with refusing("torch.export cannot trace the module", next_step=_TRACEABLE):
         try:
-            return _exported(module, call, resized(inputs, 2) if _has_one_row(inputs) else inputs)
+            return _exported(call, resized(inputs, 2) if _has_one_row(inputs) else inputs, every_dimension)
         except (RuntimeError, ValueError):
             if not _has_one_row(inputs):
                 raise
-            return _exported(module, call, inputs)  # made for exactly one row
+            return _exported(call, inputs, every_dimension)  # made for exactly one row
 
 
 def _has_one_row(inputs: Tensors) -> bool:
     return all(array.ndim > 0 and len(array) == 1 for array in inputs.values())
 
 
-def _exported(module: Any, call: Call, inputs: Tensors) -> Any:
+def _exported(call: Call, inputs: Tensors, every_dimension: bool) -> Any:
     import torch
 
     # One row would be taken for a constant; AUTO fixes a dimension that forward depends on instead of failing.
-    free = {name: {0: torch.export.Dim.AUTO} if inputs[name].ndim else {} for name in call.inputs}
-    values = dict(zip(call.inputs, tensors(inputs, call.inputs), strict=True))
-    return torch.export.export(module, (), values, dynamic_shapes=free)
+    ranks = [inputs[name].ndim if every_dimension else min(inputs[name].ndim, 1) for name in call.inputs]
+    free = tuple(dict.fromkeys(range(rank), torch.export.Dim.AUTO) for rank in ranks)
+    return torch.export.export(call.module, tensors(inputs, call.inputs), dynamic_shapes=free)
 
 
-def program_call(program: Any) -> Call:
-    """The exported program as a function of its user inputs in flattened order."""
+# --- exported programs -----------------------------------------------------------------------------------------------
+
+
+def program_call(program: Any, inputs: Tensors) -> Call:
+    """The exported program as a function of its user inputs in flattened order.
+
+    Raises:
+        SourceError: it fails on ``inputs``, or answers something else than tensors.
+    """
     from torch.utils import _pytree
 
     module = program.module()
@@ -58,7 +84,7 @@ def program_call(program: Any) -> Call:
         positional, keywords = _pytree.tree_unflatten(list(values), program.call_spec.in_spec)
         return module(*positional, **keywords)
 
-    return Call(function=function, inputs=tuple(str(name) for name in program.graph_signature.user_inputs))
+    return call_of(module, function, [str(name) for name in program.graph_signature.user_inputs], inputs)
 
 
 def program_inputs(program: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -109,10 +135,11 @@ def _datatypes() -> dict[Any, DataType]:
     }
 
 
-def write_onnx(
-    program: Any, outputs: Sequence[str], request: ImportRequest, folder: Path
-) -> tuple[Path, ModelSignature, tuple[str, ...]]:
-    """Write the program as ``model.onnx`` with outputs named ``outputs``; its signature read back, and notes.
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def write_onnx(program: Any, call: Call, request: ImportRequest, folder: Path) -> Written:
+    """Write the program as ``model.onnx`` with the inputs and outputs named as those of ``call``.
 
     Raises:
         SourceError: an operator has no ONNX form.
@@ -120,14 +147,58 @@ def write_onnx(
     """
     import torch
 
-    with refusing("PyTorch's exporter has no ONNX form for the model", next_step="serve it with --backend pytorch"):
+    with refusing(_NO_ONNX, next_step=_SERVE_AS_SCRIPT):
         exported = torch.onnx.export(program, opset_version=min(_OPSET, request.max_opset), verbose=False)
         model = exported.model_proto
     _fix_written_out_sizes(model)
-    _name_tensors(model, [str(name) for name in program.graph_signature.user_inputs], outputs)
+    _name_tensors(model, call.inputs, call.outputs)
+    return _write(model, request, folder)
+
+
+def write_traced_onnx(
+    call: Call, inputs: Tensors, axes: Axes, request: ImportRequest, folder: Path, *, branches: bool
+) -> Written:
+    """Write ``model.onnx`` by the exporter that traces: it keeps lengths free that ``torch.export`` fixes.
+
+    A loop over a sequence inside an LSTM is one operator to it, as it is to ONNX. ``branches`` says that ``forward``
+    may branch on values, of which a trace keeps one; then what tracing warns of is a refusal.
+
+    Raises:
+        SourceError: an operator has no ONNX form, or a branch may be lost.
+        ReleaseError: it needs a newer opset or IR version than allowed.
+    """
+    import onnx
+    import torch
+
+    rows = resized(inputs, 2)
+    free = {name: {0: "rows"} if rows[name].ndim else {} for name in call.inputs}
+    for name, axis in sorted(axes):
+        free[name][axis] = f"size_{rows[name].shape[axis]}_{axis}"
+    file = io.BytesIO()
+    with warnings.catch_warnings(), refusing(_NO_ONNX, next_step=_SERVE_AS_SCRIPT), torch.no_grad():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error" if branches else "ignore", torch.jit.TracerWarning)
+        torch.onnx.export(
+            call.module,
+            tensors(rows, call.inputs),
+            file,
+            dynamo=False,
+            opset_version=min(_OPSET, request.max_opset),
+            input_names=[f"given_{place}" for place in range(len(call.inputs))],
+            output_names=[f"answered_{place}" for place in range(len(call.outputs))],
+            dynamic_axes={f"given_{place}": free[name] for place, name in enumerate(call.inputs)},
+        )
+        model = onnx.load_from_string(file.getvalue())
+    _name_tensors(model, call.inputs, call.outputs)
+    return _write(model, request, folder)
+
+
+def _write(model: Any, request: ImportRequest, folder: Path) -> Written:
     notes = onnx_graph.fit_release(model, request)
     artifact = onnx_graph.write(model, folder)
-    return artifact, onnx_graph.read_signature(onnx_graph.open_session(artifact), model), notes
+    session = onnx_graph.open_session(artifact)
+    signature = onnx_graph.read_signature(session, model)
+    return Written(artifact=artifact, session=session, signature=signature, notes=notes)
 
 
 def _fix_written_out_sizes(model: Any) -> None:
@@ -139,7 +210,7 @@ def _fix_written_out_sizes(model: Any) -> None:
 
 
 def _name_tensors(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """The exporter renames inputs that are also answers, and calls outputs after the operators that made them."""
+    """The exporters rename inputs that are also answers, and call outputs after the operators that made them."""
     gives = [output.name for output in model.graph.output]
     takes = [value.name for value in model.graph.input]
     if len(gives) != len(outputs) or len(takes) != len(inputs):

@@ -1,33 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
 """TorchScript for Triton's pytorch backend: names as its C++ code asks for them, shapes found by running."""
 
-__all__ = ["read_script", "script_call", "trace"]
+__all__ = ["read_script", "script_arguments", "served_script", "traced_script"]
 
 import re
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from repo_tool.datatypes import DataType
 from repo_tool.errors import SourceError
-from repo_tool.importers._torch_calls import Call, answers, resized, tensors
+from repo_tool.importers._torch_calls import Call, answers, call_of, resized, tensors
+from repo_tool.importers._torch_sizes import of_other_sizes, takes
 from repo_tool.importers.foreign import refusing
 from repo_tool.samples import Array, Tensors
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
 
-_TRACE_TOLERANCE = 1e-4
+_TOLERANCE = 1e-4
 _BATCHES = (1, 2, 3)
 _LOST_BRANCHES = "forward looks at values or sizes; a traced module only has the branches that the sample took"
+_WRAPPED = "the script answers a structure; it was wrapped to answer a plain tuple, which Triton's backend takes"
 
 
-def script_call(script: Any) -> Call:
-    """The script as a function of the arguments of ``forward`` that have no default.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """TorchScript that answers as the model does, over the dimensions that it holds for."""
+
+    script: Any
+    axes: frozenset[tuple[str, int]]  # those behind the first that may change
+    notes: tuple[str, ...] = ()
+
+
+def script_arguments(script: Any) -> tuple[str, ...]:
+    """The arguments of ``forward`` that have no default.
 
     Raises:
-        SourceError: an argument that is no tensor.
+        SourceError: one that is no tensor.
     """
     arguments = [known for known in script.forward.schema.arguments[1:] if not known.has_default_value()]
     for argument in arguments:
@@ -36,90 +47,155 @@ def script_call(script: Any) -> Call:
                 f"argument '{argument.name}' of forward is {argument.type}, and Triton passes tensors only",
                 next_step="script a module whose forward takes tensors",
             )
-    return Call(function=script, inputs=tuple(argument.name for argument in arguments))
+    return tuple(argument.name for argument in arguments)
 
 
-def trace(module: Any, call: Call, inputs: Tensors) -> tuple[Any, tuple[str, ...]]:
-    """``module`` as TorchScript, held to the module itself on batches of 1, 2 and 3; and what tracing warned of.
+def served_script(script: Any, call: Call, inputs: Tensors) -> tuple[Any, tuple[str, ...]]:
+    """The script itself where it answers a tensor or a plain tuple of tensors; else one around it that does.
 
     Raises:
-        SourceError: it cannot be traced, or the trace holds for the traced rows only.
+        SourceError: it cannot be wrapped.
     """
     import torch
 
-    rows = inputs if len(inputs[call.inputs[0]]) > 1 else resized(inputs, 2)
+    with torch.inference_mode():
+        result = script(*tensors(inputs, call.inputs))
+    plain = isinstance(result, torch.Tensor) or (
+        isinstance(result, tuple) and all(isinstance(value, torch.Tensor) for value in result)
+    )
+    return (script, ()) if plain else (_traced(call, inputs)[0], (_WRAPPED,))
+
+
+# --- from a module ---------------------------------------------------------------------------------------------------
+
+
+def traced_script(call: Call, inputs: Tensors, axes: Collection[tuple[str, int]]) -> Script:
+    """The module as TorchScript, held to the module itself on batches of 1, 2 and 3 and on other sizes in ``axes``.
+
+    Where a trace does not hold, because ``forward`` loops or branches, the module is scripted.
+
+    Raises:
+        SourceError: neither works, or the trace holds for the traced rows only.
+    """
+    try:
+        traced = _held_to(call, *_traced(call, inputs), inputs, axes)
+    except SourceError as error:
+        scripted = _scripted_or_none(call, inputs, axes)
+        if scripted is None:
+            raise error from error.__cause__
+        return scripted
+    if not traced.notes:
+        return traced
+    return _scripted_or_none(call, inputs, axes) or traced  # a script keeps all the branches
+
+
+def _traced(call: Call, inputs: Tensors) -> tuple[Any, tuple[str, ...]]:
+    import torch
+
+    count = len(inputs[call.inputs[0]]) if inputs[call.inputs[0]].ndim else 2
+    rows = inputs if count > 1 or not takes(call, resized(inputs, 2)) else resized(inputs, 2)
     next_step = "serve it as ONNX: leave --backend out"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", torch.jit.TracerWarning)
-        with refusing(f"torch.jit.trace fails on {type(module).__name__}", next_step=next_step):
-            traced = torch.jit.trace(module, tensors(rows, call.inputs), check_trace=False)
+        with refusing("torch.jit.trace fails on the module", next_step=next_step), torch.no_grad():
+            traced = torch.jit.trace(call.module, tensors(rows, call.inputs), check_trace=False)
     warned = any(issubclass(warning.category, torch.jit.TracerWarning) for warning in caught)
-    traced_call = Call(function=traced, inputs=call.inputs)
-    wrong = [count for count in _BATCHES if not _agree(call, traced_call, resized(inputs, count))]
+    return traced, (_LOST_BRANCHES,) if warned else ()
+
+
+def _scripted_or_none(call: Call, inputs: Tensors, axes: Collection[tuple[str, int]]) -> Script | None:
+    """The module scripted, inside a trace that names its inputs and flattens its answers."""
+    import torch
+
+    try:
+        with refusing("torch.jit.script fails on the module", next_step=""), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            scripted = torch.jit.script(call.module.module)
+        inner = call_of(
+            scripted, lambda *values: scripted(**dict(zip(call.inputs, values, strict=True))), call.inputs, inputs
+        )
+        return _held_to(call, *_traced(inner, inputs), inputs, axes)
+    except SourceError:
+        return None
+
+
+def _held_to(
+    call: Call, script: Any, notes: tuple[str, ...], inputs: Tensors, axes: Collection[tuple[str, int]]
+) -> Script:
+    found = Call(module=script, inputs=call.inputs, outputs=call.outputs)
+    wrong = [count for count in _BATCHES if not _agree(call, found, resized(inputs, count))]
     if wrong:
         raise SourceError(
             f"TorchScript made by tracing answers a batch of {wrong[0]} otherwise than the module itself",
             cause="forward depends on values or sizes, which tracing turns into constants",
             next_step="serve it as ONNX: leave --backend out; or save torch.jit.script(module) yourself",
         )
-    return traced, (_LOST_BRANCHES,) if warned else ()
+    longer = of_other_sizes(call, inputs, axes) if axes else None
+    if longer is not None and not _agree(call, found, longer):
+        sizes = ", ".join(f"{name} {list(inputs[name].shape)}" for name in call.inputs)
+        return Script(
+            script=script, axes=frozenset(), notes=(*notes, f"it only takes the sizes of the sample: {sizes}")
+        )
+    return Script(script=script, axes=frozenset(axes), notes=notes)
 
 
-def _agree(module: Call, traced: Call, rows: Tensors) -> bool:
+def _agree(module: Call, script: Call, rows: Tensors) -> bool:
     """Whether both answer alike; a module that fails on so many rows has no answer to differ from."""
     try:
         expected = answers(module, rows)
     except SourceError:
         return True
     try:
-        found = dict(answers(traced, rows))
-    except SourceError:
+        found = answers(script, rows)
+    except (SourceError, ValueError):
         return False
     return all(
-        found[name].shape == values.shape and np.allclose(found[name], values, atol=_TRACE_TOLERANCE)
-        for name, values in expected
+        found[name].shape == values.shape and np.allclose(found[name], values, atol=_TOLERANCE, equal_nan=True)
+        for name, values in expected.items()
     )
 
 
-def read_script(call: Call, rows: Tensors) -> ModelSignature:
-    """The signature of a script, found by running it: a dimension is free when batches of 1 to 3 change it.
+# --- its signature ---------------------------------------------------------------------------------------------------
 
-    Inputs keep the names of the arguments of ``forward``, outputs are ``OUTPUT__<i>``: ways of naming that Triton's
-    C++ backend accepts.
+
+def read_script(
+    call: Call, rows: Tensors, axes: Collection[tuple[str, int]]
+) -> tuple[ModelSignature, Mapping[str, str]]:
+    """The signature of a script, found by running it, and the served name of each output of ``call``.
+
+    A dimension is free when batches of 1 to 3, or other sizes in ``axes``, change it. Inputs keep the names of the
+    arguments of ``forward``; outputs are ``OUTPUT__<i>``, or ``<name>__<i>`` where the model names them: ways of naming
+    that Triton's C++ backend accepts.
 
     Raises:
-        SourceError: it answers a dict, a nested structure, or a type that Triton has not.
+        SourceError: it answers a type that Triton has not.
     """
-    found = _batches(call, rows)
+    found = _runs(call, rows, axes)
+    names = {name: _output_name(place, name) for place, name in enumerate(call.outputs)}
     inputs = [
         _spec(_input_name(place, name), [batch[name] for batch, _ in found]) for place, name in enumerate(call.inputs)
     ]
-    outputs = [_spec(name, [answer[name] for _, answer in found]) for name in found[0][1]]
-    return ModelSignature(inputs=tuple(inputs), outputs=tuple(outputs))
+    outputs = [_spec(names[name], [answer[name] for _, answer in found]) for name in call.outputs]
+    return ModelSignature(inputs=tuple(inputs), outputs=tuple(outputs)), names
 
 
 def _input_name(place: int, argument: str) -> str:
     return argument if re.fullmatch(r"[A-Za-z_]\w*", argument) else f"INPUT__{place}"
 
 
-def _by_index(found: list[tuple[str, Array]]) -> dict[str, Array]:
-    wanted = ["output"] if len(found) == 1 else [f"output_{place}" for place in range(len(found))]
-    if [name for name, _ in found] != wanted:
-        raise SourceError(
-            f"forward returns a structure with {', '.join(name for name, _ in found)}",
-            cause="Triton's pytorch backend takes one tensor or a plain tuple of tensors",
-            next_step="return a tuple, or serve the module as ONNX: package.module:factory without --backend",
-        )
-    return {f"OUTPUT__{place}": array for place, (_, array) in enumerate(found)}
+def _output_name(place: int, name: str) -> str:
+    named = re.sub(r"\W+|_{2,}", "_", name).strip("_")
+    return f"OUTPUT__{place}" if not named or re.fullmatch(r"output(_\d+)?", named) else f"{named}__{place}"
 
 
-def _batches(call: Call, rows: Tensors) -> Sequence[tuple[Tensors, Tensors]]:
-    """Rows and the answers to them in several batch sizes; only ``rows`` when the script fails on any other."""
-    found = [(rows, _by_index(answers(call, rows)))]
-    with suppress(SourceError):
-        more = [resized(rows, count) for count in _BATCHES]
-        found += [(batch, _by_index(answers(call, batch))) for batch in more]
-    return found
+def _runs(call: Call, rows: Tensors, axes: Collection[tuple[str, int]]) -> Sequence[tuple[Tensors, Tensors]]:
+    """Rows and the answers to them in several sizes; only ``rows`` when the script fails on any other count."""
+    others: list[Tensors] = [resized(rows, count) for count in _BATCHES]
+    if not all(takes(call, other) for other in others):
+        others = []
+    longer = of_other_sizes(call, rows, axes) if axes else None
+    found = [rows, *others, *([] if longer is None else [longer])]
+    return [(each, answers(call, each)) for each in found]
 
 
 def _spec(name: str, found: Sequence[Array]) -> TensorSpec:

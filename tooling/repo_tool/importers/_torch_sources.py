@@ -17,6 +17,7 @@ from repo_tool.importers.first_bytes import Kind, kind_of
 from repo_tool.importers.foreign import refusing
 
 _PLAIN = ("torch", "collections", "builtins", "__builtin__", "_codecs")  # packages that state dicts are made of
+_CHECKPOINT_KEYS = ("state_dict", "model_state_dict")  # of Lightning, and of PyTorch's own tutorials
 _DAMAGED = "copy or save it again; the file may have been cut short"
 _FACTORY_STEP = "pass the code that builds the module: add-model package.module:factory --weights {name}"
 
@@ -146,7 +147,25 @@ def _load_weights(module: Any, path: Path) -> None:
         raise SourceError(f"there is no file of weights '{path}'", next_step="check the path given to --weights")
     state = _read_weights(path)
     with refusing(f"the weights in '{path.name}' are not those of the module", next_step="save module.state_dict()"):
-        module.load_state_dict(state)
+        module.load_state_dict(_completed(module, state))
+
+
+def _completed(module: Any, state: Any) -> Any:
+    """The state with the names of ``module``: without the prefix of DataParallel, tied tensors under all their names.
+
+    A safetensors file keeps a tensor that has two names under one of them.
+    """
+    from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
+
+    if isinstance(state, dict) and not any(name.startswith("module.") for name in module.state_dict()):
+        consume_prefix_in_state_dict_if_present(state, "module.")
+    names: dict[int, list[str]] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        names.setdefault(id(tensor), []).append(name)
+    for tied in names.values():
+        known = [name for name in tied if name in state]
+        state |= {name: state[known[0]] for name in tied if known and name not in state}
+    return state
 
 
 def _read_weights(path: Path) -> Any:
@@ -166,4 +185,6 @@ def _read_weights(path: Path) -> Any:
         if named is None:
             raise
         raise SourceError(error.fact, cause=f"it holds {named[1]}, which is code", next_step=step) from error
-    return loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
+    if not isinstance(loaded, dict):
+        return loaded
+    return next((loaded[name] for name in _CHECKPOINT_KEYS if name in loaded), loaded)

@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What serves a PyTorch model: ONNX Runtime where the conversion is exact, TorchScript where it is not, and why."""
+
+__all__ = ["SCRIPT_FILE", "Subject", "imported_script", "serve", "tried"]
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from repo_tool.errors import SourceError
+from repo_tool.importers import _torch_onnx, _torch_script, _torch_sizes, onnx_graph
+from repo_tool.importers._torch_calls import Call, answers
+from repo_tool.importers._torch_onnx import Written
+from repo_tool.importers._torch_sizes import Axes
+from repo_tool.importers.base import ImportedModel, ImportRequest
+from repo_tool.importers.rows import Rows
+from repo_tool.importers.trials import Trial, batching
+from repo_tool.samples import Array, Tensors
+from repo_tool.signature import ModelSignature
+
+SCRIPT_FILE = "model.pt"
+_TOLERANCE = 1e-4  # absolute and relative, the default of the comparison through the server
+_LONGEST_REASON = 240
+_AS_SCRIPT = "serve it with --backend pytorch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A PyTorch model that answers its rows; ``program`` where a person exported it himself."""
+
+    framework: str  # the word for --framework
+    call: Call
+    rows: Rows
+    program: Any = None
+    notes: tuple[str, ...] = ()
+
+
+def serve(subject: Subject, request: ImportRequest, folder: Path) -> ImportedModel:
+    """The model with its artifact in ``folder``: by the backend asked for, or by ONNX Runtime if that is exact.
+
+    Raises:
+        SourceError: it cannot be converted, or its answers are not the same twice.
+        ReleaseError: it needs a newer opset or IR version than allowed.
+    """
+    trial = tried(subject)
+    if request.backend == "pytorch":
+        return _as_script(subject, trial, folder)
+    try:
+        written, lost = _as_onnx(subject, trial, request, folder)
+    except SourceError as error:
+        if request.backend is not None:
+            raise
+        return _instead(error, subject, trial, folder)
+    imported = _imported_onnx(subject, trial, written, lost)
+    if not lost or request.backend is not None:
+        return imported
+    return _with_free_lengths(subject, trial, folder, lost) or imported
+
+
+def tried(subject: Subject) -> Trial:
+    """What the model answers to its rows.
+
+    Raises:
+        SourceError: it fails, or answers differently each time.
+    """
+    reference = answers(subject.call, subject.rows.inputs)
+    again = answers(subject.call, subject.rows.inputs)
+    for name, values in reference.items():
+        if _difference(again[name], values):
+            raise SourceError(
+                f"forward answers '{name}' differently each time",
+                cause="it draws random numbers, so that no served answer can be compared with it",
+                next_step="draw them only in training (self.training), or take them as an input",
+            )
+    return Trial(rows=subject.rows, answers=reference)
+
+
+def _instead(refused: SourceError, subject: Subject, trial: Trial, folder: Path) -> ImportedModel:
+    try:
+        imported = _as_script(subject, trial, folder)
+    except SourceError as error:
+        raise SourceError(
+            refused.fact, cause=f"{refused.cause}; as TorchScript: {error}", next_step=refused.next_step
+        ) from error
+    return replace(imported, fallback_reason=_reason(refused))
+
+
+def _reason(refused: SourceError) -> str:
+    words = f"{refused.fact}: {refused.cause}" if refused.cause else refused.fact
+    return words if len(words) <= _LONGEST_REASON else words[:_LONGEST_REASON] + " ..."
+
+
+def _with_free_lengths(subject: Subject, trial: Trial, folder: Path, lost: Axes) -> ImportedModel | None:
+    """TorchScript, where that keeps the lengths free that ONNX lost; else None and ``folder`` as it was."""
+    with TemporaryDirectory(dir=folder) as scratch:
+        try:
+            imported = _as_script(subject, trial, Path(scratch))
+        except SourceError:
+            return None
+        inputs = {spec.name: spec for spec in imported.signature.inputs}
+        if any(inputs[name].shape[axis] != -1 for name, axis in lost if name in inputs):
+            return None
+        _replace_contents(folder, Path(scratch))
+    reason = f"the ONNX form takes only one size of {_axes_words(lost)}"
+    return replace(imported, artifact=folder / imported.artifact.name, fallback_reason=reason)
+
+
+def _replace_contents(folder: Path, source: Path) -> None:
+    for entry in folder.iterdir():
+        if entry != source:
+            entry.unlink()
+    for entry in source.iterdir():
+        entry.rename(folder / entry.name)
+
+
+def _axes_words(axes: Axes) -> str:
+    return ", ".join(f"dimension {axis} of '{name}'" for name, axis in sorted(axes))
+
+
+# --- ONNX ------------------------------------------------------------------------------------------------------------
+
+
+def _as_onnx(subject: Subject, trial: Trial, request: ImportRequest, folder: Path) -> tuple[Written, Axes]:
+    """The first ONNX form that answers as the model does, and the lengths that the model leaves free and it does not.
+
+    ``torch.export`` fixes a length that a loop runs over, as in an LSTM; PyTorch's older, tracing exporter does not,
+    but it fixes what Python computes. So it comes second, and everything is held to the model on other sizes.
+    """
+    if subject.program is not None:
+        return _proven(_write_program(subject, subject.program, request), subject.call, trial, folder), frozenset()
+    try:
+        best = _exported(subject, trial, request, folder)
+    except SourceError:
+        freer = _traced_or_none(subject, trial, request, folder, branches=True)
+        if freer is None:
+            raise
+        return freer, _lost(subject.call, trial, freer.signature)
+    lost = _lost(subject.call, trial, best.signature)
+    return _freed(subject, trial, request, folder, lost) or (best, lost) if lost else (best, lost)
+
+
+def _write_program(subject: Subject, program: Any, request: ImportRequest) -> Callable[[Path], Written]:
+    return lambda into: _torch_onnx.write_onnx(program, subject.call, request, into)
+
+
+def _exported(subject: Subject, trial: Trial, request: ImportRequest, folder: Path) -> Written:
+    """By ``torch.export``, with as many free dimensions as it can prove; failing that, with a free first one."""
+
+    def write(into: Path, *, every_dimension: bool) -> Written:
+        program = _torch_onnx.export_module(subject.call, trial.rows.inputs, every_dimension=every_dimension)
+        return _write_program(subject, program, request)(into)
+
+    try:
+        return _proven(partial(write, every_dimension=True), subject.call, trial, folder)
+    except SourceError as error:
+        _empty(folder)
+        try:
+            return _proven(partial(write, every_dimension=False), subject.call, trial, folder)
+        except SourceError:
+            _empty(folder)
+            raise error from error.__cause__
+
+
+def _traced_or_none(
+    subject: Subject, trial: Trial, request: ImportRequest, folder: Path, *, branches: bool
+) -> Written | None:
+    call, rows = subject.call, trial.rows.inputs
+    axes = _torch_sizes.free_axes(call, rows, _torch_sizes.axes_of(rows))
+
+    def write(into: Path) -> Written:
+        return _torch_onnx.write_traced_onnx(call, rows, axes, request, into, branches=branches)
+
+    try:
+        return _proven(write, call, trial, folder)
+    except SourceError:
+        _empty(folder)
+        return None
+
+
+def _freed(
+    subject: Subject, trial: Trial, request: ImportRequest, folder: Path, lost: Axes
+) -> tuple[Written, Axes] | None:
+    """The traced form in the place of the exported one, where it leaves free what that one lost."""
+    with TemporaryDirectory(dir=folder) as scratch:
+        freer = _traced_or_none(subject, trial, request, Path(scratch), branches=False)
+        if freer is None or lost & _lost(subject.call, trial, freer.signature):
+            return None
+        _replace_contents(folder, Path(scratch))
+    return replace(freer, artifact=folder / freer.artifact.name), frozenset()
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        entry.unlink()
+
+
+def _lost(call: Call, trial: Trial, signature: ModelSignature) -> Axes:
+    """What the artifact fixes and the model does not; a single element, which may be meant so, counts as fixed."""
+    fixed = [
+        (spec.name, axis) for spec in signature.inputs for axis, size in enumerate(spec.shape) if axis and size > 1
+    ]
+    return _torch_sizes.free_axes(call, trial.rows.inputs, fixed)
+
+
+def _proven(way: Callable[[Path], Written], call: Call, trial: Trial, folder: Path) -> Written:
+    written = way(folder)
+    signature, notes = batching(written.signature, lambda inputs: answers(call, inputs), trial)
+    rows = _torch_sizes.proving_rows(call, trial.rows.inputs, signature)
+    if rows is None:
+        raise SourceError(
+            "dimensions are free in the ONNX form in which the model takes one size only", next_step=_AS_SCRIPT
+        )
+    for each in rows:
+        _require_equal(onnx_graph.run(written.session, each), answers(call, each), each)
+    return replace(written, signature=signature, notes=(*written.notes, *notes))
+
+
+def _require_equal(found: Tensors, wanted: Tensors, rows: Tensors) -> None:
+    for name, values in wanted.items():
+        complaint = _difference(found[name], values)
+        if complaint:
+            shapes = ", ".join(f"{given} {list(array.shape)}" for given, array in rows.items())
+            raise SourceError(
+                "ONNX Runtime answers otherwise than PyTorch",
+                cause=f"output '{name}' {complaint} on {shapes}",
+                next_step=_AS_SCRIPT,
+            )
+
+
+def _difference(found: Array, wanted: Array) -> str:
+    if found.shape != wanted.shape:
+        return f"has the shape {list(found.shape)} instead of {list(wanted.shape)}"
+    if found.dtype != wanted.dtype:
+        return f"is {found.dtype} instead of {wanted.dtype}"
+    if wanted.dtype.kind != "f":
+        return "" if np.array_equal(found, wanted) else "holds other values"
+    a, b = found.astype(np.float64), wanted.astype(np.float64)
+    if np.allclose(a, b, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
+        return ""
+    with np.errstate(invalid="ignore"):
+        return f"differs by up to {np.nanmax(np.abs(a - b)):.3g}"
+
+
+# --- TorchScript -----------------------------------------------------------------------------------------------------
+
+
+def _as_script(subject: Subject, trial: Trial, folder: Path) -> ImportedModel:
+    """The model as TorchScript in ``folder``.
+
+    Raises:
+        SourceError: it can neither be traced nor scripted.
+    """
+    import torch
+
+    inputs = trial.rows.inputs
+    axes = _torch_sizes.free_axes(subject.call, inputs, _torch_sizes.axes_of(inputs))
+    made = _torch_script.traced_script(subject.call, inputs, axes)
+    torch.jit.save(made.script, folder / SCRIPT_FILE)
+    notes = (*subject.notes, *made.notes)
+    return imported_script(replace(subject, notes=notes), trial, made.axes, folder / SCRIPT_FILE)
+
+
+def imported_script(subject: Subject, trial: Trial, axes: Axes, artifact: Path) -> ImportedModel:
+    """The script at ``artifact`` as what it takes and gives, held to the rows of ``trial``.
+
+    Raises:
+        SourceError: it does not run, or answers a type that Triton has not.
+    """
+    import torch
+
+    script = torch.jit.load(artifact, map_location="cpu").eval()
+    call = Call(module=_as_tuples(script), inputs=subject.call.inputs, outputs=subject.call.outputs)
+    found, names = _torch_script.read_script(call, trial.rows.inputs, axes)
+    signature, notes = batching(found, lambda inputs: answers(subject.call, inputs), trial)
+    given = (spec.name for spec in signature.inputs)
+    return _imported(
+        replace(subject, notes=(*subject.notes, *notes)),
+        "pytorch",
+        artifact,
+        signature,
+        inputs=dict(zip(given, (trial.rows.inputs[name] for name in call.inputs), strict=True)),
+        reference={names[name]: trial.answers[name] for name in call.outputs},
+    )
+
+
+def _as_tuples(script: Any) -> Callable[..., Any]:
+    def answered(*values: Any) -> Any:
+        result = script(*values)
+        return result if isinstance(result, tuple) else (result,)
+
+    return answered
+
+
+# --- what comes of it ------------------------------------------------------------------------------------------------
+
+
+def _imported_onnx(subject: Subject, trial: Trial, written: Written, lost: Axes) -> ImportedModel:
+    fixed = (f"the ONNX form takes only the sample's size of {_axes_words(lost)}",) if lost else ()
+    return _imported(
+        replace(subject, notes=(*subject.notes, *written.notes, *fixed)),
+        "onnxruntime",
+        written.artifact,
+        written.signature,
+        inputs=trial.rows.inputs,
+        reference=trial.answers,
+    )
+
+
+def _imported(
+    subject: Subject, backend: str, artifact: Path, signature: ModelSignature, *, inputs: Tensors, reference: Tensors
+) -> ImportedModel:
+    used = ("torch", "onnxscript", "onnxruntime") if backend == "onnxruntime" else ("torch",)
+    return ImportedModel(
+        framework=subject.framework,
+        backend=backend,
+        signature=signature,
+        artifact=artifact,
+        inputs=inputs,
+        inputs_were_generated=subject.rows.generated,
+        reference=reference,
+        tool_versions={name: metadata.version(name) for name in used},
+        notes=(*subject.notes, *_frozen(signature)),
+    )
+
+
+def _frozen(signature: ModelSignature) -> tuple[str, ...]:
+    fixed = [
+        f"'{spec.name}' {list(spec.shape)}"
+        for spec in (*signature.inputs, *signature.outputs)
+        if not spec.has_free_first_dimension
+    ]
+    if not fixed:
+        return ()
+    return (f"requests cannot be batched: the first dimension is fixed in {', '.join(fixed)}",)

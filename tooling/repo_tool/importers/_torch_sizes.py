@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which dimensions of a PyTorch model's inputs a request may choose, and rows of other sizes that prove it."""
+
+__all__ = ["Axes", "axes_of", "free_axes", "of_other_sizes", "proving_rows", "takes"]
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from repo_tool.errors import SourceError
+from repo_tool.importers._torch_calls import Call, answers, resized, stretched
+from repo_tool.samples import Tensors
+from repo_tool.signature import ModelSignature
+
+Axes = frozenset[tuple[str, int]]  # (input, axis) of dimensions behind the first
+
+_BATCHES = (1, 2, 3)
+_OTHER_SIZES: tuple[Callable[[int], int], ...] = (
+    lambda size: size + 1,
+    lambda size: size * 2,  # what is halved and doubled on the way, as images are
+    lambda size: size - 1,  # a longest length that the sample already has
+    lambda size: size // 2,
+)
+
+
+def axes_of(rows: Tensors) -> Axes:
+    """Every dimension but the first ones."""
+    return frozenset((name, axis) for name, array in rows.items() for axis in range(1, array.ndim))
+
+
+def of_other_sizes(call: Call, inputs: Tensors, axes: Collection[tuple[str, int]]) -> Tensors | None:
+    """Two rows of another size in all of ``axes``, equal sizes staying equal; None when the model takes none."""
+    rows = resized(inputs, 2)
+    for other in _OTHER_SIZES:
+        sizes = {(name, axis): other(rows[name].shape[axis]) for name, axis in axes}
+        if min(sizes.values(), default=0) > 0:
+            candidate = stretched(rows, sizes)
+            if takes(call, candidate):
+                return candidate
+    return None
+
+
+def takes(call: Call, inputs: Tensors) -> bool:
+    """Whether the model answers such rows at all."""
+    try:
+        answers(call, inputs)
+    except SourceError:
+        return False
+    return True
+
+
+def free_axes(call: Call, inputs: Tensors, candidates: Collection[tuple[str, int]]) -> Axes:
+    """Those of ``candidates`` in which the model takes another size: what belongs together is changed together.
+
+    Dimensions of one size are tried as one, then those on the same axis, then each by itself.
+    """
+    found: set[tuple[str, int]] = set()
+    for group in _groups(inputs, sorted(candidates)):
+        if not found & set(group) and of_other_sizes(call, inputs, group) is not None:
+            found.update(group)
+    return frozenset(found)
+
+
+def _groups(inputs: Tensors, candidates: Sequence[tuple[str, int]]) -> Iterator[tuple[tuple[str, int], ...]]:
+    ways: tuple[Callable[[tuple[str, int]], object], ...] = (
+        lambda at: inputs[at[0]].shape[at[1]],
+        lambda at: (at[1], inputs[at[0]].shape[at[1]]),
+        lambda at: at,
+    )
+    for way in ways:
+        groups: dict[object, list[tuple[str, int]]] = {}
+        for candidate in candidates:
+            groups.setdefault(way(candidate), []).append(candidate)
+        yield from (tuple(group) for group in groups.values())
+
+
+def proving_rows(call: Call, inputs: Tensors, signature: ModelSignature) -> tuple[Tensors, ...] | None:
+    """What an artifact has to answer as the model: the rows, batches of 1, 2 and 3, and another length.
+
+    None when the signature leaves dimensions free in which the model takes no other size.
+    """
+    rows = [inputs]
+    if signature.can_batch:
+        rows += [resized(inputs, count) for count in _BATCHES]
+    free = [(spec.name, axis) for spec in signature.inputs for axis, size in enumerate(spec.shape) if axis and size < 0]
+    if free:
+        longer = of_other_sizes(call, inputs, free)
+        if longer is None:
+            return None
+        rows.append(longer)
+    return tuple(rows)
