@@ -4,14 +4,16 @@
 import re
 import shutil
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
 
 from repo_tool.releases import DEFAULT_RELEASE, release
-from repo_tool.rules.release_rules import IMAGE_PACKAGES
+from repo_tool.rules.release_rules import BROUGHT_BACKENDS, IMAGE_PACKAGES
 from repo_tool.triton.installation import find_installation
+from support.compose import brought_files
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
@@ -123,6 +125,29 @@ def test_the_image_has_the_packages_that_the_rules_know_and_each_is_pinned():
     pins = [line for line in lines if line and not line.startswith("#")]
     assert all(re.fullmatch(r"[a-z0-9-]+==[0-9.]+", pin) for pin in pins)
     assert {pin.split("==")[0] for pin in pins} == set(IMAGE_PACKAGES.values())
+
+
+@pytest.mark.parametrize("backend", BROUGHT_BACKENDS)
+def test_a_backend_that_is_brought_along_has_its_packages_as_they_were_tested(backend):
+    lines = (ROOT / f"deploy/triton/requirements-{backend}.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    assert pins == {name: metadata.version(name.removesuffix("-cpu")) for name in pins}
+
+
+def test_the_image_gets_each_backend_with_the_modules_beside_it(triton):
+    context = ROOT / triton["build"]["additional_contexts"]["backends"]
+    copied = brought_files(ROOT / "deploy/triton/Dockerfile", context)
+    assert set(copied) == set(BROUGHT_BACKENDS)
+    for files in copied.values():
+        names = {path.name for path in files}
+        ours = {path.stem for path in context.glob("*/*.py")}
+        imported = set(re.findall(r"^(?:from|import) (\w+)", "".join(path.read_text() for path in files), re.MULTILINE))
+        assert "model.py" in names
+        assert {f"{name}.py" for name in imported & ours} <= names
+
+
+def test_no_backend_s_packages_are_installed_unasked(triton):
+    assert not triton["build"]["args"]["TRITON_BACKENDS"]
 
 
 def has_docker_compose():

@@ -13,6 +13,8 @@ from repo_tool.rules.subjects import ModelSubject
 
 # What deploy/triton/requirements.txt adds to the image, by import name; a test holds the two together.
 IMAGE_PACKAGES: Mapping[str, str] = {"PIL": "pillow"}
+# Backends of repo-tool that deploy/triton/Dockerfile copies into the image; the release's own goes first.
+BROUGHT_BACKENDS = ("sklearn", "tensorflow")
 _ALWAYS_THERE = frozenset({"numpy", "triton_python_backend_utils", "c_python_backend_utils"})
 _CXX_BACKENDS = ("onnxruntime", "openvino", "tensorflow", "tensorrt")
 
@@ -66,29 +68,54 @@ def ir_version_too_new(model: ModelSubject) -> Iterator[Finding]:
 
 @rule("REL103", embedded_refuses=False)
 def backend_not_shipped(model: ModelSubject) -> Iterator[Finding]:
-    """The release's image ships the backend.
+    """The release's image ships the backend, or docker-compose.yml brings repo-tool's own (REL107).
 
-    TensorFlow left it with 25.03, and ONNX Runtime was missing from 24.02.
+    ONNX Runtime was missing from 24.02.
 
     Wrong::
 
-        backend: "tensorflow"                                 (for Triton 26.07)
+        backend: "onnxruntime"                                (for Triton 24.02)
 
     Right::
 
-        backend: "onnxruntime"                                (convert with tf2onnx or repo-tool add-model)
+        backend: "onnxruntime"                                (for Triton 24.03)
     """
     backend = model.backend
     last = last_release_with_backend(backend)
-    if last is None or backend in model.release.backends:
+    if last is None or backend in BROUGHT_BACKENDS or backend in model.release.backends:
         return
-    onnx = "convert the model to ONNX, or " if backend != "onnxruntime" else ""
     yield Finding(
         f"Triton {model.release.name} ships no {backend} backend",
         cause=f"the last release with it is {last}" if last < model.release.name else "that release left it out",
-        fix=f"{onnx}choose another release",
+        fix="choose another release",
         field="backend",
     )
+
+
+@rule("REL107", severity=Severity.WARNING)
+def backend_brought_along(model: ModelSubject) -> Iterator[Finding]:
+    """The release's image alone serves the model.
+
+    ``sklearn`` is a backend of repo-tool, and so is ``tensorflow`` from 25.03 on, where NVIDIA's own is gone. The image
+    that docker-compose.yml builds has both, and their packages where TRITON_BACKENDS names them; a Triton started in
+    another way refuses the model.
+
+    Wrong::
+
+        backend: "tensorflow"                                 (for Triton 26.07 without docker-compose.yml)
+
+    Right::
+
+        backend: "onnxruntime"                                (convert with repo-tool add-model, where ONNX can)
+    """
+    backend = model.backend
+    if backend in BROUGHT_BACKENDS and backend not in model.release.backends:
+        yield Finding(
+            f"the backend {backend} is repo-tool's own, which Triton {model.release.name} does not ship",
+            cause="the image of docker-compose.yml has it, with its packages where TRITON_BACKENDS names them",
+            fix=f"on the GPU server: TRITON_BACKENDS={backend} docker compose up --build",
+            field="backend",
+        )
 
 
 @rule("REL104", severity=Severity.WARNING)
