@@ -9,7 +9,7 @@ from pathlib import Path
 
 from repo_tool.errors import EnvironmentUnfitError, SourceError
 from repo_tool.importers.base import Importer
-from repo_tool.importers.first_bytes import Kind, kind_of
+from repo_tool.importers.first_bytes import Kind, is_factory, kind_of
 from repo_tool.importers.foreign import refusing
 
 GROUP = "repo_tool.importers"
@@ -60,7 +60,8 @@ def recognise(
         )
     asked = known if framework is None else {framework: known[framework]}
     found = [importer for importer in asked.values() if importer.recognises(source)]
-    _refuse_absent_or_empty(source, recognised=bool(found))
+    named_in_python = framework is not None and is_factory(source)
+    _refuse_absent_or_empty(source, recognised=bool(found) or named_in_python)
     if framework is not None:
         return asked[framework]
     if len(found) == 1:

@@ -27,6 +27,7 @@ from repo_tool.errors import (
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.samples import Array, Tensors, bind, read_published_sample, read_raw_sample
 from repo_tool.signature import TensorSpec
+from repo_tool.workflows.proof import with_wire_rank
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -128,12 +129,7 @@ def _published_inputs(request: CallRequest, served: ServedSignature) -> Tensors:
     directory = repository.existing_model(request.model)
     sample = read_published_sample(directory.sample_path(request.version or directory.latest_version()))
     shapes = {tensor.name: tensor.shape for tensor in served.inputs}
-    return {name: _with_wire_rank(array, shapes.get(name, array.shape)) for name, array in sample.inputs.items()}
-
-
-def _with_wire_rank(array: Array, shape: tuple[int, ...]) -> Array:
-    """One value a row has a dimension of its own on the wire, which the framework may do without."""
-    return array[..., np.newaxis] if array.ndim == len(shape) - 1 and shape[-1] == 1 else array
+    return {name: with_wire_rank(array, shapes.get(name, array.shape)) for name, array in sample.inputs.items()}
 
 
 def _image_input(path: Path, served: ServedSignature) -> Mapping[str, Any]:

@@ -1,13 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands between a staged model and the repository: rules without an error, and a real Triton that loads it."""
 
-__all__ = ["EarlyServer", "published_rows", "require_valid", "triton_inference", "write_warmup"]
+__all__ = [
+    "EarlyServer",
+    "in_wire_shapes",
+    "published_rows",
+    "require_valid",
+    "triton_inference",
+    "with_wire_rank",
+    "write_warmup",
+]
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from repo_tool.config.model import ModelConfig
 from repo_tool.datatypes import DataType
@@ -17,6 +28,9 @@ from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.rules import Severity, validate
 from repo_tool.samples import Array, Sample, Tensors
 from repo_tool.triton import EmbeddedServer, ServerOptions
+
+if TYPE_CHECKING:
+    import repo_client
 
 _PUBLISHED_ROWS = 64
 _PUBLISHED_BYTES = 1 << 20
@@ -87,7 +101,24 @@ def triton_inference(grpc_url: str, model: str) -> Iterator[Callable[[Tensors], 
     from repo_client import Client
 
     with Client(f"grpc://{grpc_url}") as client:
-        yield client.model(model).infer
+        yield in_wire_shapes(client.model(model))
+
+
+def in_wire_shapes(model: "repo_client.Model") -> Callable[[Tensors], Tensors]:
+    """A function that sends the model's own tensors, in the shapes that they have on the wire."""
+    shapes = {tensor.name: tensor.shape for tensor in model.signature.inputs}
+
+    def infer(inputs: Tensors) -> Tensors:
+        return model.infer(
+            {name: with_wire_rank(array, shapes.get(name, array.shape)) for name, array in inputs.items()}
+        )
+
+    return infer
+
+
+def with_wire_rank(array: Array, shape: tuple[int, ...]) -> Array:
+    """One value a row has a dimension of its own on the wire, which the framework may do without."""
+    return array[..., np.newaxis] if array.ndim == len(shape) - 1 and shape[-1] == 1 else array
 
 
 def published_rows(sample: Sample, config: ModelConfig) -> Sample:

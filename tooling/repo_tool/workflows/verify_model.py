@@ -16,6 +16,7 @@ from repo_tool.triton import EmbeddedServer, ServerOptions
 from repo_tool.verification import Parity, Tolerance, verify
 from repo_tool.workflows.call_model import translating_client_errors
 from repo_tool.workflows.progress import Progress
+from repo_tool.workflows.proof import in_wire_shapes
 from repo_tool.workflows.show_model import read_record
 
 
@@ -80,7 +81,7 @@ def verify_model(request: VerifyRequest, progress: Progress) -> VerifiedModel:
     with _server(request, progress) as url, progress.step(f"ask {url}") as step, translating_client_errors():
         with Client(url, timeout_s=request.timeout_s) as client:
             model = client.model(request.model, version=record.version)
-            parity = verify(model.infer, config, sample, tolerance=tolerance)
+            parity = verify(in_wire_shapes(model), config, sample, tolerance=tolerance)
         step.detail = parity.summary
     return VerifiedModel(
         config=config,
