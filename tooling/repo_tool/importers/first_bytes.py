@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a source is, judged by its name and first bytes alone: nothing is unpickled, imported or executed."""
 
-__all__ = ["Kind", "is_factory", "kind_of", "looks_like"]
+__all__ = ["Kind", "is_factory", "kind_of", "looks_like", "pickled_class"]
 
+import bz2
+import gzip
+import io
+import lzma
+import pickletools
 import re
 import zipfile
-from collections.abc import Collection
+import zlib
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 _FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _COMPRESSED = (
@@ -20,12 +28,20 @@ _COMPRESSED = (
     b"\x78\xda",
     b"\x04\x22\x4d\x18",
 )
+_OPENERS: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZ": bz2.open,
+    b"\xfd7": lzma.open,
+}
+_BOOSTERS = frozenset({"xgboost", "lightgbm", "catboost"})
+_NAME_WITHIN = 4096  # bytes of a pickle: the class of what it holds stands at its start
 
 
 class Kind(Enum):
     """What the first bytes, or the members of an archive or a folder, say."""
 
     PICKLE = "a pickle"
+    BOOSTER_PICKLE = "a pickle of XGBoost, LightGBM or CatBoost"
     COMPRESSED = "a compressed file"
     SKOPS = "a skops archive"
     TORCHSCRIPT = "a TorchScript archive"
@@ -66,9 +82,12 @@ def kind_of(path: Path) -> Kind:
         return _kind_of_archive(path)
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return Kind.HDF5
-    if start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05":
-        return Kind.PICKLE
-    return Kind.COMPRESSED if start.startswith(_COMPRESSED) else Kind.UNKNOWN
+    is_pickle = start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05"
+    if not is_pickle and not start.startswith(_COMPRESSED):
+        return Kind.UNKNOWN
+    if pickled_class(path).partition(".")[0] in _BOOSTERS:
+        return Kind.BOOSTER_PICKLE
+    return Kind.PICKLE if is_pickle else Kind.COMPRESSED
 
 
 def _kind_of_archive(path: Path) -> Kind:
@@ -87,3 +106,34 @@ def _kind_of_archive(path: Path) -> Kind:
     if any(tail.startswith("code/") for tail in tails):
         return Kind.TORCHSCRIPT
     return Kind.TORCH_SAVE if "data.pkl" in tails else Kind.OTHER_ARCHIVE
+
+
+def pickled_class(path: Path) -> str:
+    """The first ``package.module.Class`` that a pickle, compressed or not, names; "" if it is none or names none.
+
+    Its opcodes are read, not executed.
+    """
+    words: list[str] = []
+    with suppress(ValueError, UnicodeDecodeError):  # the start of a pickle ends in the middle of something
+        for opcode, argument, _ in pickletools.genops(io.BytesIO(_start_of(path))):
+            if opcode.name == "GLOBAL":
+                return str(argument).replace(" ", ".")
+            if opcode.name == "STACK_GLOBAL":
+                return ".".join(words[-2:])
+            if isinstance(argument, str):
+                words.append(argument)
+    return ""
+
+
+def _start_of(path: Path) -> bytes:
+    """The first bytes, uncompressed."""
+    with path.open("rb") as file:
+        start = file.read(_NAME_WITHIN)
+    with suppress(OSError, EOFError, lzma.LZMAError, zlib.error):
+        if start[:1] == b"\x78":  # joblib's own choice, which is no file format
+            return zlib.decompressobj().decompress(start, _NAME_WITHIN)
+        opener = _OPENERS.get(start[:2])
+        if opener is not None:
+            with opener(path) as stream:
+                return bytes(stream.read(_NAME_WITHIN))
+    return start

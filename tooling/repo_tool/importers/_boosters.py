@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What XGBoost, LightGBM and CatBoost share: to ONNX where that is exact, else served by the library itself."""
+
+__all__ = ["Boosted", "NotExpressibleError", "Ways", "as_label", "as_table", "bring_in", "edge_rows", "load_pickled"]
+
+import importlib
+import json
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from repo_tool.datatypes import DataType
+from repo_tool.errors import SourceError, needs_extra
+from repo_tool.importers import onnx_graph
+from repo_tool.importers._forest import INPUT
+from repo_tool.importers.base import ImportedModel, ImportRequest
+from repo_tool.importers.foreign import refusing
+from repo_tool.importers.pickle_guard import load_pickle
+from repo_tool.importers.rows import Rows, rows_for
+from repo_tool.samples import Array, RawSample, Tensors, as_bytes, generate
+from repo_tool.signature import FREE, ModelSignature, TensorSpec
+
+_CLOSE = 1e-4  # absolute and relative, as in --tolerance
+_EDGE_ROWS = 64
+_SEED = 7
+_ANSWERS = "answers.json"
+
+
+class NotExpressibleError(Exception):
+    """Why ONNX cannot say what the booster does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boosted:
+    """A loaded booster, as far as all libraries are alike."""
+
+    library: str  # its module, which is also the word for --framework
+    name: str  # for messages: XGBoost, …
+    inputs: tuple[TensorSpec, ...]
+    columns: tuple[str, ...]  # names of the columns of ``features`` where it remembers them
+    classes: tuple[Any, ...]  # of a classifier: integers or text
+    edges: Mapping[int, Sequence[float]]  # of each feature of ``features``, values near which it decides
+    answer: Callable[[Tensors], dict[str, Array]]  # its own answers by output name
+    notes: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """How a booster can be served."""
+
+    graph: Callable[[], onnx_graph.OnnxModel]  # raises NotExpressibleError
+    served_by_itself: Callable[[Path], Mapping[str, Any]]  # writes its file; returns what model.py must be told
+    fil: Callable[[ImportRequest, Path], tuple[Path, dict[str, str]]]  # writes its file; returns it and parameters
+
+
+def bring_in(
+    booster: Boosted, ways: Ways, request: ImportRequest, sample: RawSample | None, folder: Path
+) -> ImportedModel:
+    """The booster as ONNX, or as a Python model around the library itself where ONNX is not exact.
+
+    Raises:
+        SourceError: the backend asked for cannot serve it.
+        SampleError: the rows do not fit.
+    """
+    rows = _rows(booster, sample)
+    with refusing(f"{booster.name} fails on the sample rows", next_step="give rows it was made for: --sample"):
+        reference = booster.answer(rows.inputs)
+    if request.backend == "fil":
+        return _for_fil(booster, ways, request, rows, reference, folder)
+    if request.backend not in (None, "onnxruntime", "python"):
+        raise SourceError(
+            f"{booster.name} models are not served by the backend '{request.backend}'",
+            next_step="leave --backend out, or choose onnxruntime, python or fil",
+        )
+    reason = "asked for with --backend python"
+    if request.backend != "python":
+        try:
+            return _as_onnx(booster, ways, request, rows, reference, folder)
+        except NotExpressibleError as error:
+            reason = str(error)
+    if request.backend == "onnxruntime":
+        raise SourceError(
+            f"this {booster.name} model has no exact ONNX form",
+            cause=reason,
+            next_step="leave --backend out: it is then served by a Python model around the library itself",
+        )
+    return _by_itself(booster, ways, rows, reference, folder, reason)
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+def _rows(booster: Boosted, sample: RawSample | None) -> Rows:
+    if sample is None:
+        return Rows(inputs=edge_rows(booster), generated=True)
+    return rows_for(sample, booster.inputs, columns={INPUT: booster.columns} if booster.columns else None)
+
+
+def edge_rows(booster: Boosted) -> dict[str, Array]:
+    """Rows whose values lie on, just below and just above what the booster compares with; some are missing."""
+    random = np.random.default_rng(_SEED)
+    made_up = dict(generate(booster.inputs, rows=_EDGE_ROWS))
+    for name, array in made_up.items():
+        if array.dtype == np.float32:
+            for column in range(array.shape[1]):
+                _put_edges(array[:, column], booster.edges.get(column, ()), random)
+            made_up[name] = array
+    return made_up
+
+
+def _put_edges(column: Array, edges: Sequence[float], random: np.random.Generator) -> None:
+    if edges:
+        on = random.choice(np.asarray(edges, dtype=np.float32), len(column))
+        towards = random.choice(np.array([-np.inf, 0, np.inf], dtype=np.float32), len(column))
+        column[:] = np.where(towards == 0, on, np.nextafter(on, towards))
+    column[random.random(len(column)) < 1 / 8] = np.nan
+
+
+# --- served by ONNX Runtime ------------------------------------------------------------------------------------------
+
+
+def _as_onnx(
+    booster: Boosted, ways: Ways, request: ImportRequest, rows: Rows, reference: Tensors, folder: Path
+) -> ImportedModel:
+    """Raises NotExpressibleError, also where the graph's answers are not the booster's on the sample and at edges."""
+    with needs_extra(booster.library):
+        import onnx  # noqa: F401 - so that its absence is told as such
+    graph = ways.graph()
+    onnx_graph.fit_release(graph, request)
+    artifact = onnx_graph.write(graph, folder)
+    session = onnx_graph.open_session(artifact)
+    checks = [(rows.inputs, reference)]
+    if not rows.generated:
+        at_edges = edge_rows(booster)
+        checks.append((at_edges, booster.answer(at_edges)))
+    for inputs, expected in checks:
+        difference = _disagreement(onnx_graph.run(session, inputs), expected)
+        if difference:
+            artifact.unlink()
+            raise NotExpressibleError(f"its ONNX form differs: {difference}")
+    return _imported(
+        booster,
+        rows,
+        reference,
+        backend="onnxruntime",
+        artifact=artifact,
+        signature=onnx_graph.read_signature(session, graph),
+        packages=("onnxruntime",),
+    )
+
+
+def _disagreement(found: Tensors, expected: Tensors) -> str:
+    """What differs by more than floats do, in words; labels may where two classes are equally likely."""
+    tied = _tied(expected)
+    for name, values in expected.items():
+        if values.dtype.kind == "f":
+            with np.errstate(invalid="ignore"):
+                distance = np.abs(found[name].astype(np.float64) - values.astype(np.float64))
+            same = (found[name] == values) | (np.isnan(found[name]) & np.isnan(values))
+            far = ~same & ~(distance <= _CLOSE + _CLOSE * np.abs(values))
+            if far.any():
+                return f"'{name}' by up to {np.nanmax(np.where(far, distance, 0)):.3g}"
+        elif bool(np.any((found[name] != values) & ~tied.reshape(-1, *[1] * (values.ndim - 1)))):
+            return f"'{name}' in some rows"
+    return ""
+
+
+def _tied(expected: Tensors) -> Array:
+    values = expected.get("probabilities")
+    if values is None or "label" not in expected or expected["label"].ndim > 1:
+        return np.zeros(len(next(iter(expected.values()))), dtype=bool)
+    best = np.sort(values.astype(np.float64), axis=1)[:, -2:]
+    return np.asarray(best[:, 1] - best[:, 0] <= _CLOSE + _CLOSE * np.abs(best[:, 1]))
+
+
+# --- served by the library itself ------------------------------------------------------------------------------------
+
+
+def _by_itself(
+    booster: Boosted, ways: Ways, rows: Rows, reference: Tensors, folder: Path, reason: str
+) -> ImportedModel:
+    told = ways.served_by_itself(folder)
+    (folder / _ANSWERS).write_text(json.dumps(dict(told), indent=1), encoding="utf-8")
+    artifact = folder / "model.py"
+    shutil.copyfile(Path(__file__).with_name(f"_served_{booster.library}.py"), artifact)
+    note = (
+        f"the server needs the Python package {booster.library}: add it to deploy/triton/requirements.txt for the image"
+    )
+    outputs = tuple(
+        TensorSpec(name=name, datatype=DataType.from_numpy(array.dtype), shape=(FREE, *array.shape[1:]))
+        for name, array in reference.items()
+    )
+    return _imported(
+        booster,
+        rows,
+        reference,
+        backend="python",
+        artifact=artifact,
+        signature=ModelSignature(inputs=booster.inputs, outputs=outputs),
+        fallback_reason=reason,
+        notes=(note,),
+    )
+
+
+# --- served by the FIL backend of GPU images -------------------------------------------------------------------------
+
+
+def _for_fil(
+    booster: Boosted, ways: Ways, request: ImportRequest, rows: Rows, reference: Tensors, folder: Path
+) -> ImportedModel:
+    artifact, parameters = ways.fil(request, folder)
+    wanted = "probabilities" if booster.classes else "prediction"
+    answers = np.ascontiguousarray(reference[wanted])
+    if not booster.classes and answers.shape[1] > 1:
+        raise SourceError(
+            f"this {booster.name} model predicts {answers.shape[1]} values a row",
+            cause="Triton's FIL backend has no regression with several outputs",
+            next_step="leave --backend out: it is then served as ONNX",
+        )
+    classifies = str(bool(booster.classes)).lower()
+    width = int(booster.inputs[0].shape[1])
+    return _imported(
+        booster,
+        Rows(inputs={"input__0": rows.inputs[INPUT]}, generated=rows.generated),
+        {"output__0": answers},
+        backend="fil",
+        artifact=artifact,
+        signature=ModelSignature(
+            inputs=(TensorSpec(name="input__0", datatype=DataType.FP32, shape=(FREE, width)),),
+            outputs=(TensorSpec(name="output__0", datatype=DataType.FP32, shape=(FREE, answers.shape[1])),),
+        ),
+        parameters={
+            **parameters,
+            "output_class": classifies,
+            "predict_proba": classifies,
+            "threshold": "0.5",
+            "storage_type": "AUTO",
+        },
+        notes=("the embedded server has no FIL backend: its answers are not proven before a GPU server gives them",),
+    )
+
+
+# --- in common -------------------------------------------------------------------------------------------------------
+
+
+def _imported(
+    booster: Boosted,
+    rows: Rows,
+    reference: Tensors,
+    *,
+    notes: tuple[str, ...] = (),
+    packages: tuple[str, ...] = (),
+    **served: Any,
+) -> ImportedModel:
+    named = booster.classes and isinstance(booster.classes[0], str)
+    return ImportedModel(
+        framework=booster.library,
+        inputs=rows.inputs,
+        inputs_were_generated=rows.generated,
+        reference=reference,
+        labels=tuple(booster.classes) if named else (),
+        tool_versions={name: _version(name) for name in (booster.library, *packages)},
+        notes=(*booster.notes, *notes),
+        trusted=booster.trusted,
+        **served,
+    )
+
+
+def _version(package: str) -> str:
+    return str(importlib.import_module(package).__version__)
+
+
+def load_pickled(path: Path, library: str, request: ImportRequest) -> tuple[Any, tuple[str, ...]]:
+    """The object that a pickle or joblib file holds, and the types that were loaded on a person's word.
+
+    Raises:
+        SourceError: it brings what is not known to be harmless, or does not load.
+    """
+    with needs_extra(library):
+        importlib.import_module(library)
+    sys.path.append(str(Path.cwd()))  # last: classes of the person's own are found and shadow nothing
+    with refusing(
+        f"'{path.name}' does not load as a pickle",
+        next_step="load it with joblib.load in the environment it was saved in, and install here what that needs",
+    ):
+        return load_pickle(path, trusted_types=request.trusted_types)
+
+
+def as_table(values: Any) -> Array:
+    """Floats ``[rows, values]`` of what a booster predicted."""
+    array = np.asarray(values, dtype=np.float32)
+    return np.ascontiguousarray(array if array.ndim > 1 else array[:, None])
+
+
+def as_label(classes: Sequence[Any], chosen: Array) -> Array:
+    """The classes at the places ``chosen``: int64, or bytes where they are text."""
+    if isinstance(classes[0], str):
+        return as_bytes(np.asarray(classes, dtype=object)[chosen])
+    return np.asarray(classes, dtype=np.int64)[chosen]
+
+
+def refuse_for_fil(name: str, cause: str) -> NoReturn:
+    """Say that the FIL backend does not take it.
+
+    Raises:
+        SourceError: always.
+    """
+    raise SourceError(
+        f"Triton's FIL backend does not serve this {name} model",
+        cause=cause,
+        next_step="leave --backend out: it is then served as ONNX, or by the library itself",
+    )
