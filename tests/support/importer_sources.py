@@ -265,6 +265,60 @@ def write_text_saved_model(folder: Path) -> str:
     return str(folder / "saved")
 
 
+def _xgboost(folder: Path) -> str:
+    import xgboost
+
+    rows, targets = wine()
+    data = xgboost.DMatrix(rows, targets)
+    settings = {"objective": "multi:softprob", "num_class": 3, "max_depth": 3, "nthread": 2}
+    xgboost.train(settings, data, 5).save_model(folder / "model.ubj")
+    rows.head(20).to_csv(folder / "rows.csv", index=False)
+    return str(folder / "model.ubj")
+
+
+def _xgboost_wrapper(folder: Path) -> str:
+    import joblib
+    import xgboost
+
+    rows, targets = wine()
+    joblib.dump(xgboost.XGBRegressor(n_estimators=5, n_jobs=2).fit(rows, targets), folder / "model.joblib", compress=3)
+    return str(folder / "model.joblib")
+
+
+def _lightgbm(folder: Path) -> str:
+    import lightgbm
+
+    rows, targets = wine()
+    data = lightgbm.Dataset(rows.to_numpy(), targets == 1)
+    settings = {"objective": "binary", "num_threads": 2, "verbosity": -1}
+    lightgbm.train(settings, data, 5).save_model(folder / "model.txt")
+    return str(folder / "model.txt")
+
+
+def _catboost(folder: Path) -> str:
+    import catboost
+
+    rows, targets = wine()
+    model = catboost.CatBoostClassifier(iterations=5, depth=3, verbose=False, allow_writing_files=False, thread_count=2)
+    names = np.array(["barolo", "grignolino", "barbera"])[targets]
+    model.fit(rows.to_numpy(), names).save_model(str(folder / "model.cbm"))
+    return str(folder / "model.cbm")
+
+
+def _catboost_of_towns(folder: Path) -> str:
+    import catboost
+    import pandas as pd
+
+    rows, targets = wine()
+    frame = pd.DataFrame({"alcohol": rows["alcohol"], "town": [f"town {kind}" for kind in targets]})
+    frame.head(20).to_csv(folder / "rows.csv", index=False)
+    settings = {"iterations": 5, "verbose": False, "allow_writing_files": False, "thread_count": 2}
+    catboost.CatBoostRegressor(cat_features=["town"], **settings).fit(frame, targets).save_model(
+        str(folder / "model.cbm")
+    )
+    return str(folder / "model.cbm")
+
+
 CASES = (
     SourceCase(
         name="sklearn-classifier-joblib",
@@ -330,7 +384,7 @@ CASES = (
         backend="pytorch",
         inputs=("pixels",),
         outputs=("OUTPUT__0",),
-        request={"sample": "pixels.npy"},
+        request={"sample": "pixels.npy", "trusted_source": True},
     ),
     SourceCase(
         name="pytorch-factory-safetensors",
@@ -385,5 +439,35 @@ CASES = (
         inputs=("text",),
         outputs=("length", "upper"),
         request={"backend": "tensorflow"},
+    ),
+    SourceCase(
+        name="xgboost",
+        write=_xgboost,
+        framework="xgboost",
+        inputs=("features",),
+        outputs=("label", "probabilities"),
+        request={"sample": "rows.csv"},
+    ),
+    SourceCase(
+        name="xgboost-wrapper-joblib",
+        write=_xgboost_wrapper,
+        framework="xgboost",
+        inputs=("features",),
+        outputs=("prediction",),
+    ),
+    SourceCase(
+        name="lightgbm",
+        write=_lightgbm,
+        framework="lightgbm",
+        inputs=("features",),
+        outputs=("label", "probabilities"),
+    ),
+    SourceCase(
+        name="catboost",
+        write=_catboost,
+        framework="catboost",
+        inputs=("features",),
+        outputs=("label", "probabilities"),
+        labels=("barbera", "barolo", "grignolino"),
     ),
 )

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from repo_tool.environment import without_credentials
 from repo_tool.errors import NoSpaceError, RepoToolError, SourceError
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.exchange import Job, read_answer, write_job
@@ -20,9 +21,11 @@ from repo_tool.importers.first_bytes import is_factory
 from repo_tool.importers.package import Opened
 from repo_tool.importers.packages import open_package
 from repo_tool.importers.registry import recognise
+from repo_tool.importers.sandbox import memory_limit
 
 _LOG = "worker.log"
 _LOG_LINES = 12
+_CACHES = ("TMPDIR", "KERAS_HOME", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "NUMBA_CACHE_DIR")
 _LIKELY_CAUSES = {
     signal.SIGKILL: "something killed it, most likely because memory ran out",
     signal.SIGSEGV: "native code crashed, as a damaged model file or a broken framework makes it",
@@ -73,10 +76,12 @@ def _run_worker(opened: Opened, scratch: Path, *, timeout_s: float) -> int:
     """The worker's exit status; it runs where the code of a package lies, so that importers find it as a person's."""
     # -P: a file in the caller's folder called like a package must not shadow it.
     command = [sys.executable, "-P", "-X", "faulthandler", "-m", "repo_tool.importers._worker", str(scratch.absolute())]
+    command += [str(memory_limit()), str(int(timeout_s * (os.cpu_count() or 1)) + 1)]
     with (scratch / _LOG).open("wb") as log:
         worker = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command,
             cwd=opened.code,
+            env=_environment(scratch.absolute()),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -93,6 +98,15 @@ def _run_worker(opened: Opened, scratch: Path, *, timeout_s: float) -> int:
         with suppress(ProcessLookupError):  # the group also holds what the framework may have started
             os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
+
+
+def _environment(scratch: Path) -> dict[str, str]:
+    """No credentials; what frameworks keep for later goes into ``scratch``, where alone they can write."""
+    caches = scratch / "caches"
+    caches.mkdir()
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    moved = dict.fromkeys(_CACHES, str(caches))
+    return without_credentials(os.environ) | kept | moved | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
 def _died(request: ImportRequest, status: int, log: Path) -> SourceError:
