@@ -240,7 +240,7 @@ def _cast(raw: RawSample, tensor: TensorSpec, array: Array) -> Array:
             cause=f"the model takes {tensor.datatype.wire_name}, and the values would change",
             next_step=f"save that input as {wanted}",
         )
-    return np.ascontiguousarray(array.astype(wanted))
+    return np.asarray(array.astype(wanted), order="C")  # keeps a scalar one
 
 
 def as_bytes(array: Array) -> Array:

@@ -41,11 +41,12 @@ class ModelSignature:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    batches: bool = True  # False where a row's answer was seen to depend on the rows beside it
 
     @property
     def can_batch(self) -> bool:
         """Whether every tensor has a free first dimension, which Triton asks for when ``max_batch_size`` > 0."""
-        return all(tensor.has_free_first_dimension for tensor in (*self.inputs, *self.outputs))
+        return self.batches and all(tensor.has_free_first_dimension for tensor in (*self.inputs, *self.outputs))
 
     def input(self, name: str) -> TensorSpec:
         """The input called ``name``.
@@ -68,6 +69,7 @@ class ModelSignature:
         return {
             "inputs": [tensor.to_dict() for tensor in self.inputs],
             "outputs": [tensor.to_dict() for tensor in self.outputs],
+            **({} if self.batches else {"batches": False}),
         }
 
     @classmethod
@@ -76,6 +78,7 @@ class ModelSignature:
         return cls(
             inputs=tuple(TensorSpec.from_dict(tensor) for tensor in values["inputs"]),
             outputs=tuple(TensorSpec.from_dict(tensor) for tensor in values["outputs"]),
+            batches=values.get("batches", True),
         )
 
 

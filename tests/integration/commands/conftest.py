@@ -39,9 +39,9 @@ def write_onnx_models(folder):
     import onnx
     from onnx import TensorProto, helper
 
-    def save(name, shape, opset=17):
+    def save(name, shape, opset=17, operator="Relu"):
         graph = helper.make_graph(
-            [helper.make_node("Relu", ["x"], ["y"])],
+            [helper.make_node(operator, ["x"], ["y"])],
             name,
             [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
             [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
@@ -51,7 +51,7 @@ def write_onnx_models(folder):
 
     save("relu", ["batch", 4])
     save("fixed", [1, 4])
-    save("new_opset", ["batch", 4], opset=22)
+    save("new_opset", ["batch", 4], opset=24, operator="Swish")
 
 
 def write_bad_files(folder):

@@ -65,11 +65,32 @@ def test_an_ir_version_that_an_element_type_needs_is_refused(tmp_path):
         bring_in(source, tmp_path / "in", max_ir_version=9)
 
 
-def test_an_opset_newer_than_the_release_is_refused_with_both_numbers(tmp_path):
-    source = relu(tmp_path / "some.onnx", opset=22, ir=10)
-    with pytest.raises(ReleaseError, match=r"opset 22 of ai\.onnx, the Triton release loads up to 21") as refused:
+def test_an_opset_newer_than_the_release_is_lowered_where_the_answers_stay(tmp_path):
+    imported = bring_in(relu(tmp_path / "some.onnx", opset=22, ir=10), tmp_path / "in")
+    assert [entry.version for entry in onnx.load(imported.artifact).opset_import] == [21]
+    assert imported.notes == ("opset lowered from 22 to 21, the newest that the Triton release loads",)
+    np.testing.assert_array_equal(imported.reference["y"], np.maximum(imported.inputs["x"], 0))
+
+
+def test_an_operator_newer_than_the_release_is_refused_with_both_numbers(tmp_path):
+    scale = onnx.numpy_helper.from_array(np.ones(4, np.float32), "scale")
+    nodes = [helper.make_node("RMSNormalization", ["x", "scale"], ["y"])]
+    inputs, outputs = [tensor("x", ["n", 4])], [tensor("y", ["n", 4])]
+    source = save(tmp_path / "some.onnx", nodes, inputs, outputs, opset=23, ir=10, initializers=[scale])
+    with pytest.raises(ReleaseError, match=r"opset 23 of ai\.onnx, the Triton release loads up to 21") as refused:
         bring_in(source, tmp_path / "in")
     assert "--release" in refused.value.next_step
+
+
+def test_an_opset_that_onnx_runtime_dropped_is_raised(tmp_path):
+    nodes = [helper.make_node("Add", ["x", "b"], ["y"], broadcast=1, axis=1)]
+    bias = onnx.numpy_helper.from_array(np.arange(4, dtype=np.float32), "b")
+    inputs, outputs = [tensor("x", [2, 4]), tensor("b", [4])], [tensor("y", [2, 4])]
+    source = save(tmp_path / "some.onnx", nodes, inputs, outputs, opset=6, ir=3, initializers=[bias])
+    imported = bring_in(source, tmp_path / "in")
+    assert [spec.name for spec in imported.signature.inputs] == ["x"]
+    np.testing.assert_array_equal(imported.reference["y"], imported.inputs["x"] + np.arange(4, dtype=np.float32))
+    assert "opset raised from 6" in imported.notes[0]
 
 
 def test_an_ml_opset_newer_than_the_release_is_refused(tmp_path):
@@ -136,22 +157,71 @@ def test_an_optional_output_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "word"),
-    [(TensorProto.BFLOAT16, "bfloat16"), (TensorProto.FLOAT8E4M3FN, "float8e4m3fn"), (TensorProto.INT4, "int4")],
+    ("kind", "carried"),
+    [
+        (TensorProto.BFLOAT16, np.float32),
+        (TensorProto.FLOAT8E4M3FN, np.float32),
+        (TensorProto.INT4, np.int8),
+        (TensorProto.UINT4, np.uint8),
+    ],
 )
-def test_element_types_that_triton_has_not_are_refused(tmp_path, kind, word):
-    node = helper.make_node("Cast", ["x"], ["y"], to=kind)
-    source = save(tmp_path / "some.onnx", [node], [tensor("x", ["n"])], [tensor("y", ["n"], kind)], opset=21, ir=10)
-    with pytest.raises(SourceError, match=f"output 'y' is of type {word}"):
+def test_element_types_that_triton_has_not_are_cast_on_the_way_in_and_out(tmp_path, kind, carried):
+    node = helper.make_node("Identity", ["x"], ["y"])
+    values = [tensor("x", ["n"], kind), tensor("y", ["n"], kind)]
+    source = save(tmp_path / "some.onnx", [node], values[:1], values[1:], opset=21, ir=10)
+    numbers = np.array([1.0, 3.0, 7.0])
+    imported = bring_in(source, tmp_path / "in", sample=RawSample(origin="rows", array=numbers.astype(carried)))
+    assert imported.signature.input("x").datatype.numpy == carried
+    assert imported.reference["y"].dtype == carried
+    np.testing.assert_array_equal(imported.reference["y"], numbers)
+    assert [note.split(" is ")[0] for note in imported.notes] == ["input 'x'", "output 'y'"]
+
+
+def test_complex_numbers_are_refused(tmp_path):
+    node = helper.make_node("Identity", ["x"], ["y"])
+    values = [tensor("x", ["n"], TensorProto.COMPLEX64), tensor("y", ["n"], TensorProto.COMPLEX64)]
+    with pytest.raises(SourceError, match="'x' holds complex numbers"):
+        bring_in(save(tmp_path / "some.onnx", [node], values[:1], values[1:]), tmp_path / "in")
+
+
+def test_an_operator_that_onnx_runtime_has_not_is_refused_by_name(tmp_path):
+    node = helper.make_node("Polish", ["x"], ["y"], domain="my.shop")
+    inputs, outputs = [tensor("x", ["n"])], [tensor("y", ["n"])]
+    source = save(tmp_path / "some.onnx", [node], inputs, outputs, domains=[("my.shop", 1)])
+    with pytest.raises(SourceError, match=r"Polish of my\.shop"):
         bring_in(source, tmp_path / "in")
 
 
-def test_an_output_without_a_rank_is_refused(tmp_path):
+def test_a_function_of_the_model_s_own_is_no_foreign_operator(tmp_path):
+    body = [helper.make_node("Relu", ["a"], ["b"])]
+    function = helper.make_function("my.shop", "Polish", ["a"], ["b"], body, [helper.make_opsetid("", 17)])
+    node = helper.make_node("Polish", ["x"], ["y"], domain="my.shop")
+    graph = helper.make_graph([node], "graph", [tensor("x", ["n"])], [tensor("y", ["n"])])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("my.shop", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, functions=[function], ir_version=8)
+    onnx.save_model(model, tmp_path / "some.onnx")
+    imported = bring_in(tmp_path / "some.onnx", tmp_path / "in")
+    np.testing.assert_array_equal(imported.reference["y"], np.maximum(imported.inputs["x"], 0))
+
+
+def test_a_model_without_inputs_is_refused(tmp_path):
+    value = onnx.numpy_helper.from_array(np.zeros(2, np.float32))
+    source = save(
+        tmp_path / "some.onnx", [helper.make_node("Constant", [], ["y"], value=value)], [], [tensor("y", [2])]
+    )
+    with pytest.raises(SourceError, match="takes no input"):
+        bring_in(source, tmp_path / "in")
+
+
+def test_an_output_without_a_rank_gets_the_one_that_is_inferred_or_seen(tmp_path):
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    source = save(tmp_path / "some.onnx", nodes, [tensor("x", ["n", 4])], [tensor("y", None)], checked=False)
+    assert bring_in(source, tmp_path / "in").signature.output("y").shape == (-1, 4)
     nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
     inputs = [tensor("x", ["n"]), tensor("shape", ["rank"], TensorProto.INT64)]
-    source = save(tmp_path / "some.onnx", nodes, inputs, [tensor("y", None)], checked=False)
-    with pytest.raises(SourceError, match="Field 'shape' of 'type' is required"):
-        bring_in(source, tmp_path / "in")
+    source = save(tmp_path / "other.onnx", nodes, inputs, [tensor("y", None)], checked=False)
+    sample = RawSample(origin="rows", tensors={"x": np.arange(6.0, dtype=np.float32), "shape": np.array([3, 2])})
+    assert bring_in(source, tmp_path / "in2", sample=sample).signature.output("y").shape == (-1, -1)
     with pytest.raises(SourceError, match="output 'y' does not say how many dimensions it has"):
         onnx_graph.read_signature(onnx_graph.open_session(source), onnx.load(source))
 
@@ -207,6 +277,58 @@ def test_a_model_that_fails_on_its_own_shapes_is_refused(tmp_path):
     source = save(tmp_path / "some.onnx", nodes, [tensor("x", ["n"])], [tensor("y", [7, 1])], initializers=[shape])
     with pytest.raises(SourceError, match=r"fails on rows of the shapes it declares: x \[16\]"):
         bring_in(source, tmp_path / "in")
+
+
+def test_a_scalar_input_takes_one_value_and_the_graph_still_sees_a_scalar(tmp_path):
+    nodes = [helper.make_node("Shape", ["x"], ["y"])]
+    source = save(tmp_path / "some.onnx", nodes, [tensor("x", [])], [tensor("y", [0], TensorProto.INT64)])
+    imported = bring_in(source, tmp_path / "in", sample=RawSample(origin="rows", array=np.array(3.0, np.float32)))
+    assert imported.signature.input("x").shape == (1,)
+    assert imported.inputs["x"].tolist() == [3.0]
+    assert imported.reference["y"].shape == (0,)
+
+
+def test_an_empty_dimension_is_free(tmp_path):
+    nodes = [helper.make_node("Concat", ["x", "x"], ["y"], axis=1)]
+    source = save(tmp_path / "some.onnx", nodes, [tensor("x", [2, 0])], [tensor("y", [2, 0])])
+    imported = bring_in(source, tmp_path / "in", sample=RawSample(origin="rows", array=np.ones((2, 0), np.float32)))
+    assert (imported.signature.input("x").shape, imported.signature.output("y").shape) == ((2, -1), (2, -1))
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        (helper.make_node("CumSum", ["x", "axis"], ["y"]), "a row's answer depends on the rows beside it"),
+        (helper.make_node("Concat", ["x", "x"], ["y"], axis=0), "output 'y' has 32 rows for 16"),
+    ],
+)
+def test_rows_that_depend_on_one_another_are_not_batched(tmp_path, node, words):
+    axis = onnx.numpy_helper.from_array(np.array(0), "axis")
+    source = save(tmp_path / "some.onnx", [node], [tensor("x", ["n", 4])], [tensor("y", ["m", 4])], initializers=[axis])
+    imported = bring_in(source, tmp_path / "in")
+    assert imported.signature.output("y").has_free_first_dimension
+    assert not imported.signature.can_batch
+    (note,) = imported.notes
+    assert note.startswith("batching is off: ")
+    assert words in note
+
+
+def test_first_dimensions_of_different_sizes_are_no_batch(tmp_path):
+    inputs = [tensor("x", ["n", 4]), tensor("w", ["m", 4])]
+    nodes = [helper.make_node("Transpose", ["w"], ["v"], perm=[1, 0]), helper.make_node("MatMul", ["x", "v"], ["y"])]
+    source = save(tmp_path / "some.onnx", nodes, inputs, [tensor("y", ["n", "m"])])
+    arrays = {"x": np.ones((5, 4), np.float32), "w": np.ones((2, 4), np.float32)}
+    imported = bring_in(source, tmp_path / "in", sample=RawSample(origin="rows", tensors=arrays))
+    assert imported.reference["y"].shape == (5, 2)
+    assert not imported.signature.can_batch
+
+
+def test_made_up_rows_take_the_size_that_a_model_takes(tmp_path):
+    weights = onnx.numpy_helper.from_array(np.ones((1, 3, 9, 9), np.float32), "w")
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"])]
+    inputs, outputs = [tensor("x", ["n", 3, "h", "v"])], [tensor("y", ["n", 1, "a", "b"])]
+    imported = bring_in(save(tmp_path / "some.onnx", nodes, inputs, outputs, initializers=[weights]), tmp_path / "in")
+    assert imported.inputs["x"].shape[2:] == (16, 16)
 
 
 # --- external data ---------------------------------------------------------------------------------------------------

@@ -18,9 +18,11 @@ from support.artifacts import run_artifact
 from support.importer_sources import write_saved_model, write_text_saved_model
 
 
-def bring_in(source, folder, *, sample=None, backend=None):
+def bring_in(source, folder, *, sample=None, backend=None, signature=None):
     folder.mkdir(exist_ok=True)
-    request = ImportRequest(source=str(source), backend=backend, max_opset=21, max_ir_version=10)
+    request = ImportRequest(
+        source=str(source), backend=backend, signature=signature, max_opset=21, max_ir_version=10, trusted_source=True
+    )
     return TensorflowImporter().bring_in(request, sample, folder)
 
 
@@ -62,6 +64,14 @@ def test_a_saved_model_without_the_serving_signature_is_refused_with_those_it_ha
     error = refusal(source, tmp_path / "in")
     assert error.fact == "the SavedModel has no signature 'serving_default'"
     assert error.cause == "it has predict"
+    assert "--signature predict" in error.next_step
+
+
+def test_a_signature_is_chosen_by_name(tmp_path):
+    source = write_saved_model(tmp_path, signature="predict")
+    imported = bring_in(source, tmp_path / "in", signature="predict", backend="tensorflow")
+    assert imported.parameters == {"TF_SIGNATURE_DEF": "predict"}
+    assert bring_in(source, tmp_path / "onnx", signature="predict").parameters == {}
 
 
 def test_a_damaged_saved_model_is_refused(tmp_path):
@@ -70,11 +80,91 @@ def test_a_damaged_saved_model_is_refused(tmp_path):
     assert "does not load as a SavedModel" in refusal(tmp_path / "saved", tmp_path / "in").fact
 
 
-def test_what_onnx_cannot_express_is_refused_with_the_backend_that_can(tmp_path):
-    error = refusal(write_text_saved_model(tmp_path), tmp_path / "in")
+def test_what_onnx_cannot_express_stays_a_saved_model_and_says_why(tmp_path):
+    imported = bring_in(write_text_saved_model(tmp_path), tmp_path / "in")
+    assert imported.backend == "tensorflow"
+    assert imported.fallback_reason == "ONNX cannot express all of the model: it has no operator for StringLength"
+    assert [entry.name for entry in (tmp_path / "in").iterdir()] == ["model.savedmodel"]
+
+
+def test_what_onnx_cannot_express_is_refused_where_onnx_was_asked_for(tmp_path):
+    error = refusal(write_text_saved_model(tmp_path), tmp_path / "in", backend="onnxruntime")
     assert error.fact == "ONNX cannot express all of the model"
     assert error.next_step == "keep it a SavedModel: --backend tensorflow"
-    assert list((tmp_path / "in").glob("tmp*")) == []
+    assert list((tmp_path / "in").iterdir()) == []
+
+
+def save_function(folder, function, *, module=None, **specs):
+    module = module or tf.Module()
+    module.serve = tf.function(function)
+    concrete = module.serve.get_concrete_function(**specs)
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": concrete})
+    return folder
+
+
+def test_a_table_stays_where_its_contents_are(tmp_path):
+    module = tf.Module()
+    pairs = tf.lookup.KeyValueTensorInitializer(["a", "b"], tf.constant([1, 2], tf.int64))
+    module.table = tf.lookup.StaticHashTable(pairs, default_value=-1)
+    keys = tf.TensorSpec([None], tf.string, name="key")
+    source = save_function(tmp_path / "saved", lambda key: {"value": module.table.lookup(key)}, module=module, key=keys)
+    rows = RawSample(origin="rows", array=np.array([b"b", b"?"], dtype=object))
+    imported = bring_in(source, tmp_path / "in", sample=rows)
+    assert imported.backend == "tensorflow"
+    assert imported.fallback_reason.startswith("it looks values up in a table: LookupTableFindV2")
+    assert imported.reference["value"].tolist() == [2, -1]
+
+
+def test_rows_that_depend_on_one_another_are_not_batched(tmp_path):
+    rows = tf.TensorSpec([None, 3], tf.float32, name="x")
+    source = save_function(tmp_path / "saved", lambda x: {"y": x - tf.reduce_mean(x, axis=0)}, x=rows)
+    imported = bring_in(source, tmp_path / "in")
+    assert imported.backend == "onnxruntime"
+    assert not imported.signature.can_batch
+    assert imported.notes[0].startswith("batching is off: a row's answer depends on the rows beside it")
+
+
+def test_constants_that_a_function_captured_are_in_the_graph(tmp_path):
+    rows = np.random.default_rng(0).normal(5, 3, (20, 3)).astype(np.float32)
+    layer = keras.layers.Normalization()
+    layer.adapt(rows)
+    saved_keras(tmp_path / "model.keras", layer, keras.layers.Dense(2, activation="gelu"))
+    imported = bring_in(tmp_path / "model.keras", tmp_path / "in", sample=RawSample(origin="rows", array=rows))
+    assert (imported.backend, imported.fallback_reason) == ("onnxruntime", "")
+    np.testing.assert_allclose(
+        run_artifact(imported, imported.inputs)["output_0"], imported.reference["output_0"], atol=1e-5
+    )
+
+
+def write_tagged(folder, *tags):
+    old = tf.compat.v1
+    builder = old.saved_model.Builder(str(folder))
+    for place, each in enumerate(tags):
+        with tf.Graph().as_default(), old.Session() as session:
+            x = old.placeholder(tf.float32, [None, 3], name="x")
+            w = old.get_variable("w", initializer=np.ones((3, 2), dtype=np.float32))
+            signature = old.saved_model.predict_signature_def({"x": x}, {"y": old.matmul(x, w)})
+            session.run(old.global_variables_initializer())
+            add = builder.add_meta_graph_and_variables if place == 0 else builder.add_meta_graph
+            add(*([session] if place == 0 else []), list(each), signature_def_map={"serving_default": signature})
+    builder.save()
+    return folder
+
+
+def test_of_several_graphs_of_tensorflow_1_the_one_to_serve_is_taken(tmp_path):
+    source = write_tagged(tmp_path / "saved", ["train"], ["serve"])
+    imported = bring_in(source, tmp_path / "in")
+    np.testing.assert_allclose(imported.reference["y"][:, 0], imported.inputs["x"].sum(axis=1), rtol=1e-5)
+
+
+def test_a_tag_of_its_own_is_told_to_the_backend(tmp_path):
+    source = write_tagged(tmp_path / "saved", ["production"])
+    assert bring_in(source, tmp_path / "in", backend="tensorflow").parameters == {"TF_GRAPH_TAG": "production"}
+
+
+def test_graphs_of_several_tags_are_refused_with_their_tags(tmp_path):
+    error = refusal(write_tagged(tmp_path / "saved", ["serve", "gpu"], ["train"]), tmp_path / "in")
+    assert error.cause == "its graphs are tagged gpu and serve; train"
 
 
 def test_another_backend_is_refused(tmp_path):

@@ -74,16 +74,21 @@ def _max_batch_size(signature: ModelSignature, options: DeriveOptions) -> int:
         return DEFAULT_MAX_BATCH_SIZE if options.max_batch_size is None else options.max_batch_size
     if not options.max_batch_size:
         return 0
+    cause = "a row's answer depends on the rows beside it" if not signature.batches else _frozen(signature)
+    raise BatchingError(
+        f"'{options.name}' cannot batch: max batch size {options.max_batch_size} was asked for",
+        cause=cause,
+        next_step="export the model with a dynamic first dimension, or pass --max-batch-size 0",
+    )
+
+
+def _frozen(signature: ModelSignature) -> str:
     frozen = [
         f"'{tensor.name}' {list(tensor.shape)}"
         for tensor in (*signature.inputs, *signature.outputs)
         if not tensor.has_free_first_dimension
     ]
-    raise BatchingError(
-        f"'{options.name}' cannot batch: max batch size {options.max_batch_size} was asked for",
-        cause=f"the first dimension is not free in {', '.join(frozen)}",
-        next_step="export the model with a dynamic first dimension, or pass --max-batch-size 0",
-    )
+    return f"the first dimension is not free in {', '.join(frozen)}"
 
 
 def _tensor(tensor: TensorSpec, max_batch_size: int) -> ModelTensor:

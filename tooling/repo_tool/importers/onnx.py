@@ -3,8 +3,12 @@
 
 __all__ = ["OnnxImporter"]
 
+import errno
+import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,8 +17,12 @@ from repo_tool.importers import onnx_graph
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.first_bytes import looks_like
 from repo_tool.importers.foreign import refusing
-from repo_tool.importers.rows import rows_for
+from repo_tool.importers.onnx_mending import Mended, mend, reference
+from repo_tool.importers.trials import Trial, batching, try_rows
 from repo_tool.samples import RawSample
+from repo_tool.signature import ModelSignature
+
+_NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class OnnxImporter:
@@ -31,7 +39,8 @@ class OnnxImporter:
         """Check, copy, and answer the rows in ONNX Runtime with the file as it was given.
 
         Raises:
-            SourceError: not valid, its external data is absent or elsewhere, or Triton cannot carry its tensors.
+            SourceError: not valid, its external data is absent or elsewhere, it has operators that ONNX Runtime lacks,
+                or Triton cannot carry its tensors.
             SampleError: the rows do not fit.
             ReleaseError: its opset or IR version is newer than allowed.
         """
@@ -42,26 +51,43 @@ class OnnxImporter:
         source = Path(request.source)
         model = _parse(source)
         beside = _external_files(model, source.parent)
+        onnx_graph.refuse_what_no_server_takes(model)
+        mended = mend(model, request, source, sample)
+        artifact = _publish(source, mended.model, beside, folder, changed=bool(mended.notes))
+        onnx_graph.drop_weights(mended.model)
         with refusing(f"'{source.name}' is not valid ONNX", next_step="export it again, then try onnx.checker on it"):
-            onnx.checker.check_model(source)
-        notes = onnx_graph.fit_release(model, request)
-        artifact = _publish(source, model, beside, folder, changed=bool(notes))
-        session = onnx_graph.open_session(artifact)
-        signature = onnx_graph.read_signature(session, model)
-        rows = rows_for(sample, signature.inputs)
-        if notes:
-            session = onnx_graph.open_session(source)  # the reference is the file before any change of ours
+            onnx.checker.check_model(artifact)
+        signature, notes, trial = _try(mended, artifact, sample)
         return ImportedModel(
             framework=self.framework,
             backend="onnxruntime",
             signature=signature,
             artifact=artifact,
-            inputs=rows.inputs,
-            inputs_were_generated=rows.generated,
-            reference=onnx_graph.run(session, rows.inputs),
+            inputs=trial.rows.inputs,
+            inputs_were_generated=trial.rows.generated,
+            reference=reference(mended, source, trial),
             tool_versions={"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},
-            notes=notes,
+            notes=(*mended.notes, *notes),
         )
+
+
+def _try(mended: Mended, artifact: Path, sample: RawSample | None) -> tuple[ModelSignature, tuple[str, ...], Trial]:
+    """The signature and its notes, with rows answered by the artifact; the session ends here, with its weights."""
+    session = onnx_graph.open_session(artifact)
+    signature = onnx_graph.read_signature(session, mended.model)
+    answer = partial(onnx_graph.run, session)
+    trial = try_rows(_with_vectors(sample, mended.scalars), signature.inputs, answer)
+    signature, notes = batching(signature, answer, trial)
+    return signature, notes, trial
+
+
+def _with_vectors(sample: RawSample | None, scalars: tuple[str, ...]) -> RawSample | None:
+    """The sample with its scalars as the vectors that the graph takes now."""
+    if sample is None or not scalars:
+        return sample
+    tensors = {name: a.reshape(1) if name in scalars and a.ndim == 0 else a for name, a in sample.tensors.items()}
+    array = sample.array.reshape(1) if sample.array is not None and sample.array.ndim == 0 else sample.array
+    return replace(sample, tensors=tensors, array=array)
 
 
 def _refuse_other_backends(request: ImportRequest) -> None:
@@ -89,11 +115,28 @@ def _publish(source: Path, model: Any, beside: list[PurePosixPath], folder: Path
     if changed:
         artifact.write_bytes(model.SerializeToString())
     else:
-        shutil.copyfile(source, artifact)
+        _copy(source, artifact)
     for location in beside:
         (folder / location).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source.parent / location, folder / location)
+        _copy(source.parent / location, folder / location)
     return artifact
+
+
+def _copy(source: Path, destination: Path) -> None:
+    """Copy inside the kernel, where the file system can by sharing the blocks; nothing passes through memory."""
+    with source.open("rb") as taken, destination.open("wb") as given:
+        left = source.stat().st_size
+        try:
+            while left > 0:
+                copied = os.copy_file_range(taken.fileno(), given.fileno(), left)
+                if copied == 0:
+                    break
+                left -= copied
+        except OSError as error:
+            if error.errno not in _NO_KERNEL_COPY:
+                raise
+    if left > 0:
+        shutil.copyfile(source, destination)
 
 
 # --- external data ---------------------------------------------------------------------------------------------------

@@ -8,11 +8,15 @@ declares, and Triton's C++ backend compares the configuration with the refined s
 __all__ = [
     "ONNX_FILE",
     "OnnxModel",
+    "as_text",
     "declare_shapes",
+    "drop_weights",
     "fit_release",
     "keep_outputs",
     "open_session",
+    "read_inputs",
     "read_signature",
+    "refuse_what_no_server_takes",
     "rename_tensors",
     "reshape_output",
     "run",
@@ -40,6 +44,11 @@ _LARGEST_PROTOBUF = 2**31 - 2**24  # bytes; protobuf refuses 2 GiB, and the grap
 
 # Of ai.onnx.ml, what the ONNX Runtime that loads this ai.onnx opset can load: measured on its releases 1.16 to 1.28.
 _MAX_ML_OPSETS = ((21, 5), (20, 4), (0, 3))
+
+# Domains of ONNX itself and of ONNX Runtime's own operators; an operator missing in one of them ONNX Runtime names.
+_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+_COMPLEX = (14, 15)  # TensorProto's numbers
+_VENDOR_DOMAINS = ("com.microsoft", "com.ms.", "org.pytorch.aten")
 
 # The IR version that brought an element type, and 8 as what every ONNX Runtime since 1.10 reads.
 _OLDEST_IR = 8
@@ -134,6 +143,58 @@ def _append(model: OnnxModel, output: str, operator: str, constant: Sequence[int
     values = np.asarray(constant, dtype=np.int64)
     model.graph.initializer.append(onnx.numpy_helper.from_array(values, numbers))
     model.graph.node.append(onnx.helper.make_node(operator, [before, numbers], [output], **attributes))
+
+
+def drop_weights(model: OnnxModel) -> None:
+    """Forget the values of the main graph's weights; names and shapes stay. The file on disk has them."""
+    for tensor in model.graph.initializer:
+        tensor.ClearField("raw_data")
+        for values in ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data"):
+            tensor.ClearField(values)
+
+
+# --- what a server can load ------------------------------------------------------------------------------------------
+
+
+def refuse_what_no_server_takes(model: OnnxModel) -> None:
+    """Refuse operators that ONNX Runtime has not, by name, complex numbers, and a graph without inputs.
+
+    Raises:
+        SourceError: naming them.
+    """
+    weights = {tensor.name for tensor in model.graph.initializer}
+    if all(value.name in weights for value in model.graph.input):
+        raise SourceError(
+            "the model takes no input", cause="Triton serves models with at least one", next_step="give it an input"
+        )
+    for value in (*model.graph.input, *model.graph.output):
+        if value.type.tensor_type.elem_type in _COMPLEX:
+            raise SourceError(
+                f"'{value.name}' holds complex numbers",
+                cause="neither Triton nor ONNX Runtime carries them",
+                next_step="split them into a real and an imaginary part inside the model",
+            )
+    foreign = sorted(_foreign_operators(model))
+    if foreign:
+        raise SourceError(
+            f"the model uses operators that ONNX Runtime does not have: {', '.join(foreign)}",
+            cause="they come from a library of their own, or are for training",
+            next_step="export the model with standard operators, or write them as functions of the ONNX model",
+        )
+
+
+def _foreign_operators(model: OnnxModel) -> set[str]:
+    own = {(function.domain, function.name) for function in model.functions}
+    nodes = [*_all_nodes(model.graph), *(node for function in model.functions for node in function.node)]
+    return {
+        f"{node.op_type} of {node.domain}"
+        for node in nodes
+        if (node.domain, node.op_type) not in own and not _is_known(node.domain)
+    }
+
+
+def _is_known(domain: str) -> bool:
+    return domain in _DOMAINS or domain.startswith(_VENDOR_DOMAINS)
 
 
 # --- what a release can load -----------------------------------------------------------------------------------------
@@ -246,7 +307,7 @@ def open_session(path: Path) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # an error is raised, and need not be printed too
     with refusing(f"ONNX Runtime does not load '{path.name}'", next_step="check the model with onnx.checker"):
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
@@ -261,11 +322,21 @@ def read_signature(session: Any, model: OnnxModel) -> ModelSignature:
     Raises:
         SourceError: an input or output that Triton cannot carry: no tensor, a type it lacks, or an unknown rank.
     """
-    declared = {value.name: value for value in (*model.graph.input, *model.graph.output)}
+    declared = {value.name: value for value in model.graph.output}
     return ModelSignature(
-        inputs=tuple(_tensor("input", value, declared, model) for value in session.get_inputs()),
+        inputs=read_inputs(session, model),
         outputs=tuple(_tensor("output", value, declared, model) for value in session.get_outputs()),
     )
+
+
+def read_inputs(session: Any, model: OnnxModel) -> tuple[TensorSpec, ...]:
+    """What the loaded session has to be given.
+
+    Raises:
+        SourceError: an input that Triton cannot carry.
+    """
+    declared = {value.name: value for value in model.graph.input}
+    return tuple(_tensor("input", value, declared, model) for value in session.get_inputs())
 
 
 def _tensor(role: str, value: Any, declared: Mapping[str, Any], model: OnnxModel) -> TensorSpec:
@@ -308,7 +379,7 @@ def run(session: Any, inputs: Tensors) -> dict[str, Array]:
         SourceError: ONNX Runtime fails on these rows.
         SampleError: a BYTES value is not UTF-8, which ONNX Runtime's strings are.
     """
-    feeds = {name: _as_text(name, array) for name, array in inputs.items()}
+    feeds = {name: as_text(name, array) for name, array in inputs.items()}
     shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
     with refusing(
         f"the model fails on rows of the shapes it declares: {shapes}",
@@ -322,7 +393,12 @@ def run(session: Any, inputs: Tensors) -> dict[str, Array]:
     }
 
 
-def _as_text(name: str, array: Array) -> Array:
+def as_text(name: str, array: Array) -> Array:
+    """An array of bytes as the text that ONNX takes; others as they are.
+
+    Raises:
+        SampleError: it is not UTF-8.
+    """
     if array.dtype != object:
         return array
     try:

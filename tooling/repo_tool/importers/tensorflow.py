@@ -4,9 +4,11 @@
 __all__ = ["TensorflowImporter"]
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,15 +22,20 @@ from repo_tool.importers import onnx_graph
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.first_bytes import Kind, kind_of, looks_like
 from repo_tool.importers.foreign import refusing
-from repo_tool.importers.rows import rows_for
+from repo_tool.importers.trials import Trial, batching, disagreement, other_lengths, try_rows
 from repo_tool.samples import Array, RawSample, Tensors, as_bytes
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
 
 _SIGNATURE = "serving_default"
+_SIGNATURE_PARAMETER, _TAG_PARAMETER = "TF_SIGNATURE_DEF", "TF_GRAPH_TAG"
+_TAG = "serve"
 _SAVED_MODEL = "model.savedmodel"
+_NO_RANK = (-2,)  # the shape of an output until its answer tells how many dimensions it has
 _OPSET = 18  # the newest of tf2onnx
 _DAMAGED = "copy or save it again; the file may have been cut short"
+_KEEP = "keep it a SavedModel: --backend tensorflow"
 _BACKENDS = ("onnxruntime", "tensorflow")
+_TABLE = re.compile("HashTable|LookupTable|DenseTable")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +46,7 @@ class _Served:
     signature: ModelSignature
     owner: Any  # TensorFlow frees the variables with the object that was loaded
     model: Any = None  # the Keras model that it was exported from
+    parameters: Mapping[str, str] = field(default_factory=dict)  # what the tensorflow backend must be told
 
 
 class TensorflowImporter:
@@ -55,14 +63,13 @@ class TensorflowImporter:
         """Load, answer the rows in TensorFlow on the CPU, convert.
 
         Raises:
-            SourceError: it does not load, has no serving signature, or cannot be converted.
+            SourceError: it does not load, or has no such signature; ``--backend onnxruntime`` was asked for, and ONNX
+                cannot express it.
             SampleError: the rows do not fit.
-            ReleaseError: it needs a newer opset or IR version than allowed.
         """
-        backend = request.backend or _BACKENDS[0]
-        if backend not in _BACKENDS:
+        if request.backend not in (None, *_BACKENDS):
             raise SourceError(
-                f"TensorFlow models are not served by the backend '{backend}'",
+                f"TensorFlow models are not served by the backend '{request.backend}'",
                 next_step=f"leave --backend out, or choose {' or '.join(_BACKENDS)}",
             )
         source = Path(request.source)
@@ -71,20 +78,25 @@ class TensorflowImporter:
         with TemporaryDirectory(dir=folder) as scratch:
             model = _load_keras(source) if kind_of(source) is Kind.KERAS else None
             saved = source if model is None else _export(model, source, Path(scratch) / _SAVED_MODEL)
-            served = _load(saved, model)
-            write = _write_onnx if backend == "onnxruntime" else _copy
-            artifact, signature, notes = write(served, saved, request, folder)
-        rows = rows_for(sample, signature.inputs)
+            served = _load(saved, model, request.signature or _SIGNATURE)
+            answer = partial(_answers, served)
+            trial = try_rows(sample, served.signature.inputs, answer)
+            served = replace(served, signature=_with_ranks(served.signature, trial.answers))
+            signature, notes = batching(served.signature, answer, trial)
+            served = replace(served, signature=signature)
+            published = _publish(served, saved, trial, request, Path(scratch), folder)
         return ImportedModel(
             framework=self.framework,
-            backend=backend,
-            signature=signature,
-            artifact=artifact,
-            inputs=rows.inputs,
-            inputs_were_generated=rows.generated,
-            reference=_answers(served, rows.inputs),
-            tool_versions=_tool_versions(backend),
-            notes=notes,
+            backend=published.backend,
+            signature=published.signature,
+            artifact=published.artifact,
+            inputs=trial.rows.inputs,
+            inputs_were_generated=trial.rows.generated,
+            reference=trial.answers,
+            tool_versions=_tool_versions(published.backend),
+            notes=(*notes, *published.notes),
+            fallback_reason=published.fallback_reason,
+            parameters=published.parameters,
         )
 
 
@@ -137,31 +149,62 @@ def _export(model: Any, source: Path, destination: Path) -> Path:
     return destination
 
 
-def _load(saved: Path, model: Any) -> _Served:
+def _load(saved: Path, model: Any, name: str) -> _Served:
     with needs_extra("tensorflow"):
         import tensorflow as tf
 
     with refusing(f"'{saved.name}' does not load as a SavedModel", next_step=_DAMAGED):
-        loaded = tf.saved_model.load(saved)
-    if _SIGNATURE not in loaded.signatures:
+        tag = _tag(saved)
+        loaded = tf.saved_model.load(saved, tags=[tag])
+    if name not in loaded.signatures:
+        known = ", ".join(sorted(loaded.signatures))
         raise SourceError(
-            f"the SavedModel has no signature '{_SIGNATURE}'",
-            cause=f"it has {', '.join(loaded.signatures) or 'none'}",
-            next_step=f"save it again with tf.saved_model.save(model, folder, signatures={{'{_SIGNATURE}': function}})",
+            f"the SavedModel has no signature '{name}'",
+            cause=f"it has {known or 'none'}",
+            next_step=f"name one of them: --signature {sorted(loaded.signatures)[0]}"
+            if known
+            else f"save it again with tf.saved_model.save(model, folder, signatures={{'{name}': function}})",
         )
-    function = loaded.signatures[_SIGNATURE]
+    function = loaded.signatures[name]
     # TensorFlow keeps both in maps without an order of their own.
     takes = sorted(function.structured_input_signature[1].items())
     gives = sorted(function.structured_outputs.items())
+    if not takes:
+        raise SourceError(
+            f"the signature '{name}' takes no input",
+            cause="Triton serves models with at least one",
+            next_step="name another with --signature",
+        )
     signature = ModelSignature(
-        inputs=tuple(_tensor(f"input '{name}'", name, spec) for name, spec in takes),
-        outputs=tuple(_tensor(f"output '{name}'", name, spec) for name, spec in gives),
+        inputs=tuple(_tensor(f"input '{tensor}'", tensor, spec) for tensor, spec in takes),
+        outputs=tuple(_tensor(f"output '{tensor}'", tensor, spec, may_lack_rank=True) for tensor, spec in gives),
     )
-    return _Served(function=function, signature=signature, owner=loaded, model=model)
+    parameters = {_SIGNATURE_PARAMETER: name} if name != _SIGNATURE else {}
+    if tag != _TAG:
+        parameters[_TAG_PARAMETER] = tag
+    return _Served(function=function, signature=signature, owner=loaded, model=model, parameters=parameters)
 
 
-def _tensor(role: str, name: str, spec: Any) -> TensorSpec:
-    if spec.shape.rank is None:
+def _tag(saved: Path) -> str:
+    """The tag of the one graph to serve; TensorFlow 1 saved several, for training or for an accelerator each."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    message = SavedModel()
+    message.ParseFromString((saved / "saved_model.pb").read_bytes())
+    found = [tuple(sorted(graph.meta_info_def.tags)) for graph in message.meta_graphs]
+    if (_TAG,) in found:
+        return _TAG
+    if len(found) == 1 and len(found[0]) == 1:
+        return str(found[0][0])
+    raise SourceError(
+        f"the SavedModel has no graph with the single tag '{_TAG}'",
+        cause="its graphs are tagged " + "; ".join(" and ".join(tags) or "not at all" for tags in found),
+        next_step=f"save it again with the tag '{_TAG}' alone",
+    )
+
+
+def _tensor(role: str, name: str, spec: Any, *, may_lack_rank: bool = False) -> TensorSpec:
+    if spec.shape.rank is None and not may_lack_rank:
         raise SourceError(
             f"{role} does not say how many dimensions it has", next_step="give its tf.TensorSpec a shape when saving"
         )
@@ -171,7 +214,19 @@ def _tensor(role: str, name: str, spec: Any) -> TensorSpec:
         raise SourceError(
             f"{role} is of type {spec.dtype.name}, which Triton has not", next_step="cast it inside the model"
         ) from error
-    return TensorSpec(name=name, datatype=datatype, shape=tuple(FREE if size is None else size for size in spec.shape))
+    if spec.shape.rank is None:
+        return TensorSpec(name=name, datatype=datatype, shape=_NO_RANK)
+    shape = tuple(FREE if size is None else size for size in spec.shape)
+    return TensorSpec(name=name, datatype=datatype, shape=shape)
+
+
+def _with_ranks(signature: ModelSignature, answers: Tensors) -> ModelSignature:
+    """The signature with every dimension of an output free, where only its answer says how many there are."""
+    outputs = tuple(
+        replace(spec, shape=(FREE,) * answers[spec.name].ndim) if spec.shape == _NO_RANK else spec
+        for spec in signature.outputs
+    )
+    return replace(signature, outputs=outputs)
 
 
 def _answers(served: _Served, inputs: Tensors) -> dict[str, Array]:
@@ -205,32 +260,158 @@ def _keras_answers(model: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
 # --- converting ------------------------------------------------------------------------------------------------------
 
 
-_Written = tuple[Path, ModelSignature, tuple[str, ...]]  # with notes
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Published:
+    """What lies in the version directory, and why not as ONNX."""
+
+    backend: str
+    artifact: Path
+    signature: ModelSignature
+    notes: tuple[str, ...] = ()
+    fallback_reason: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
-def _copy(served: _Served, saved: Path, request: ImportRequest, folder: Path) -> _Written:
-    return Path(shutil.copytree(saved, folder / _SAVED_MODEL)), served.signature, ()
+def _publish(
+    served: _Served, saved: Path, trial: Trial, request: ImportRequest, scratch: Path, folder: Path
+) -> _Published:
+    """As ONNX where that answers the same, else as the SavedModel that it is; a person's choice is not overruled."""
+    reason = ""
+    if request.backend != "tensorflow":
+        try:
+            return _as_onnx(served, trial, request, scratch, folder)
+        except SourceError as error:
+            if request.backend == "onnxruntime":
+                raise
+            reason = f"{error.fact}: {error.cause}" if error.cause else error.fact
+    artifact = Path(shutil.copytree(saved, folder / _SAVED_MODEL))
+    return _Published(
+        backend="tensorflow",
+        artifact=artifact,
+        signature=served.signature,
+        fallback_reason=reason,
+        parameters=served.parameters,
+    )
 
 
-def _write_onnx(served: _Served, saved: Path, request: ImportRequest, folder: Path) -> _Written:
+def _as_onnx(served: _Served, trial: Trial, request: ImportRequest, scratch: Path, folder: Path) -> _Published:
+    _refuse_tables(served)
+    model = _converted(served, request)
+    notes = onnx_graph.fit_release(model, request)
+    into = scratch / "onnx"
+    into.mkdir()
+    artifact = onnx_graph.write(model, into)
+    onnx_graph.drop_weights(model)
+    try:
+        session = onnx_graph.open_session(artifact)
+        signature = onnx_graph.read_signature(session, model)
+    except SourceError as error:
+        raise SourceError(
+            "ONNX cannot express all of the model", cause=error.cause or error.fact, next_step=_KEEP
+        ) from error
+    _refuse_other_answers(served, session, trial)
+    for entry in into.iterdir():
+        entry.rename(folder / entry.name)
+    return _Published(
+        backend="onnxruntime",
+        artifact=folder / artifact.name,
+        signature=replace(signature, batches=served.signature.batches),
+        notes=notes,
+    )
+
+
+def _refuse_tables(served: _Served) -> None:
+    """A conversion from a function leaves the contents of tables behind."""
+    graph = served.function.graph.as_graph_def()  # type: ignore[attr-defined]  # of TensorFlow's function
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    tables = sorted({node.op for node in nodes if _TABLE.search(node.op)})
+    if tables:
+        raise SourceError(
+            "it looks values up in a table",
+            cause=f"{', '.join(tables)} would reach ONNX without the table's contents",
+            next_step=_KEEP,
+        )
+
+
+def _converted(served: _Served, request: ImportRequest) -> Any:
     with needs_extra("tensorflow"):
         import tensorflow as tf
         import tf2onnx
 
     names = [spec.name for spec in served.signature.inputs]
     taken = served.function.structured_input_signature[1]  # type: ignore[attr-defined]  # of TensorFlow's function
-    keep = "keep it a SavedModel: --backend tensorflow"
     function = tf.function(lambda *values: served.function(**dict(zip(names, values, strict=True))))
-    with refusing("tf2onnx cannot convert the model", next_step=keep):
+    specs = [tf.TensorSpec(taken[name].shape, taken[name].dtype, name=name) for name in names]
+    with refusing("tf2onnx cannot convert the model", next_step=_KEEP):
         model, _ = tf2onnx.convert.from_function(
-            function,
-            input_signature=[tf.TensorSpec(taken[name].shape, taken[name].dtype, name=name) for name in names],
-            opset=min(_OPSET, request.max_opset),
+            function, input_signature=specs, opset=min(_OPSET, request.max_opset)
         )
-    notes = onnx_graph.fit_release(model, request)
-    artifact = onnx_graph.write(model, folder)
+    _fill_in_constants(model, function.get_concrete_function(*specs))
+    _spell_out_erfc(model)
+    _refuse_what_onnx_lacks(model)
+    return model
+
+
+def _fill_in_constants(model: Any, concrete: Any) -> None:
+    """Give the graph the tensors that the function captured: tf2onnx leaves all but variables to be fed."""
+    import onnx
+
+    captured = concrete.captured_inputs
+    placeholders = concrete.inputs[len(concrete.inputs) - len(captured) :]
+    values = {place.name: value for place, value in zip(placeholders, captured, strict=True)}
+    for given in [given for given in model.graph.input if given.name in values]:
+        model.graph.initializer.append(onnx.numpy_helper.from_array(values[given.name].numpy(), given.name))
+        model.graph.input.remove(given)
+
+
+def _spell_out_erfc(model: Any) -> None:
+    """ONNX knows Erf alone, and an exact GELU is written with Erfc: 1 - Erf."""
+    import onnx
+
+    for node in [node for node in model.graph.node if node.op_type == "Erfc"]:
+        place, erf, one = list(model.graph.node).index(node), f"{node.output[0]}_erf", f"{node.output[0]}_one"
+        model.graph.node.remove(node)
+        # CastLike gives the constant the type of x.
+        made = (
+            onnx.helper.make_node("Constant", [], [f"{one}_float"], value_float=1.0),
+            onnx.helper.make_node("CastLike", [f"{one}_float", node.input[0]], [one]),
+            onnx.helper.make_node("Erf", list(node.input), [erf]),
+            onnx.helper.make_node("Sub", [one, erf], list(node.output)),
+        )
+        for offset, each in enumerate(made):
+            model.graph.node.insert(place + offset, each)
+
+
+def _refuse_what_onnx_lacks(model: Any) -> None:
+    import onnx
+
+    lacking = sorted({node.op_type for node in model.graph.node if not onnx.defs.has(node.op_type, node.domain)})
+    if lacking:
+        raise SourceError(
+            "ONNX cannot express all of the model",
+            cause=f"it has no operator for {', '.join(lacking)}",
+            next_step=_KEEP,
+        )
+
+
+def _refuse_other_answers(served: _Served, session: Any, trial: Trial) -> None:
+    """Hold the graph to TensorFlow's answers: to all rows, to a few, and in other lengths where these are free."""
+    inputs, wanted = trial.rows.inputs, trial.answers
+    _compare("the sample", onnx_graph.run(session, inputs), wanted)
+    if served.signature.can_batch:
+        few = {name: array[:1] for name, array in inputs.items()}
+        _compare("a single row", onnx_graph.run(session, few), {name: array[:1] for name, array in wanted.items()})
+    longer = other_lengths(served.signature.inputs, inputs)
+    if longer is None:
+        return
     try:
-        session = onnx_graph.open_session(artifact)
-    except SourceError as error:
-        raise SourceError("ONNX cannot express all of the model", cause=error.cause, next_step=keep) from error
-    return artifact, onnx_graph.read_signature(session, model), notes
+        wanted = _answers(served, longer)
+    except SourceError:
+        return  # TensorFlow does not take that length either
+    _compare("longer rows", onnx_graph.run(session, longer), wanted)
+
+
+def _compare(what: str, found: Tensors, wanted: Tensors) -> None:
+    complaint = disagreement(found, wanted)
+    if complaint:
+        raise SourceError(f"as ONNX the model answers {what} differently", cause=complaint, next_step=_KEEP)
