@@ -24,6 +24,8 @@ def make_net():
     return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
 """
 
+SCORING = next(block.text for block in blocks(ROOT / "docs" / "add-model.md") if "class Scorer" in block.text)
+
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
@@ -53,6 +55,7 @@ def trained(tmp_path_factory):
 
 def write_net(folder):
     (folder / "nets.py").write_text(NETS)
+    (folder / "scoring.py").write_text(SCORING)
     np.save(folder / "net.npy", np.ones((4, 6), dtype=np.float32))
     code = (
         "import nets, safetensors.torch as s; n = nets.make_net(); "
