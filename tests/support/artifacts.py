@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run a published artifact in its own runtime, without Triton."""
 
+import importlib
+import sys
+from contextlib import contextmanager
+
 import numpy as np
 
 from repo_tool.importers import onnx_graph
@@ -33,4 +37,25 @@ def _tensorflow(imported, inputs):
     return {name: value.numpy() for name, value in loaded.signatures["serving_default"](**values).items()}
 
 
-_RUNNERS = {"onnxruntime": _onnxruntime, "pytorch": _pytorch, "tensorflow": _tensorflow}
+def _python(imported, inputs):
+    module, name = imported.parameters["python_class"].split(":")
+    with on_the_path(imported.artifact.parent / "code"):
+        answers = getattr(importlib.import_module(module), name)().predict(inputs)
+    return {name: np.asarray(answer) for name, answer in answers.items()}
+
+
+@contextmanager
+def on_the_path(folder):
+    """Modules of ``folder`` can be imported in the block, and are forgotten after it."""
+    known = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in set(sys.modules) - known:
+            if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
+                del sys.modules[name]
+
+
+_RUNNERS = {"python": _python, "onnxruntime": _onnxruntime, "pytorch": _pytorch, "tensorflow": _tensorflow}

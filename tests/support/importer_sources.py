@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from support.package_sources import python_package
+
 _CONV_MODULE = """
 import torch
 
@@ -305,18 +307,9 @@ def _catboost(folder: Path) -> str:
     return str(folder / "model.cbm")
 
 
-def _catboost_of_towns(folder: Path) -> str:
-    import catboost
-    import pandas as pd
-
-    rows, targets = wine()
-    frame = pd.DataFrame({"alcohol": rows["alcohol"], "town": [f"town {kind}" for kind in targets]})
-    frame.head(20).to_csv(folder / "rows.csv", index=False)
-    settings = {"iterations": 5, "verbose": False, "allow_writing_files": False, "thread_count": 2}
-    catboost.CatBoostRegressor(cat_features=["town"], **settings).fit(frame, targets).save_model(
-        str(folder / "model.cbm")
-    )
-    return str(folder / "model.cbm")
+def _python_class(folder: Path) -> str:
+    python_package(folder)
+    return "shop.scoring:Scorer"
 
 
 CASES = (
@@ -356,6 +349,14 @@ CASES = (
         framework="sklearn",
         inputs=("features",),
         outputs=("transformed",),
+    ),
+    SourceCase(
+        name="python-class",
+        write=_python_class,
+        framework="python",
+        backend="python",
+        inputs=("visits", "city"),
+        outputs=("score", "greeting"),
     ),
     SourceCase(name="onnx", write=_onnx, framework="onnx", inputs=("x",), outputs=("y",)),
     SourceCase(

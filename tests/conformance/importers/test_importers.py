@@ -13,6 +13,7 @@ from support.artifacts import run_artifact
 from support.importer_sources import CASES
 
 FRAMEWORKS = ("sklearn", "skl2onnx", "joblib", "skops", "torch", "tensorflow", "keras", "onnx", "onnxruntime")
+_BESIDE = {"onnx-external-data": {"weights"}, "python-class": {"code"}}  # what belongs to an artifact
 RECOGNISE = """
 import json, sys
 from repo_tool.importers.registry import recognise
@@ -73,4 +74,4 @@ def test_nothing_but_the_artifact_is_left_behind(case, brought_in):
     assert [entry.name for entry in into.iterdir()] == ["artifact"]
     assert imported.artifact.parent == into / "artifact"
     beside = {entry.name for entry in imported.artifact.parent.iterdir()} - {imported.artifact.name}
-    assert beside == ({"weights"} if case.name == "onnx-external-data" else set())
+    assert beside == _BESIDE.get(case.name, set())
