@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What XGBoost, LightGBM and CatBoost share: to ONNX where that is exact, else served by the library itself."""
 
-__all__ = ["Boosted", "NotExpressibleError", "Ways", "as_label", "as_table", "bring_in", "edge_rows", "load_pickled"]
+__all__ = [
+    "Boosted",
+    "NotExpressibleError",
+    "Ways",
+    "as_label",
+    "as_table",
+    "bring_in",
+    "edge_rows",
+    "load_pickled",
+    "refuse_for_fil",
+]
 
 import importlib
 import json
@@ -118,7 +128,8 @@ def _put_edges(column: Array, edges: Sequence[float], random: np.random.Generato
     if edges:
         on = random.choice(np.asarray(edges, dtype=np.float32), len(column))
         towards = random.choice(np.array([-np.inf, 0, np.inf], dtype=np.float32), len(column))
-        column[:] = np.where(towards == 0, on, np.nextafter(on, towards))
+        with np.errstate(over="ignore"):
+            column[:] = np.where(towards == 0, on, np.nextafter(on, towards))
     column[random.random(len(column)) < 1 / 8] = np.nan
 
 
@@ -215,34 +226,26 @@ def _for_fil(
     booster: Boosted, ways: Ways, request: ImportRequest, rows: Rows, reference: Tensors, folder: Path
 ) -> ImportedModel:
     artifact, parameters = ways.fil(request, folder)
-    wanted = "probabilities" if booster.classes else "prediction"
-    answers = np.ascontiguousarray(reference[wanted])
+    answers = np.ascontiguousarray(reference["probabilities" if booster.classes else "prediction"])
     if not booster.classes and answers.shape[1] > 1:
-        raise SourceError(
-            f"this {booster.name} model predicts {answers.shape[1]} values a row",
-            cause="Triton's FIL backend has no regression with several outputs",
-            next_step="leave --backend out: it is then served as ONNX",
-        )
-    classifies = str(bool(booster.classes)).lower()
+        refuse_for_fil(booster.name, f"it predicts {answers.shape[1]} values a row, and FIL one")
+    if len(booster.classes) == 2:
+        answers = answers[:, 1:]  # releases differ in whether two classes are one column or two; one value is one
+    several = str(len(booster.classes) > 2).lower()
     width = int(booster.inputs[0].shape[1])
     return _imported(
         booster,
         Rows(inputs={"input__0": rows.inputs[INPUT]}, generated=rows.generated),
-        {"output__0": answers},
+        {"output__0": np.ascontiguousarray(answers)},
         backend="fil",
         artifact=artifact,
         signature=ModelSignature(
             inputs=(TensorSpec(name="input__0", datatype=DataType.FP32, shape=(FREE, width)),),
             outputs=(TensorSpec(name="output__0", datatype=DataType.FP32, shape=(FREE, answers.shape[1])),),
         ),
-        parameters={
-            **parameters,
-            "output_class": classifies,
-            "predict_proba": classifies,
-            "threshold": "0.5",
-            "storage_type": "AUTO",
-        },
-        notes=("the embedded server has no FIL backend: its answers are not proven before a GPU server gives them",),
+        parameters={**parameters, "output_class": several, "predict_proba": several},
+        notes=("output__0 is the probability of the second class",) if len(booster.classes) == 2 else (),
+        unproven="the embedded server has no FIL backend; a server with one has yet to give these answers",
     )
 
 
@@ -264,7 +267,7 @@ def _imported(
         inputs=rows.inputs,
         inputs_were_generated=rows.generated,
         reference=reference,
-        labels=tuple(booster.classes) if named else (),
+        labels=tuple(booster.classes) if named and served["backend"] != "fil" else (),
         tool_versions={name: _version(name) for name in (booster.library, *packages)},
         notes=(*booster.notes, *notes),
         trusted=booster.trusted,

@@ -57,6 +57,7 @@ class ImportedModel:
     fallback_reason: str = ""  # why it is not served by ONNX Runtime, where that would be the first choice
     parameters: Mapping[str, str] = field(default_factory=dict)  # of config.pbtxt, what the backend must be told
     trusted: tuple[str, ...] = ()  # what was loaded on a person's word only, for the provenance
+    unproven: str = ""  # why the embedded server cannot show that it answers as the framework does
 
 
 class Importer(Protocol):

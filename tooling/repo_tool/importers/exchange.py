@@ -57,6 +57,7 @@ def write_imported(folder: Path, imported: ImportedModel) -> None:
         "fallback_reason": imported.fallback_reason,
         "parameters": dict(imported.parameters),
         "trusted": imported.trusted,
+        "unproven": imported.unproven,
     }
     _write_answer(folder, {"imported": values})
 

@@ -27,11 +27,13 @@ _COMPRESSED = (
     b"\x78\x9c",
     b"\x78\xda",
     b"\x04\x22\x4d\x18",
+    b"\x5d\x00\x00",
 )
 _OPENERS: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZ": bz2.open,
     b"\xfd7": lzma.open,
+    b"\x5d\x00": lzma.open,
 }
 _BOOSTERS = frozenset({"xgboost", "lightgbm", "catboost"})
 _NAME_WITHIN = 4096  # bytes of a pickle: the class of what it holds stands at its start

@@ -51,6 +51,7 @@ _LINKS = {
     "tweedie": Link.EXPONENTIAL,
 }
 _CLASSIFY = ("binary", "multiclass", "multiclassova")
+_NOT_IN_FIL = ("multiclassova", "cross_entropy_lambda")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,6 +330,9 @@ def _write_fil(model: _Model, folder: Path) -> tuple[Path, dict[str, str]]:
     _, reason = _forest_or_reason(model)
     if reason:
         _boosters.refuse_for_fil("LightGBM", reason)
+    if model.objective[0] in _NOT_IN_FIL or "sqrt" in model.objective:
+        words = " ".join(model.objective)
+        _boosters.refuse_for_fil("LightGBM", f"not every release of FIL knows its objective {words}")
     path = folder / "model.txt"
     model.booster.save_model(path)
     return path, {"model_type": "lightgbm"}

@@ -360,6 +360,8 @@ def _write_served(model: _Model, folder: Path) -> Mapping[str, Any]:
 def _write_fil(model: _Model, request: ImportRequest, folder: Path) -> tuple[Path, dict[str, str]]:
     if model.kind == "gblinear":
         _boosters.refuse_for_fil("XGBoost", "it is linear, and FIL serves trees")
+    if model.objective == "binary:hinge":
+        _boosters.refuse_for_fil("XGBoost", "not every release of FIL knows its objective binary:hinge")
     if not np.isnan(model.missing):
         _boosters.refuse_for_fil("XGBoost", f"its missing values are written {model.missing:g}, FIL knows NaN only")
     if request.release and request.release < _FIRST_JSON_RELEASE:
@@ -371,7 +373,7 @@ def _write_fil(model: _Model, request: ImportRequest, folder: Path) -> tuple[Pat
     booster = model.booster[: model.rounds] if model.rounds else model.booster
     state = _as_older_readers_know_it(json.loads(bytes(booster.save_raw("json"))))
     path.write_text(json.dumps(state), encoding="utf-8")
-    _require_same_answers(model, path)
+    _require_same_answers(model, state, path)
     return path, {"model_type": "xgboost_json"}
 
 
@@ -381,6 +383,8 @@ def _as_older_readers_know_it(state: dict[str, Any]) -> dict[str, Any]:
     grown = learner["gradient_booster"].get("gbtree", learner["gradient_booster"]).get("model", {})
     if not grown.get("cats", {}).get("enc"):
         grown.pop("cats", None)
+    if learner["objective"]["name"] == "multi:softmax":  # which would answer the class alone
+        learner["objective"]["name"] = "multi:softprob"
     sizes = learner["learner_model_param"]
     scores = json.loads(sizes["base_score"]) if sizes["base_score"].startswith("[") else None
     if scores and len(set(scores)) == 1:
@@ -388,14 +392,14 @@ def _as_older_readers_know_it(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-def _require_same_answers(model: _Model, path: Path) -> None:
+def _require_same_answers(model: _Model, state: Mapping[str, Any], path: Path) -> None:
     import xgboost
 
     written = xgboost.Booster()
     with refusing("what was written for FIL does not load in XGBoost itself", next_step="leave --backend out"):
         written.load_model(path)
     rows = np.random.default_rng(0).standard_normal((16, model.width)).astype(np.float32)
-    again = replace(model, booster=written, rounds=0)
+    again = replace(model, booster=written, state=state, rounds=0)
     wanted, found = _answer(model, rows), _answer(again, rows)
     if any(not np.allclose(found[name], wanted[name], atol=1e-6, equal_nan=True) for name in wanted):
         raise SourceError(

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""XGBoost, LightGBM and CatBoost in process: exact as ONNX, and what is said where that cannot be."""
+
+import json
+import pickle
+import sys
+from pathlib import Path
+
+import joblib
+import lightgbm
+import numpy as np
+import onnx
+import pytest
+import xgboost
+
+sys.path.append(str(Path(__file__).parents[2] / "zoo"))
+
+from boosters_zoo import cases, rows_and_targets
+
+from repo_tool.errors import ReleaseError, SampleError, SourceError
+from repo_tool.importers.base import ImportRequest
+from repo_tool.importers.first_bytes import pickled_class
+from repo_tool.importers.registry import recognise
+from repo_tool.samples import RawSample, read_raw_sample
+from support.artifacts import run_artifact
+
+CASES = {f"{case.family} {case.name}": case for case in cases()}
+EXACT = (
+    "XGBoost count:poisson, categories",
+    "XGBoost multi:softmax",
+    "XGBoost binary:hinge",
+    "XGBoost dart, three classes",
+    "XGBoost gblinear, three classes",
+    "XGBoost missing is -999",
+    "XGBoost several targets, vector leaves",
+    "XGBoost survival:aft",
+    "LightGBM multiclass, categories",
+    "LightGBM cross_entropy_lambda, categories",
+    "LightGBM random forest, three classes",
+    "LightGBM sqrt",
+    "LightGBM zero as missing",
+    "LightGBM missing not used",
+    "CatBoost Tweedie:variance_power=1.5",
+    "CatBoost MultiLogloss",
+    "CatBoost missing above",
+    "CatBoost leaf-wise, three classes",
+)
+
+
+def bring_in(source, folder, *, sample=None, **options):
+    folder.mkdir(exist_ok=True)
+    asked = {"max_opset": 21, "max_ir_version": 10, **options}
+    request = ImportRequest(source=str(source), **asked)
+    return recognise(str(source), options.get("framework")).bring_in(request, sample, folder)
+
+
+def bring_in_case(name, folder, **options):
+    built = CASES[name].build(folder)
+    sample = read_raw_sample(built.sample) if built.sample else None
+    return bring_in(built.source, folder / "in", sample=sample, **options)
+
+
+def regressor(folder, rows=None, **settings):
+    """A small LightGBM booster as a file."""
+    table, targets = rows_and_targets()
+    data = lightgbm.Dataset(table if rows is None else rows, targets)
+    path = folder / "model.txt"
+    lightgbm.train({"verbosity": -1, "num_threads": 2, **settings}, data, 3).save_model(path)
+    return path
+
+
+def classifier(folder):
+    rows, targets = rows_and_targets()
+    return xgboost.XGBClassifier(n_estimators=3, n_jobs=2).fit(rows, targets > 1)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_the_graph_answers_as_the_booster_at_its_own_thresholds_and_beside_them(tmp_path, name):
+    built = CASES[name].build(tmp_path)
+    imported = bring_in(built.source, tmp_path / "in")
+    assert imported.backend == "onnxruntime"
+    assert imported.inputs_were_generated
+    assert np.isnan(imported.inputs["features"]).any()
+    found = run_artifact(imported, imported.inputs)
+    for output, reference in imported.reference.items():
+        np.testing.assert_allclose(found[output], reference, rtol=2e-5, atol=1e-5)
+
+
+def test_early_stopping_is_respected_and_told(tmp_path):
+    imported = bring_in_case("XGBoost early stopping", tmp_path)
+    model = joblib.load(tmp_path / "model.joblib")
+    np.testing.assert_allclose(
+        imported.reference["probabilities"], model.predict_proba(imported.inputs["features"]), atol=1e-6
+    )
+    assert "only those answer" in imported.notes[0]
+
+
+def test_text_classes_are_the_label_and_the_labels(tmp_path):
+    imported = bring_in_case("LightGBM early stopping, text classes", tmp_path)
+    assert imported.labels == ("high", "low", "middle")
+    model = joblib.load(tmp_path / "model.joblib")
+    expected = model.predict(imported.inputs["features"])
+    assert [label.decode() for label in imported.reference["label"]] == expected.tolist()
+
+
+def test_a_table_is_read_by_the_names_that_the_booster_remembers(tmp_path):
+    built = CASES["XGBoost reg:gamma"].build(tmp_path)
+    rows, _ = rows_and_targets()
+    columns = {f"column {place}": rows[:9, place] for place in reversed(range(6))}
+    imported = bring_in(built.source, tmp_path / "in", sample=RawSample(origin="rows.csv", columns=columns))
+    np.testing.assert_array_equal(imported.inputs["features"], rows[:9])
+    del columns["column 2"]
+    with pytest.raises(SampleError, match="do not fit") as refused:
+        bring_in(built.source, tmp_path / "again", sample=RawSample(origin="rows.csv", columns=columns))
+    assert "column 2" in refused.value.cause
+
+
+def test_opset_and_ir_version_are_those_that_old_releases_load(tmp_path):
+    model = onnx.load(bring_in(regressor(tmp_path), tmp_path / "in", max_opset=16, max_ir_version=8).artifact)
+    assert {entry.domain: entry.version for entry in model.opset_import} == {"": 16, "ai.onnx.ml": 3}
+    assert model.ir_version == 8
+
+
+@pytest.mark.parametrize("compress", [0, 3, ("gzip", 3), ("bz2", 3), ("lzma", 3)], ids=str)
+def test_a_pickled_wrapper_is_told_from_a_scikit_learn_one_without_loading_it(tmp_path, compress):
+    joblib.dump(classifier(tmp_path), tmp_path / "model.joblib", compress=compress)
+    assert recognise(str(tmp_path / "model.joblib")).framework == "xgboost"
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_the_class_of_a_pickle_is_read_in_every_protocol(tmp_path, protocol):
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps(classifier(tmp_path), protocol=protocol))
+    assert pickled_class(tmp_path / "model.pkl") == "xgboost.sklearn.XGBClassifier"
+
+
+def test_what_onnx_cannot_say_is_served_by_the_library_and_the_reason_told(tmp_path):
+    imported = bring_in_case("LightGBM linear trees", tmp_path)
+    assert imported.backend == "python"
+    assert "linear models" in imported.fallback_reason
+    assert "requirements.txt" in imported.notes[0]
+    beside = {entry.name for entry in imported.artifact.parent.iterdir()}
+    assert beside == {"model.py", "model.txt", "answers.json"}
+
+
+def test_what_onnx_cannot_say_is_refused_to_who_insists_on_it(tmp_path):
+    with pytest.raises(SourceError, match="has no exact ONNX form") as refused:
+        bring_in_case("LightGBM linear trees", tmp_path, backend="onnxruntime")
+    assert "linear models" in refused.value.cause
+
+
+def test_categorical_columns_of_catboost_are_inputs_of_their_own(tmp_path):
+    imported = bring_in_case("CatBoost Logloss, categories", tmp_path)
+    kinds = {spec.name: spec.datatype.wire_name for spec in imported.signature.inputs}
+    assert kinds == {**{f"column{place}": "FP32" for place in range(5)}, "column5": "BYTES"}
+    assert imported.inputs["column5"][0, 0].startswith(b"town ")
+
+
+def test_another_backend_is_refused(tmp_path):
+    with pytest.raises(SourceError, match="not served by the backend 'pytorch'"):
+        bring_in(regressor(tmp_path), tmp_path / "in", backend="pytorch")
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "framework"),
+    [
+        ("model.json", b'{"learner": {', "xgboost"),
+        ("model.ubj", b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner{L", "xgboost"),
+        ("model.txt", b"tree\nversion=v4\nnum_class=1\n", "lightgbm"),
+        ("model.cbm", b"CBM1\x00\x01", "catboost"),
+    ],
+)
+def test_a_damaged_file_is_refused_by_its_name(tmp_path, name, start, framework):
+    (tmp_path / name).write_bytes(start)
+    assert recognise(str(tmp_path / name)).framework == framework
+    with pytest.raises(SourceError, match=f"'{name}' does not load"):
+        bring_in(tmp_path / name, tmp_path / "in")
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost"])
+def test_a_pickle_of_something_else_is_refused_by_its_type(tmp_path, library):
+    joblib.dump({"model": 1}, tmp_path / "model.joblib")
+    with pytest.raises(SourceError, match=r"holds no .* model but a builtins\.dict"):
+        bring_in(tmp_path / "model.joblib", tmp_path / "in", framework=library)
+
+
+# --- for GPU servers with FIL ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "outputs", "proba"),
+    [
+        ("XGBoost reg:squarederror", "xgboost.json", 1, "false"),
+        ("XGBoost binary:logistic", "xgboost.json", 1, "false"),
+        ("XGBoost multi:softmax", "xgboost.json", 3, "true"),
+        ("XGBoost dart", "xgboost.json", 1, "false"),
+        ("LightGBM multiclass, categories", "model.txt", 3, "true"),
+    ],
+)
+def test_fil_gets_its_own_file_and_tensors_and_is_called_unproven(tmp_path, name, file, outputs, proba):
+    imported = bring_in_case(name, tmp_path, backend="fil")
+    assert (imported.backend, imported.artifact.name) == ("fil", file)
+    assert [spec.to_dict() for spec in imported.signature.inputs] == [
+        {"name": "input__0", "datatype": "FP32", "shape": [-1, 6]}
+    ]
+    assert imported.signature.output("output__0").shape == (-1, outputs)
+    assert imported.reference["output__0"].shape == (100, outputs)
+    assert (imported.parameters["predict_proba"], imported.parameters["output_class"]) == (proba, proba)
+    assert "no FIL backend" in imported.unproven
+
+
+def test_fil_gets_only_the_rounds_that_early_stopping_chose_in_the_form_that_older_readers_know(tmp_path):
+    imported = bring_in_case("XGBoost early stopping", tmp_path, backend="fil")
+    written = xgboost.Booster(model_file=imported.artifact)
+    model = joblib.load(tmp_path / "model.joblib")
+    assert written.num_boosted_rounds() == model.best_iteration + 1
+    assert "cats" not in json.loads(imported.artifact.read_text())["learner"]["gradient_booster"]["model"]
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("XGBoost gblinear", "linear"),
+        ("XGBoost missing is -999", "-999"),
+        ("XGBoost binary:hinge", "binary:hinge"),
+        ("XGBoost several targets", "2 values a row"),
+        ("LightGBM linear trees", "linear models"),
+        ("LightGBM multiclassova, categories", "multiclassova"),
+        ("CatBoost RMSE", "Treelite"),
+    ],
+)
+def test_fil_is_refused_what_it_does_not_serve(tmp_path, name, cause):
+    with pytest.raises(SourceError, match="FIL backend does not serve this") as refused:
+        bring_in_case(name, tmp_path, backend="fil")
+    assert cause in refused.value.cause
+
+
+def test_fil_of_an_old_release_is_refused_new_json(tmp_path):
+    with pytest.raises(ReleaseError, match=r"Triton 23\.10"):
+        bring_in_case("XGBoost reg:squarederror", tmp_path, backend="fil", release="23.10")
