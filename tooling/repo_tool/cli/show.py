@@ -72,7 +72,7 @@ def _lines(record: "ModelRecord") -> list[tuple[str, str]]:
         ("served by", f"{backend} backend" + (f"; {reason}" if reason else "") if backend else ""),
         ("refined", "; ".join((facts.get("refinement") or {}).get("how", ()))),
         ("trusted", ", ".join(facts.get("trusted") or ()) or "nothing on a person's word"),
-        ("release", f"Triton {facts.get('release')}"),
+        ("release", f"Triton {facts['release']}" if facts.get("release") else ""),
         ("sample", _sample_words(sample)),
         ("tolerance", ", ".join(f"{name} {value:g}" for name, value in tolerance.items() if value)),
         ("files", _files_words(record)),

@@ -76,7 +76,9 @@ def verify_model(request: VerifyRequest, progress: Progress) -> VerifiedModel:
     with progress.step("check the files") as step:
         complaints = record.file_complaints()
         recorded = len(record.facts.get("files") or {})
-        step.detail = f"{len(complaints)} differ" if complaints else f"{recorded} as published"
+        step.detail = f"{recorded} as published" if recorded else "no digests were recorded with this version"
+        if complaints:
+            step.detail = f"{len(complaints)} differ"
     sample = read_published_sample(record.directory.sample_path(record.version))
     with _server(request, progress) as url, progress.step(f"ask {url}") as step, translating_client_errors():
         with Client(url, timeout_s=request.timeout_s) as client:
