@@ -383,6 +383,13 @@ def _call_container(function: Any, arguments: tuple[Any, ...]) -> Any:
     return function()
 
 
+def _call_defaultdict(function: Any, arguments: tuple[Any, ...]) -> Any:
+    if any(_is_name(argument) and argument.origin.partition(".")[0] not in _PLAIN for argument in arguments):
+        raise _hidden("makes a defaultdict of more than plain data")
+    return function()
+
+
+_PLAIN = ("builtins", "collections")
 _CALLS: dict[str, Callable[[Any, tuple[Any, ...]], Any]] = {
     "dtype": _call_dtype,
     "_reconstruct": _call_reconstruct,
@@ -390,6 +397,7 @@ _CALLS: dict[str, Callable[[Any, tuple[Any, ...]], Any]] = {
     "encode": _call_encode,
     "bytearray": _call_bytearray,
     "bytes": _call_bytearray,
+    "defaultdict": _call_defaultdict,
     "set": _call_container,
     "frozenset": _call_container,
 }

@@ -104,13 +104,10 @@ def code_in_program(path: Path) -> str:
     Raises:
         SourceError: it is damaged.
     """
-    with refusing(f"'{path.name}' does not load as an exported program", next_step=_DAMAGED):
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                code = _code_in_member(archive, member)
-                if code:
-                    return code
-    return ""
+    fact = f"'{path.name}' does not load as an exported program"
+    with refusing(fact, next_step=_DAMAGED), zipfile.ZipFile(path) as archive:
+        found = (_code_in_member(archive, member) for member in archive.infolist())
+        return next((code for code in found if code), "")
 
 
 def _code_in_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
