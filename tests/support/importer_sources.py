@@ -210,6 +210,16 @@ def _factory_of_two_heads(folder: Path) -> str:
     return "small_modules:TwoHeads"
 
 
+def _hugging_face(folder: Path) -> str:
+    import torch
+    from transformers import DistilBertConfig, DistilBertModel
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 40, "dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 16, "max_position_embeddings": 24}
+    DistilBertModel(DistilBertConfig(**sizes)).save_pretrained(folder / "model")
+    return str(folder / "model")
+
+
 def _keras(folder: Path) -> str:
     import keras
 
@@ -411,6 +421,13 @@ CASES = (
         inputs=("pixels",),
         outputs=("OUTPUT__0",),
         request={"sample": "pixels.npy", "weights": "weights.safetensors", "backend": "pytorch"},
+    ),
+    SourceCase(
+        name="huggingface-features",
+        write=_hugging_face,
+        framework="huggingface",
+        inputs=("input_ids", "attention_mask"),
+        outputs=("last_hidden_state",),
     ),
     SourceCase(name="keras", write=_keras, framework="tensorflow", inputs=("pixels",), outputs=("output_0",)),
     SourceCase(

@@ -39,7 +39,7 @@ def test_names_labels_and_backend_are_what_a_client_expects(case, brought_in):
     assert tuple(spec.name for spec in imported.signature.outputs) == case.outputs
     assert (imported.framework, imported.backend, imported.labels) == (case.framework, case.backend, case.labels)
     assert imported.inputs_were_generated is ("sample" not in case.request)
-    assert case.framework in ("pytorch", "sklearn") or case.framework in imported.tool_versions
+    assert case.framework in ("huggingface", "pytorch", "sklearn") or case.framework in imported.tool_versions
 
 
 def test_inputs_and_reference_have_the_types_and_shapes_of_the_signature(case, brought_in):

@@ -1,7 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """From an exported program or a module to ONNX, by PyTorch's own exporters."""
 
-__all__ = ["Written", "export_module", "program_call", "program_inputs", "write_onnx", "write_traced_onnx"]
+__all__ = [
+    "UNTRACEABLE",
+    "Written",
+    "export_module",
+    "free_axes_of",
+    "program_call",
+    "program_inputs",
+    "write_onnx",
+    "write_traced_onnx",
+]
 
 import io
 import warnings
@@ -21,6 +30,7 @@ from repo_tool.samples import Tensors
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
 
 _OPSET = 18  # the exporter's own; every ONNX Runtime since 1.14 loads it
+UNTRACEABLE = "torch.export cannot trace the module"  # the fact of a refusal that may mean branches on values
 _NO_ONNX = "PyTorch's exporter has no ONNX form for the model"
 _TRACEABLE = "forward may not branch on values; or serve it as TorchScript: --backend pytorch"
 _SERVE_AS_SCRIPT = "serve it with --backend pytorch"
@@ -39,32 +49,45 @@ class Written:
 # --- exporting -------------------------------------------------------------------------------------------------------
 
 
-def export_module(call: Call, inputs: Tensors, *, every_dimension: bool) -> Any:
-    """The exported program of a module; every dimension, or only the first, is free wherever ``forward`` allows it.
+def export_module(call: Call, inputs: Tensors, axes: Axes) -> Any:
+    """The exported program of a module; the first dimensions and ``axes`` are free wherever ``forward`` allows it.
 
     Raises:
         SourceError: PyTorch cannot trace it.
     """
-    with refusing("torch.export cannot trace the module", next_step=_TRACEABLE):
+    with refusing(UNTRACEABLE, next_step=_TRACEABLE):
         try:
-            return _exported(call, resized(inputs, 2) if _has_one_row(inputs) else inputs, every_dimension)
+            return _exported(call, resized(inputs, 2) if _has_one_row(inputs) else inputs, axes)
         except (RuntimeError, ValueError):
             if not _has_one_row(inputs):
                 raise
-            return _exported(call, inputs, every_dimension)  # made for exactly one row
+            return _exported(call, inputs, axes)  # made for exactly one row
 
 
 def _has_one_row(inputs: Tensors) -> bool:
     return all(array.ndim > 0 and len(array) == 1 for array in inputs.values())
 
 
-def _exported(call: Call, inputs: Tensors, every_dimension: bool) -> Any:
+def _exported(call: Call, inputs: Tensors, axes: Axes) -> Any:
     import torch
 
     # One row would be taken for a constant; AUTO fixes a dimension that forward depends on instead of failing.
-    ranks = [inputs[name].ndim if every_dimension else min(inputs[name].ndim, 1) for name in call.inputs]
-    free = tuple(dict.fromkeys(range(rank), torch.export.Dim.AUTO) for rank in ranks)
+    auto = torch.export.Dim.AUTO
+    free = tuple(
+        {axis: auto for axis in range(inputs[name].ndim) if axis == 0 or (name, axis) in axes} for name in call.inputs
+    )
     return torch.export.export(call.module, tensors(inputs, call.inputs), dynamic_shapes=free)
+
+
+def free_axes_of(program: Any, call: Call) -> Axes:
+    """The dimensions behind the first that an exported program leaves free."""
+    free, _ = program_inputs(program)
+    return frozenset(
+        (name, axis)
+        for name, spec in zip(call.inputs, free, strict=True)
+        for axis, size in enumerate(spec.shape)
+        if axis and size == FREE
+    )
 
 
 # --- exported programs -----------------------------------------------------------------------------------------------

@@ -136,8 +136,9 @@ def _as_onnx(subject: Subject, trial: Trial, request: ImportRequest, folder: Pat
         return _proven(_write_program(subject, subject.program, request), subject.call, trial, folder), frozenset()
     try:
         best = _exported(subject, trial, request, folder)
-    except SourceError:
-        freer = _traced_or_none(subject, trial, request, folder, branches=True)
+    except SourceError as error:
+        branches = error.fact == _torch_onnx.UNTRACEABLE
+        freer = _traced_or_none(subject, trial, request, folder, branches=branches)
         if freer is None:
             raise
         return freer, _lost(subject.call, trial, freer.signature)
@@ -150,21 +151,32 @@ def _write_program(subject: Subject, program: Any, request: ImportRequest) -> Ca
 
 
 def _exported(subject: Subject, trial: Trial, request: ImportRequest, folder: Path) -> Written:
-    """By ``torch.export``, with as many free dimensions as it can prove; failing that, with a free first one."""
+    """By ``torch.export``, with as many free dimensions as it can prove; failing that, with those the model takes."""
+    call, rows = subject.call, trial.rows.inputs
 
-    def write(into: Path, *, every_dimension: bool) -> Written:
-        program = _torch_onnx.export_module(subject.call, trial.rows.inputs, every_dimension=every_dimension)
+    def write(axes: Axes, into: Path) -> Written:
+        program = _torch_onnx.export_module(call, rows, axes)
+        free = _torch_onnx.free_axes_of(program, call)
+        if free and _torch_sizes.of_other_sizes(call, rows, free) is None:
+            raise _takes_one_size()
         return _write_program(subject, program, request)(into)
 
+    every = _torch_sizes.axes_of(rows)
     try:
-        return _proven(partial(write, every_dimension=True), subject.call, trial, folder)
-    except SourceError as error:
+        return _proven(partial(write, every), call, trial, folder)
+    except SourceError:
         _empty(folder)
-        try:
-            return _proven(partial(write, every_dimension=False), subject.call, trial, folder)
-        except SourceError:
-            _empty(folder)
-            raise error from error.__cause__
+    try:
+        return _proven(partial(write, _torch_sizes.free_axes(call, rows, every)), call, trial, folder)
+    except SourceError:
+        _empty(folder)
+        raise
+
+
+def _takes_one_size() -> SourceError:
+    return SourceError(
+        "dimensions are free in the ONNX form in which the model takes one size only", next_step=_AS_SCRIPT
+    )
 
 
 def _traced_or_none(
@@ -213,9 +225,7 @@ def _proven(way: Callable[[Path], Written], call: Call, trial: Trial, folder: Pa
     signature, notes = batching(written.signature, lambda inputs: answers(call, inputs), trial)
     rows = _torch_sizes.proving_rows(call, trial.rows.inputs, signature)
     if rows is None:
-        raise SourceError(
-            "dimensions are free in the ONNX form in which the model takes one size only", next_step=_AS_SCRIPT
-        )
+        raise _takes_one_size()
     for each in rows:
         _require_equal(onnx_graph.run(written.session, each), answers(call, each), each)
     return replace(written, signature=signature, notes=(*written.notes, *notes))

@@ -13,12 +13,9 @@ from repo_tool.signature import ModelSignature
 Axes = frozenset[tuple[str, int]]  # (input, axis) of dimensions behind the first
 
 _BATCHES = (1, 2, 3)
-_OTHER_SIZES: tuple[Callable[[int], int], ...] = (
-    lambda size: size + 1,
-    lambda size: size * 2,  # what is halved and doubled on the way, as images are
-    lambda size: size - 1,  # a longest length that the sample already has
-    lambda size: size // 2,
-)
+# Not one more or less: rounding in a convolution hides that, and a size of one is repeated by broadcasting.
+_OTHER_SIZES: tuple[Callable[[int], int], ...] = (lambda size: size * 2, lambda size: size // 2)
+_SMALLEST = 2
 
 
 def axes_of(rows: Tensors) -> Axes:
@@ -31,7 +28,7 @@ def of_other_sizes(call: Call, inputs: Tensors, axes: Collection[tuple[str, int]
     rows = resized(inputs, 2)
     for other in _OTHER_SIZES:
         sizes = {(name, axis): other(rows[name].shape[axis]) for name, axis in axes}
-        if min(sizes.values(), default=0) > 0:
+        if min(sizes.values(), default=0) >= _SMALLEST:
             candidate = stretched(rows, sizes)
             if takes(call, candidate):
                 return candidate

@@ -35,6 +35,7 @@ _TEXTS = (
 )
 _TEXT_COLUMNS = ("text", "text_pair")
 _LONGEST = 64  # tokens of made-up text and of ids without a tokenizer
+_GENERATING = ("LMHeadModel", "DoubleHeadsModel", "ForCausalLM", "ForConditionalGeneration")
 _DEFAULTS = {"attention_mask": 1, "token_type_ids": 0}  # of what a sample of token ids may leave out
 
 
@@ -161,13 +162,13 @@ def _task_name(request: ImportRequest, config: Mapping[str, Any]) -> str:
 def _task_of(architectures: Sequence[str]) -> str:
     for architecture in architectures:
         for name, task in _TASKS.items():
-            if architecture.endswith(task.heads):
+            if architecture.endswith(task.heads) and not architecture.endswith(_GENERATING):
                 return name
     found = ", ".join(architectures)
     raise SourceError(
         f"no task is known for the architecture {found}" if found else "config.json names no architecture",
         cause="generation takes many calls of a model, each over what the one before gave"
-        if found.endswith(("LMHeadModel", "ForCausalLM", "ForConditionalGeneration"))
+        if found.endswith(_GENERATING)
         else "",
         next_step=f"give --task one of {', '.join(_TASKS)}; text generation is served by Triton's vllm backend",
     )
