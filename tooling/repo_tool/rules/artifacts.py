@@ -11,6 +11,7 @@ DEFAULT_FILENAMES: Mapping[str, tuple[str, ...]] = {
     "openvino": ("model.xml",),
     "python": ("model.py",),
     "pytorch": ("model.pt", "model.pt2"),
+    "sklearn": ("model.skops", "model.joblib"),
     "tensorflow": ("model.savedmodel", "model.graphdef"),
     "tensorrt": ("model.plan",),
 }

@@ -22,7 +22,7 @@ from pathlib import Path
 from repo_tool.errors import EnvironmentUnfitError, needs_extra
 
 BACKENDS = Path(__file__).parent / "backends"
-EMBEDDED_BACKENDS = ("onnxruntime", "pytorch", "tensorflow")
+EMBEDDED_BACKENDS = ("onnxruntime", "pytorch", "sklearn", "tensorflow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
