@@ -24,6 +24,8 @@ from repo_tool.signature import ModelSignature
 
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
+_EXTERNAL_KEYS = frozenset({"location", "offset", "length", "checksum"})  # of onnx.proto, TensorProto.external_data
+
 
 class OnnxImporter:
     """ONNX files, with external data beside them if any."""
@@ -144,6 +146,7 @@ def _copy(source: Path, destination: Path) -> None:
 
 def _external_files(model: Any, folder: Path) -> list[PurePosixPath]:
     """The files beside the model that hold its weights, relative to ``folder``; every one is safe to copy."""
+    _refuse_unknown_keys(model)
     locations = {
         PurePosixPath(entry.value)
         for tensor in _tensors(model)
@@ -177,6 +180,18 @@ def _tensors_of_node(node: Any) -> Iterator[Any]:
             yield from (sparse.values, sparse.indices)
         for subgraph in (attribute.g, *attribute.graphs):
             yield from _tensors_of_graph(subgraph)
+
+
+def _refuse_unknown_keys(model: Any) -> None:
+    """Libraries have taken keys that nobody specified for attributes of their own objects."""
+    keys = {entry.key for tensor in _tensors(model) for entry in tensor.external_data}
+    unknown = sorted(keys - _EXTERNAL_KEYS)
+    if unknown:
+        raise SourceError(
+            f"the model's external data says {', '.join(map(repr, unknown))}, which ONNX does not know",
+            cause=f"it knows {', '.join(sorted(_EXTERNAL_KEYS))}",
+            next_step="export the model again, or save it as one file",
+        )
 
 
 def _refuse_unsafe(location: PurePosixPath, folder: Path) -> None:
