@@ -55,6 +55,16 @@ def test_an_ir_version_that_nothing_needs_is_lowered_and_told(tmp_path):
     assert imported.notes == ("IR version lowered from 11 to 9; nothing in the graph needs the newer one",)
 
 
+def test_an_ir_version_newer_than_this_onnx_runtime_is_lowered_too(tmp_path):
+    source = relu(tmp_path / "some.onnx", opset=17)
+    model = onnx.load(source)
+    model.ir_version = onnx.IR_VERSION
+    onnx.save(model, source)
+    imported = bring_in(source, tmp_path / "in", max_ir_version=9)
+    assert onnx.load(imported.artifact).ir_version == 9
+    np.testing.assert_array_equal(imported.reference["y"], np.maximum(imported.inputs["x"], 0))
+
+
 def test_an_ir_version_that_an_element_type_needs_is_refused(tmp_path):
     nodes = [
         helper.make_node("Cast", ["x"], ["small"], to=TensorProto.INT4),
