@@ -57,7 +57,7 @@ def bring_in(source, folder, *, sample=None, **options):
 def bring_in_case(name, folder, **options):
     built = CASES[name].build(folder)
     sample = read_raw_sample(built.sample) if built.sample else None
-    return bring_in(built.source, folder / "in", sample=sample, **options)
+    return bring_in(built.source, folder / f"in-{CASES[name].family}", sample=sample, **options)
 
 
 def regressor(folder, rows=None, **settings):
@@ -93,6 +93,11 @@ def test_early_stopping_is_respected_and_told(tmp_path):
         imported.reference["probabilities"], model.predict_proba(imported.inputs["features"]), atol=1e-6
     )
     assert "only those answer" in imported.notes[0]
+
+
+def test_a_person_is_told_which_columns_take_codes_of_categories(tmp_path):
+    assert bring_in_case("XGBoost DataFrame with categories", tmp_path).notes[0].endswith("trained on: 'column 5'")
+    assert bring_in_case("LightGBM DataFrame with categories", tmp_path).notes[0].endswith("trained on: 'column5'")
 
 
 def test_text_classes_are_the_label_and_the_labels(tmp_path):

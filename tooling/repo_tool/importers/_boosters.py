@@ -8,6 +8,7 @@ __all__ = [
     "as_label",
     "as_table",
     "bring_in",
+    "category_notes",
     "edge_rows",
     "load_pickled",
     "refuse_for_fil",
@@ -17,7 +18,7 @@ import importlib
 import json
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -293,6 +294,14 @@ def load_pickled(path: Path, library: str, request: ImportRequest) -> tuple[Any,
         next_step="load it with joblib.load in the environment it was saved in, and install here what that needs",
     ):
         return load_pickle(path, trusted_types=request.trusted_types)
+
+
+def category_notes(categorical: Collection[int], names: Sequence[str]) -> tuple[str, ...]:
+    """What a client has to know of columns that hold categories."""
+    if not categorical:
+        return ()
+    shown = ", ".join(repr(names[column]) if names else str(column) for column in sorted(categorical))
+    return (f"columns that hold categories take their codes, the places in the categories trained on: {shown}",)
 
 
 def as_table(values: Any) -> Array:

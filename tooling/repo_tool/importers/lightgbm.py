@@ -111,6 +111,7 @@ class LightgbmImporter:
             classes=model.classes,
             edges=_edges(forest, categorical),
             answer=lambda inputs: _answer(model, inputs[INPUT]),
+            notes=_boosters.category_notes(categorical, model.state["feature_names"]),
             trusted=model.trusted,
         )
 

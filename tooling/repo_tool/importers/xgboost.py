@@ -134,7 +134,7 @@ class XgboostImporter:
             classes=model.classes,
             edges=_edges(model, core),
             answer=lambda inputs: _answer(model, inputs[INPUT]),
-            notes=_notes(model),
+            notes=(*_notes(model), *_boosters.category_notes(model.categorical, model.booster.feature_names or ())),
             trusted=model.trusted,
         )
 
