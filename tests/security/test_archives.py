@@ -346,6 +346,39 @@ def test_a_saved_model_that_computes_is_data(tmp_path):
     assert admit(saved_model(tmp_path / "saved", "MatMul", "VarHandleOp", "ReadVariableOp", "HashTableV2")) == ()
 
 
+def saved_module(folder, *, writing):
+    import tensorflow as tf
+
+    class Module(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = tf.Variable([1.0, 2.0, 3.0])
+            self.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(["a"], [1]), -1)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="values")])
+        def serve(self, values):
+            if writing:
+                place = str(folder / "written")
+                tf.raw_ops.SaveV2(prefix=place, tensor_names=["a"], shape_and_slices=[""], tensors=[values])
+            return {"scaled": values * self.scale, "found": self.table.lookup(tf.constant(["a"]))}
+
+    module = Module()
+    tf.saved_model.save(module, str(folder / "saved"), signatures={"serving_default": module.serve})
+    return ImportRequest(source=str(folder / "saved"), max_opset=21, max_ir_version=10)
+
+
+def test_a_saved_model_with_variables_and_tables_is_data(tmp_path):
+    pytest.importorskip("tensorflow")
+    assert admit(saved_module(tmp_path, writing=False)) == ()
+
+
+def test_a_saved_model_that_writes_as_its_saver_does_is_code(tmp_path):
+    pytest.importorskip("tensorflow")
+    with pytest.raises(SourceError, match="is code") as refused:
+        admit(saved_module(tmp_path, writing=True))
+    assert "SaveV2" in refused.value.cause
+
+
 # --- what is benign --------------------------------------------------------------------------------------------------
 
 

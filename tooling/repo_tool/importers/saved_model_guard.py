@@ -27,7 +27,8 @@ _COMPUTING_STATEFUL = re.compile(
     r"|(Mutable)?(Anonymous)?(Mutable)?(HashTable|DenseHashTable|HashTableOfTensors)(V2)?|Anonymous\w*HashTable\w*"
     r"|(InitializeTable|LookupTable\w+)(V2)?|Random\w+|TruncatedNormal|Multinomial|ParameterizedTruncatedNormal"
     r"|Stateful(Random\w+|Uniform\w*|StandardNormal\w*|TruncatedNormal)|Rng\w+|Assert|NoOp|Placeholder\w*|Stack\w*"
-    r"|TensorArray\w*|TemporaryVariable|DestroyTemporaryVariable|MutexLock|ConsumeMutexLock|DecodeImage|CudnnRNN\w*"
+    r"|TensorArray\w*|TemporaryVariable|DestroyTemporaryVariable|DisableCopyOnRead"
+    r"|MutexLock|ConsumeMutexLock|DecodeImage|CudnnRNN\w*"
 )
 
 
