@@ -27,6 +27,7 @@ LABEL_FILENAME = "labels.txt"
 _THREAD_PARAMETERS = {
     "onnxruntime": "intra_op_thread_count",
     "pytorch": "INTRA_OP_THREAD_COUNT",
+    "sklearn": "thread_count",
     "tensorflow": "TF_NUM_INTRA_THREADS",
 }
 
