@@ -93,7 +93,7 @@ MODULES = {
     "half_mlp": Architecture(inputs={"input": real(8)}),
 }
 AS_SCRIPT_BY_CHOICE = ("GruTagger", "UNet", "Detector", "CrossAttention", "TwoTower")
-EXPORTED = {"ResNet": {}, "Vae": {}, "TransformerEncoder": {"tokens": (1,), "mask": (1,)}, "Detector": {}, "Mlp": {}}
+EXPORTED = {"ResNet": {}, "Vae": {}, "TransformerEncoder": {"tokens": (1,), "mask": (1,)}, "UNet": {}, "Mlp": {}}
 TRACED = ("ConvNet", "LstmClassifier", "CouplingFlow", "UNet")
 SCRIPTED = ("Branching", "UnrolledCells", "Integers")
 

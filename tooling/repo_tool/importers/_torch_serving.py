@@ -92,7 +92,13 @@ def _instead(refused: SourceError, subject: Subject, trial: Trial, folder: Path)
 
 
 def _reason(refused: SourceError) -> str:
-    words = f"{refused.fact}: {refused.cause}" if refused.cause else refused.fact
+    """The fact, and the first line of what went wrong innermost: PyTorch's own layers wrap it in advice."""
+    innermost: BaseException = refused
+    while innermost.__cause__ is not None:
+        innermost = innermost.__cause__
+    first = next((line.strip() for line in str(innermost).splitlines() if line.strip()), type(innermost).__name__)
+    cause = refused.cause if innermost is refused else f"{type(innermost).__name__}: {first}"
+    words = f"{refused.fact}: {cause}" if cause else refused.fact
     return words if len(words) <= _LONGEST_REASON else words[:_LONGEST_REASON] + " ..."
 
 
