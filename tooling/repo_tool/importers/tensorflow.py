@@ -343,9 +343,7 @@ def _converted(served: _Served, request: ImportRequest) -> Any:
     function = tf.function(lambda *values: served.function(**dict(zip(names, values, strict=True))))
     specs = [tf.TensorSpec(taken[name].shape, taken[name].dtype, name=name) for name in names]
     with refusing("tf2onnx cannot convert the model", next_step=_KEEP):
-        model, _ = tf2onnx.convert.from_function(
-            function, input_signature=specs, opset=min(_OPSET, request.max_opset)
-        )
+        model, _ = tf2onnx.convert.from_function(function, input_signature=specs, opset=min(_OPSET, request.max_opset))
     _fill_in_constants(model, function.get_concrete_function(*specs))
     _spell_out_erfc(model)
     _refuse_what_onnx_lacks(model)
