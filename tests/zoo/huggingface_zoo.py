@@ -121,7 +121,12 @@ MODELS = (
         },
     ),
     Model(kind="vit", head="ImageClassification", sizes=_SIZES | _IMAGE, sample=""),
-    Model(kind="deit", head="ImageClassification", sizes=_SIZES | _IMAGE, sample=""),
+    Model(
+        kind="deit",
+        head="ImageClassification",
+        sizes=_SIZES | _IMAGE | {"architectures": ["DeiTForImageClassification"]},
+        sample="",
+    ),
     Model(
         kind="resnet",
         head="ImageClassification",
