@@ -12,6 +12,7 @@
     │   ├── SampleError                sample rows whose columns or types do not fit
     │   ├── BatchingError              a model without a batch dimension asked to batch
     │   ├── ReleaseError               more than the Triton release can load
+    │   ├── BackendUnprovenError       a backend that the embedded server has not, so that nothing can be proven
     │   ├── ConfigError                a model configuration that does not parse or contradicts itself
     │   ├── PipelineError              a pipeline.yaml that cannot work
     │   ├── RepositoryError            a folder that is not a model repository, or lacks the model
@@ -29,6 +30,7 @@ Findings of the validator are values (``repo_tool.rules``), not exceptions.
 """
 
 __all__ = [
+    "BackendUnprovenError",
     "BatchingError",
     "BenchmarkError",
     "ConfigError",
@@ -110,6 +112,10 @@ class BatchingError(UserMistakeError):
 
 class ReleaseError(UserMistakeError):
     """The model needs more than the Triton release can load."""
+
+
+class BackendUnprovenError(UserMistakeError):
+    """The model asks for a backend that only a GPU server has."""
 
 
 class ConfigError(UserMistakeError):

@@ -12,7 +12,7 @@ import repo_tool
 from repo_tool.config import pbtxt
 from repo_tool.config.derive import LABEL_FILENAME, DeriveOptions, derive
 from repo_tool.config.model import ModelConfig
-from repo_tool.errors import SampleError
+from repo_tool.errors import BackendUnprovenError, SampleError
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.child import import_in_child
 from repo_tool.refinement.plan import Refinement, RefinementResult, default_tolerance
@@ -178,6 +178,12 @@ def _bring_in(request: AddModelRequest, target: Release, stage: Staging, progres
             stage.work_path,
         )
         step.detail = f"{imported.framework} → {imported.backend}"
+        if imported.unproven:
+            raise BackendUnprovenError(
+                f"'{request.name}' cannot be proven on the embedded Triton",
+                cause=imported.unproven,
+                next_step="leave --backend out: nothing is published that no server has answered for",
+            )
         if imported.fallback_reason:
             step.detail = f"served by: {imported.backend} backend; reason: {imported.fallback_reason}"
     return imported
