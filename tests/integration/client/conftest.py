@@ -58,14 +58,14 @@ class Opener:
             runner.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client_repository(tmp_path_factory):
     path = tmp_path_factory.mktemp("client") / "repository"
     shutil.copytree(Path(__file__).parent / "repository", path)
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client_server(client_repository):
     with EmbeddedServer(client_repository, ServerOptions(graceful_stop_s=0)) as server:
         outcomes = server.load_all(["echo", "moody", "picture", "rows"])

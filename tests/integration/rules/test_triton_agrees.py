@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from repo_tool.errors import LoadRefusedError
+from repo_tool.errors import LoadRefusedError, ServerStartError
 from repo_tool.releases import release
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.rules import Scope, Severity, find_rule, validate
@@ -25,6 +25,19 @@ def server(tmp_path_factory):
     )
     with EmbeddedServer(tmp_path_factory.mktemp("repository"), options) as running:
         yield running
+
+
+def load(server, model):
+    """Load a model; a server that died is started once more.
+
+    Triton 2.51 itself crashes now and then where ensembles of one name come and go. A model that kills it does so twice.
+    """
+    try:
+        server.load(model)
+    except ServerStartError:
+        server.stop()
+        server.start()
+        server.load(model)
 
 
 @pytest.fixture
@@ -47,7 +60,7 @@ def test_triton_refuses_what_a_rule_calls_an_error(server, placed, case):
     found = validate(placed(case), release=release(case.release))
     model = next(diagnostic.model for diagnostic in found if diagnostic.code == case.code)
     with pytest.raises(LoadRefusedError):
-        server.load(model)
+        load(server, model)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +72,7 @@ def test_triton_loads_what_no_rule_calls_an_error(server, placed, case):
         found for found in validate(repository, release=release(case.release)) if found.severity is Severity.ERROR
     ]
     for model in repository.models():
-        server.load(model.name)
+        load(server, model.name)
 
 
 @pytest.mark.parametrize(
@@ -71,4 +84,4 @@ def test_triton_accepts_what_is_only_a_warning(server, placed, case):
     repository = placed(case)
     for model in repository.models():
         if not find_rule(case.code).embedded_refuses:
-            server.load(model.name)
+            load(server, model.name)

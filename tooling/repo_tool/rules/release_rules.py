@@ -92,32 +92,6 @@ def backend_not_shipped(model: ModelSubject) -> Iterator[Finding]:
     )
 
 
-@rule("REL107", severity=Severity.WARNING)
-def backend_brought_along(model: ModelSubject) -> Iterator[Finding]:
-    """The release's image alone serves the model.
-
-    ``sklearn`` is a backend of repo-tool, and so is ``tensorflow`` from 25.03 on, where NVIDIA's own is gone. The image
-    that docker-compose.yml builds has both, and their packages where TRITON_BACKENDS names them; a Triton started in
-    another way refuses the model.
-
-    Wrong::
-
-        backend: "tensorflow"                                 (for Triton 26.07 without docker-compose.yml)
-
-    Right::
-
-        backend: "onnxruntime"                                (convert with repo-tool add-model, where ONNX can)
-    """
-    backend = model.backend
-    if backend in BROUGHT_BACKENDS and backend not in model.release.backends:
-        yield Finding(
-            f"the backend {backend} is repo-tool's own, which Triton {model.release.name} does not ship",
-            cause="the image of docker-compose.yml has it, with its packages where TRITON_BACKENDS names them",
-            fix=f"on the GPU server: TRITON_BACKENDS={backend} docker compose up --build",
-            field="backend",
-        )
-
-
 @rule("REL104", severity=Severity.WARNING)
 def import_not_in_image(model: ModelSubject) -> Iterator[Finding]:
     """Python models import what the image has: the standard library, numpy, and deploy/triton/requirements.txt.
@@ -218,4 +192,30 @@ def field_too_new(model: ModelSubject) -> Iterator[Finding]:
             cause="its model_config.proto is older, and an unknown field fails the whole file",
             fix=f"remove {field}, or choose a newer release",
             field=field,
+        )
+
+
+@rule("REL107", severity=Severity.WARNING)
+def backend_brought_along(model: ModelSubject) -> Iterator[Finding]:
+    """The release's image alone serves the model.
+
+    ``sklearn`` is a backend of repo-tool, and so is ``tensorflow`` from 25.03 on, where NVIDIA's own is gone. The image
+    that docker-compose.yml builds has both, and their packages where TRITON_BACKENDS names them; a Triton started in
+    another way refuses the model.
+
+    Wrong::
+
+        backend: "tensorflow"                                 (for Triton 26.07 without docker-compose.yml)
+
+    Right::
+
+        backend: "onnxruntime"                                (convert with repo-tool add-model, where ONNX can)
+    """
+    backend = model.backend
+    if backend in BROUGHT_BACKENDS and backend not in model.release.backends:
+        yield Finding(
+            f"the backend {backend} is repo-tool's own, which Triton {model.release.name} does not ship",
+            cause="the image of docker-compose.yml has it, with its packages where TRITON_BACKENDS names them",
+            fix=f"on the GPU server: TRITON_BACKENDS={backend} docker compose up --build",
+            field="backend",
         )
