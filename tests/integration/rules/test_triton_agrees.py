@@ -30,7 +30,7 @@ def server(tmp_path_factory):
 def load(server, model):
     """Load a model; a server that died is started once more.
 
-    Triton 2.51 itself crashes now and then where ensembles of one name come and go. A model that kills it does so twice.
+    Triton 2.51 itself crashes now and then where ensembles of one name come and go. A model that kills it kills twice.
     """
     try:
         server.load(model)

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A fixed sample of the zoo, through add-model and the real server; ``make coverage-frameworks`` runs all of it."""
+
+import pytest
+
+from support.zoo_run import families, run_in_process
+
+SAMPLE = {
+    "boosters_zoo": {"reg:squarederror": "onnxruntime", "CatBoostClassifier, text classes": "onnxruntime"},
+    "huggingface_zoo": {"bert SequenceClassification": "onnxruntime"},
+    "onnx_zoo": {"node/abs": "onnxruntime", "pytorch-operator/operator_sqrt": "onnxruntime"},
+    "packages_zoo": {"MLflow/sklearn": "onnxruntime", "perceptron, int8": "onnxruntime"},
+    "pytorch_zoo": {"ResNet": "onnxruntime", "Branching (scripted)": "pytorch"},
+    "sklearn_zoo": {"ARDRegression": "onnxruntime", "StackingClassifier of Pipelines": "onnxruntime"},
+    "tensorflow_zoo": {"keras/convolution 1D, any length": "onnxruntime"},
+}
+
+
+def test_every_family_is_sampled():
+    assert set(SAMPLE) == set(families())
+
+
+@pytest.mark.parametrize("family", SAMPLE)
+def test_the_real_server_answers_as_the_framework_does(family):
+    outcomes = {outcome.name: outcome for outcome in run_in_process(family, list(SAMPLE[family]))}
+    assert {name: outcome.backend or outcome.reason for name, outcome in outcomes.items()} == SAMPLE[family]
