@@ -15,8 +15,8 @@ help:  ## Show this list
 setup: $(READY)  ## Make the virtual environment (.venv) with everything that was tested, about 4 GB
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "repo-tool needs Python 3.11 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
+	  { echo "the server side needs Python 3.11 or 3.12, for which numpy 1.26 has wheels: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' || \
 	  { echo "this Python cannot make virtual environments: install its venv package"; exit 2; }
 	@echo "installing into $(VENV): two to ten minutes, once"

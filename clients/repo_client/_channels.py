@@ -18,15 +18,23 @@ _OPTIONS = [
 ]
 
 
+_LOOPBACK = ("127.", "localhost", "[::1]")
+
+
+def _options(url: Url) -> list[tuple[str, int]]:
+    """A proxy of the environment is not asked for this machine itself."""
+    return [*_OPTIONS, ("grpc.enable_http_proxy", 0)] if url.address.startswith(_LOOPBACK) else _OPTIONS
+
+
 def open_channel(url: Url) -> Any:
     """A channel for calls that block."""
     if url.is_secure:
-        return grpc.secure_channel(url.address, grpc.ssl_channel_credentials(), options=_OPTIONS)
-    return grpc.insecure_channel(url.address, options=_OPTIONS)
+        return grpc.secure_channel(url.address, grpc.ssl_channel_credentials(), options=_options(url))
+    return grpc.insecure_channel(url.address, options=_options(url))
 
 
 def open_async_channel(url: Url) -> Any:
     """A channel for calls on the running event loop."""
     if url.is_secure:
-        return grpc.aio.secure_channel(url.address, grpc.ssl_channel_credentials(), options=_OPTIONS)
-    return grpc.aio.insecure_channel(url.address, options=_OPTIONS)
+        return grpc.aio.secure_channel(url.address, grpc.ssl_channel_credentials(), options=_options(url))
+    return grpc.aio.insecure_channel(url.address, options=_options(url))

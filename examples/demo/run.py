@@ -30,6 +30,7 @@ from repo_tool.triton.server import EmbeddedServer
 
 HERE = Path(__file__).parent
 TRAINING = ("train_keras.py", "train_pytorch.py", "train_sklearn.py", "train_onnx.py")
+DEMO_ENTRIES = ("1", "config.pbtxt", "labels.txt", "warmup")  # what a model of the demo consists of
 SERVING_CORES = 2  # written into config.pbtxt: fixed, so that the files come out alike on every machine
 
 console = Console()
@@ -144,11 +145,19 @@ def run_shown(command: list[str], folder: Path) -> None:
 
 
 def replace(repository: Path, fresh: Path) -> None:
-    """Put the new models where the old ones were; whatever else lies in the repository stays."""
+    """Put the new models where the demo's old ones were, each by a rename; whatever else is there stays."""
     repository.mkdir(parents=True, exist_ok=True)
-    for model in sorted(fresh.iterdir()):
-        shutil.rmtree(repository / model.name, ignore_errors=True)
-        shutil.copytree(model, repository / model.name)
+    models = sorted(fresh.iterdir())
+    for model in models:
+        if any(entry.name not in DEMO_ENTRIES for entry in sorted((repository / model.name).glob("*"))):
+            raise SystemExit(f"{repository / model.name} holds more than the demo made; choose another --repository")
+    for model in models:
+        arriving = Path(tempfile.mkdtemp(prefix=".demo-", dir=repository.resolve().parent))
+        shutil.copytree(model, arriving / "new")
+        if (repository / model.name).exists():
+            (repository / model.name).rename(arriving / "old")
+        (arriving / "new").rename(repository / model.name)
+        shutil.rmtree(arriving)
 
 
 def load_all(server: EmbeddedServer) -> None:

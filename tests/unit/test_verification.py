@@ -131,3 +131,14 @@ def test_either_label_is_right_where_two_classes_are_equally_good(second, equal)
     parity = verify(infer, classifier(probabilities), sample, tolerance=Tolerance())
     assert parity.equal is equal
     assert parity.outputs[0].ties == (1 if equal else 0)
+
+
+def test_a_tie_excuses_no_label_of_another_class():
+    probabilities = np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]], dtype=np.float32)
+    sample = Sample(inputs={"x": probabilities}, outputs={"label": np.array([0, 0, 1]), "probabilities": probabilities})
+
+    def infer(inputs):
+        labels = np.where(inputs["x"][:, :1] == 0.5, -12345, inputs["x"][:, :1] < 0.8)
+        return {"label": labels.astype(np.int64), "probabilities": inputs["x"]}
+
+    assert not verify(infer, classifier(probabilities), sample, tolerance=Tolerance()).equal

@@ -12,6 +12,8 @@ __all__ = [
 ]
 
 import json
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,7 @@ Tensors = Mapping[str, Array]
 GENERATED_ROWS = 16
 GENERATED_FREE_DIMENSION = 4
 _SEED = 20
+_UNREADABLE = (ValueError, OSError, KeyError, EOFError, RecursionError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +87,7 @@ def read_raw_sample(path: Path) -> RawSample:
         )
     try:
         return reader(path)
-    except (ValueError, OSError, KeyError, EOFError) as error:
+    except _UNREADABLE as error:
         raise SampleError(
             f"'{path.name}' cannot be read as {path.suffix.lstrip('.')}", cause=str(error), next_step="save it again"
         ) from error
@@ -305,7 +308,7 @@ def read_published_sample(path: Path) -> Sample:
     try:
         with np.load(path, allow_pickle=False) as archive:
             stored = {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError) as error:
+    except _UNREADABLE as error:
         raise SampleError(
             f"the sample at '{path}' is damaged", cause=str(error), next_step="add the model again"
         ) from error

@@ -105,12 +105,12 @@ def verify(infer: Infer, config: ModelConfig, sample: Sample, *, tolerance: Tole
         tensor.name: tolerance.at(sample, tensor.name) if _is_float(tensor) else tolerance for tensor in config.outputs
     }
     comparisons = {tensor.name: _Comparison(config, tensor, tolerances[tensor.name]) for tensor in config.outputs}
+    ties = {} if config.max_batch_size == 0 else _labels_of_ties(config, sample, tolerances)
     for rows in _requests(config, sample):
         part = sample if rows is None else sample.take(rows)
         served = infer(part.inputs)
-        tied = _tied_rows(config, part, tolerances)
         for name, comparison in comparisons.items():
-            comparison.add(served[name], part.outputs[name], rows, tied)
+            comparison.add(served[name], part.outputs[name], rows, ties.get(name, {}))
     batching = config.max_batch_size > 0
     return Parity(
         batch_sizes=batch_sizes(config.max_batch_size),
@@ -131,16 +131,39 @@ def _requests(config: ModelConfig, sample: Sample) -> Iterator[NDArray[np.intp] 
             yield few[np.arange(start, start + size) % len(few)]
 
 
-def _tied_rows(config: ModelConfig, sample: Sample, tolerances: Mapping[str, Tolerance]) -> frozenset[int]:
-    """The positions whose best two values are equally good, in any float output of at least two values a row."""
-    tied: set[int] = set()
-    for tensor in config.outputs if config.max_batch_size > 0 else ():
-        values, tolerance = sample.outputs[tensor.name], tolerances[tensor.name]
-        if _is_float(tensor) and values.ndim == 2 and values.shape[1] > 1:
-            best = np.sort(values.astype(np.float64), axis=1)[:, -2:]
-            close = best[:, 1] - best[:, 0] <= tolerance.absolute + tolerance.relative * np.abs(best[:, 1])
-            tied.update(np.flatnonzero(close).tolist())
-    return frozenset(tied)
+def _labels_of_ties(
+    config: ModelConfig, sample: Sample, tolerances: Mapping[str, Tolerance]
+) -> dict[str, dict[int, frozenset[Any]]]:
+    """For each label output, the labels that are right in rows whose best classes are equally good.
+
+    Which label belongs to which class is read off the rows without a tie; scores for which that gives no clear answer
+    are no scores of this label, and excuse nothing.
+    """
+    found: dict[str, dict[int, frozenset[Any]]] = {}
+    labels = [tensor for tensor in config.outputs if tensor.reshape == () and not _is_float(tensor)]
+    for tensor in (tensor for tensor in config.outputs if _is_float(tensor)):
+        scores, tolerance = sample.outputs[tensor.name].astype(np.float64), tolerances[tensor.name]
+        if scores.ndim != 2 or scores.shape[1] < 2:
+            continue
+        best = scores.max(axis=1, keepdims=True)
+        is_best = best - scores <= tolerance.absolute + tolerance.relative * np.abs(best)
+        for label in labels:
+            words = sample.outputs[label.name].tolist()
+            found.setdefault(label.name, {}).update(_right_labels(is_best, words))
+    return found
+
+
+def _right_labels(is_best: NDArray[np.bool_], labels: Sequence[Any]) -> dict[int, frozenset[Any]]:
+    clear = [row for row in range(len(labels)) if is_best[row].sum() == 1]
+    pairs = {(int(is_best[row].argmax()), labels[row]) for row in clear}
+    of_class = dict(pairs)
+    if len(of_class) < len(pairs) or len(set(of_class.values())) < len(of_class):
+        return {}
+    return {
+        row: frozenset(of_class[int(at)] for at in np.flatnonzero(is_best[row]) if int(at) in of_class)
+        for row in range(len(labels))
+        if is_best[row].sum() > 1
+    }
 
 
 def _is_float(tensor: ModelTensor) -> bool:
@@ -156,8 +179,10 @@ class _Comparison:
         self._equal, self._complaint = True, ""
         self._ties: set[int] = set()
 
-    def add(self, served: Array, reference: Array, rows: NDArray[np.intp] | None, tied: frozenset[int]) -> None:
-        """Compare one request's output; ``rows`` are its rows of the sample, ``tied`` the positions that may differ."""
+    def add(
+        self, served: Array, reference: Array, rows: NDArray[np.intp] | None, ties: Mapping[int, frozenset[Any]]
+    ) -> None:
+        """Compare one request's output; ``rows`` are its rows of the sample, ``ties`` the labels right in some."""
         wanted = self._wire_shape(reference)
         if served.shape != wanted:
             self._fail(f"shape {list(served.shape)} is served, {list(wanted)} was expected")
@@ -166,18 +191,19 @@ class _Comparison:
         if _is_float(self._tensor):
             self._add_floats(served.astype(np.float64), reference.astype(np.float64), rows)
         else:
-            self._add_exact(served, self._without_ties(served, reference, rows, tied), rows)
+            self._add_exact(served, self._without_ties(served, reference, rows, ties), rows)
 
     def _without_ties(
-        self, served: Array, reference: Array, rows: NDArray[np.intp] | None, tied: frozenset[int]
+        self, served: Array, reference: Array, rows: NDArray[np.intp] | None, ties: Mapping[int, frozenset[Any]]
     ) -> Array:
-        """The reference, with what was served in the tied rows that differ."""
-        differing = [at for at in tied if rows is not None and bool(np.any(served[at] != reference[at]))]
-        if not differing or rows is None:
+        """The reference, with what was served in the tied rows where another label is as right."""
+        if rows is None or not ties:
             return reference
-        self._ties.update(int(rows[at]) for at in differing)
         excused = reference.copy()
-        excused[differing] = served[differing]
+        for at, row in enumerate(rows.tolist()):
+            if served[at].item() != reference[at].item() and served[at].item() in ties.get(row, ()):
+                excused[at] = served[at]
+                self._ties.add(row)
         return excused
 
     def _wire_shape(self, reference: Array) -> tuple[int, ...]:

@@ -32,6 +32,7 @@ def test_an_ordinary_configuration_has_none(text):
         ('instance_group: < name: "a" "`b`" >', "a`b`"),
         (r'instance_group { name: "\x24(false)" }', "$(false)"),
         (ENVIRONMENT % "/env; false", "/env; false"),
+        ('default_model_filename: "$(touch ${HOME}-x).onnx"', "$(touch ${HOME}-x).onnx"),
         (ENVIRONMENT.replace("EXECUTION_ENV", 'EXECUTION" "_ENV') % "/$(false)", "/$(false)"),
         (ENVIRONMENT.replace("EXECUTION_ENV", r"EXECUTION\137ENV") % "/$(false)", "/$(false)"),
     ],

@@ -2,6 +2,7 @@
 """A model becomes visible whole or not at all."""
 
 import json
+import signal
 import threading
 
 import pytest
@@ -111,7 +112,9 @@ def test_the_next_version_is_one_more_than_the_highest(repository):
         (model.path / name).mkdir(parents=True)
     assert model.versions() == (1, 7)
     assert next_version(model) == 8
-    assert next_version(model, wanted=3) == 3
+    assert next_version(model, wanted=12) == 12
+    with pytest.raises(VersionExistsError, match="version 3 of 'model' would lie below version 7"):
+        next_version(model, wanted=3)
     with pytest.raises(VersionExistsError, match="version 7 of 'model' exists"):
         next_version(model, wanted=7)
 
@@ -155,3 +158,52 @@ def test_a_digest_sees_names_and_contents(tmp_path):
         return digest_of(folder)
 
     assert len({digest(a="1"), digest(a="2"), digest(b="1"), digest(a="1", b="1"), digest()}) == 5
+
+
+def test_ctrl_c_waits_until_all_models_are_there(repository):
+    """The signal comes while the first of two models is being published, with other threads around."""
+    with staging(repository) as stage:
+        staged = []
+        for name in ("one", "two"):
+            directory = stage.repository.model(name)
+            directory.version_path(1).mkdir(parents=True)
+            directory.config_path.write_text(CONFIG)
+            staged.append(StagedModel(directory=directory, version=1))
+        stop = threading.Event()
+        other = threading.Thread(target=stop.wait)
+        other.start()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                publish(Interrupting(staged), repository)
+        finally:
+            stop.set()
+            other.join()
+    assert sorted(path.name for path in repository.path.iterdir()) == ["one", "two"]
+
+
+class Interrupting(list):
+    """A list that sends Ctrl-C to this process whenever somebody starts to walk it."""
+
+    def __iter__(self):
+        signal.raise_signal(signal.SIGINT)
+        return super().__iter__()
+
+
+def test_of_several_models_none_appears_when_one_cannot(repository):
+    publish_new(repository, 1)
+    with staging(repository) as stage:
+        other = stage.repository.model("other")
+        other.version_path(1).mkdir(parents=True)
+        other.config_path.write_text(CONFIG)
+        taken = stage_model(stage, 1)
+        with pytest.raises(VersionExistsError):
+            publish([StagedModel(directory=other, version=1), taken], repository)
+    assert [path.name for path in repository.path.iterdir()] == ["model"]
+
+
+def test_a_file_is_no_repository(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(RepositoryError, match="is no folder"), staging(ModelRepository(path)):
+            pass
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]

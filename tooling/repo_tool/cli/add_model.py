@@ -25,7 +25,9 @@ def add_model(
     repository: Annotated[
         Path, typer.Option("--repository", "-r", help="The model repository; made when absent.")
     ] = Path("model_repository"),
-    version: Annotated[int | None, typer.Option(min=1, help="Default: one more than the highest there.")] = None,
+    version: Annotated[
+        int | None, typer.Option(min=1, max=2**31 - 1, help="Default: one more than the highest there.")
+    ] = None,
     framework: Annotated[
         str | None, typer.Option(help="sklearn, pytorch, tensorflow or onnx. Default: recognised from the source.")
     ] = None,
@@ -58,9 +60,10 @@ def add_model(
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Class names, one a line, in output order.")] = None,
     max_batch_size: Annotated[
-        int | None, typer.Option(min=0, help="0 switches batching off. Default: 32 if the model can batch.")
+        int | None,
+        typer.Option(min=0, max=2**31 - 1, help="0 switches batching off. Default: 32 if the model can batch."),
     ] = None,
-    instances: Annotated[int, typer.Option(min=1, help="Copies of the model that run at once.")] = 1,
+    instances: Annotated[int, typer.Option(min=1, max=1024, help="Copies of the model that run at once.")] = 1,
     cores: Annotated[
         int | None,
         typer.Option(min=1, help="Cores of the serving machine, shared by the instances. Default: this one's."),
@@ -139,7 +142,7 @@ def _show(added: "AddedModel") -> None:
 
     out = console()
     if not added.published:
-        out.print(added.config_text, markup=False)
+        out.print(added.config_text, markup=False, soft_wrap=True)
     show_tensors(added.config, added.version, added.parity)
     for note in _notes(added):
         out.print(f"note: {note}", markup=False, soft_wrap=True)

@@ -24,6 +24,8 @@ def show_tensors(config: ModelConfig, version: int, parity: Parity) -> None:
 
 
 def _cells(config: ModelConfig, tensor: ModelTensor) -> tuple[str, str, str]:
+    from rich.markup import escape
+
     batch = [f"1…{config.max_batch_size}"] if config.max_batch_size > 0 else []
     shape = ", ".join([*batch, *("any" if size == -1 else str(size) for size in tensor.dims)])
-    return tensor.name, tensor.datatype.wire_name if tensor.datatype else "?", f"\\[{shape}]"
+    return escape(tensor.name), tensor.datatype.wire_name if tensor.datatype else "?", f"\\[{shape}]"

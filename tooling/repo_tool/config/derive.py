@@ -22,6 +22,7 @@ from repo_tool.signature import ModelSignature, TensorSpec
 
 DEFAULT_MAX_BATCH_SIZE = 32
 LABEL_FILENAME = "labels.txt"
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 # The parameter that bounds the CPU threads of one instance; absent, each backend takes every core.
 _THREAD_PARAMETERS = {
@@ -114,9 +115,9 @@ def _warmup(signature: ModelSignature, options: DeriveOptions) -> tuple[Warmup, 
             name=tensor.name,
             datatype=tensor.datatype,
             dims=shapes[tensor.name] or (1,),
-            file=re.sub(r"[^A-Za-z0-9_.-]", "_", tensor.name),
+            file=tensor.name if _FILE_NAME.fullmatch(tensor.name) else f"input.{index}",
         )
-        for tensor in sorted(signature.inputs, key=lambda tensor: tensor.name)
+        for index, tensor in enumerate(sorted(signature.inputs, key=lambda tensor: tensor.name))
     )
     # Triton skips a warm-up of batch size 0, also for a model that does not batch.
     return (Warmup(name="sample_row", batch_size=1, inputs=inputs),)

@@ -39,13 +39,13 @@ def parse(text: str) -> ModelConfig:
 
     try:
         message = text_format.Parse(text, model_config_pb2.ModelConfig())
-    except (text_format.ParseError, UnicodeError) as error:
+        return _config(message)
+    except (text_format.ParseError, ValueError) as error:  # an enum's number that the message lacks is a ValueError
         raise ConfigError(
             "the model configuration does not parse",
             cause=str(error),
             next_step="compare the line with model_config.proto: a misspelt field fails the whole file",
         ) from error
-    return _config(message)
 
 
 def render(config: ModelConfig) -> str:

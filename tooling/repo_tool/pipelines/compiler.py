@@ -99,7 +99,7 @@ def compile_pipeline(pipeline: PipelineFile, repository: ModelRepository) -> Com
     return CompiledPipeline(
         ensemble=_ensemble(pipeline, wires, max_batch_size, ensemble_steps),
         step_models=tuple(step_models),
-        member_names=tuple(stage.config.name for stage in stages if isinstance(stage, ModelStage)),
+        member_names=tuple(dict.fromkeys(stage.config.name for stage in stages if isinstance(stage, ModelStage))),
         stages=stages,
         wires=wires,
     )

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from repo_tool.repository.layout import ModelDirectory, ModelRepository
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_HELD_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +56,11 @@ def staging(repository: ModelRepository) -> Iterator[Staging]:
         NoSpaceError: the disk is full.
         RepositoryError: the repository's parent folder cannot be written.
     """
+    _refuse_a_file(repository)
+    _refuse_a_mount(repository)
     with translating_disk_errors(repository.path):
         root = repository.private_path / "staging"
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _sweep(root)
-        path = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=root))
+        path = _make_folder(root)
         try:
             staged = Staging(path=path)
             staged.repository.path.mkdir()
@@ -69,6 +71,38 @@ def staging(repository: ModelRepository) -> Iterator[Staging]:
             for folder in (root, repository.private_path):
                 with suppress(OSError):  # still in use by another command, or it holds the lock file
                     folder.rmdir()
+
+
+def _refuse_a_file(repository: ModelRepository) -> None:
+    path = repository.path.absolute()
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise RepositoryError(
+                f"'{repository.path}' is no folder",
+                cause=f"'{place}' is a file",
+                next_step="pass the path of a folder, or one that is not there yet",
+            )
+
+
+def _refuse_a_mount(repository: ModelRepository) -> None:
+    """A rename publishes, and none crosses from one file system to another."""
+    path = repository.path.resolve()
+    if path.is_dir() and path.stat().st_dev != path.parent.stat().st_dev:
+        raise RepositoryError(
+            f"'{repository.path}' is a mount of its own",
+            cause="models are made ready beside the repository and appear by a rename, which cannot cross file systems",
+            next_step=f"use a folder inside the mount: --repository {repository.path / 'models'}",
+        )
+
+
+def _make_folder(root: Path) -> Path:
+    """A new folder below ``root``, which another command may be removing at this moment."""
+    for _ in range(100):
+        with suppress(FileNotFoundError):
+            root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _sweep(root)
+            return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=root))
+    raise RepositoryError(f"'{root}' vanishes as soon as it is made", next_step="look what removes it")
 
 
 def _sweep(root: Path) -> None:
@@ -88,6 +122,12 @@ def next_version(model: ModelDirectory, *, wanted: int | None = None) -> int:
     versions = model.versions()
     if wanted is None:
         return max(versions, default=0) + 1
+    if versions and wanted < versions[-1] and wanted not in versions:
+        raise VersionExistsError(
+            f"version {wanted} of '{model.name}' would lie below version {versions[-1]}",
+            cause="one config.pbtxt serves all versions, and the newest is the one that is loaded",
+            next_step=f"leave --version out to get {versions[-1] + 1}",
+        )
     if wanted in versions:
         raise VersionExistsError(
             f"version {wanted} of '{model.name}' exists",
@@ -109,7 +149,9 @@ def publish(staged: Sequence[StagedModel], repository: ModelRepository) -> None:
     with translating_disk_errors(repository.path), _locked(repository), _signals_held():
         repository.path.mkdir(parents=True, exist_ok=True)
         for model in staged:
+            next_version(repository.model(model.directory.name), wanted=model.version)
             _sync(model.directory.path)
+        for model in staged:
             _publish_one(model, repository.model(model.directory.name))
 
 
@@ -118,7 +160,6 @@ def _publish_one(staged: StagedModel, target: ModelDirectory) -> None:
         staged.directory.path.rename(target.path)
         _sync_folder(target.path.parent)
         return
-    next_version(target, wanted=staged.version)
     staged.directory.version_path(staged.version).rename(target.version_path(staged.version))
     _replace_warmup(staged.directory, target)
     for source in staged.directory.path.iterdir():
@@ -167,12 +208,19 @@ def _locked(repository: ModelRepository) -> Iterator[None]:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    held = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    """Let Ctrl-C and the like wait until the block is over; they never interrupt another thread than the main one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    held = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in _HELD_SIGNALS}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in held.items():
+            signal.signal(number, handler)
+    if arrived:
+        signal.raise_signal(arrived[0])
 
 
 @contextmanager

@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from repo_tool.config.model import ModelConfig
+from repo_tool.config.shell import unsafe_shell_words
 from repo_tool.errors import ModelNameError
 from repo_tool.releases import first_release_with_all_fixes
 from repo_tool.repository.layout import check_model_name
@@ -108,6 +110,13 @@ def filename_leaves_the_version(model: ModelSubject) -> Iterator[Finding]:
         default_model_filename: "model_int8.onnx"
     """
     filename = model.config.default_model_filename
+    if unsafe_shell_words(ModelConfig(name=model.name, default_model_filename=filename)):
+        yield Finding(
+            f"default_model_filename is '{filename}'",
+            cause="Triton puts it into a shell command when it starts a Python stub",
+            fix="name the file with letters, digits, '_', '.' and '-' only",
+            field="default_model_filename",
+        )
     if filename.startswith("/") or ".." in filename.split("/"):
         yield Finding(
             f"default_model_filename is '{filename}'",

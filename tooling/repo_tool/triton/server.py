@@ -336,7 +336,7 @@ def _check_shell_words(directory: ModelDirectory) -> None:
     if words:
         raise LoadRefusedError(
             f"the model {directory.name!r} was not loaded",
-            cause=f"its configuration would put {words[0]!r} into a shell command (an instance group's name, or "
-            "EXECUTION_ENV_PATH)",
+            cause=f"its configuration would put {words[0]!r} into a shell command (an instance group's name, "
+            "EXECUTION_ENV_PATH or default_model_filename)",
             next_step=f"in {directory.name}/config.pbtxt use letters, digits, '_', '.', '/' and '-' only for it",
         )

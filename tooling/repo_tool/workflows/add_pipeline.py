@@ -5,7 +5,7 @@ __all__ = ["AddPipelineRequest", "AddedPipeline", "add_pipeline"]
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,7 +85,9 @@ def add_pipeline(request: AddPipelineRequest, progress: Progress) -> AddedPipeli
         compiled = compile_pipeline(pipeline, repository)
         inputs = _read_inputs(request.sample, pipeline)
         step.detail = f"{len(compiled.stages)} steps in {len(compiled.ensemble.ensemble_steps)} models"
-    version = next_version(target)
+    generated = [repository.model(model.config.name) for model in compiled.step_models]
+    _refuse_foreign_models(pipeline.name, generated)
+    version = max(next_version(model) for model in (target, *generated))
     with staging(repository) as stage, EarlyServer(stage.repository.path, triton_release) as server:
         with progress.step("write the models"), translating_disk_errors(repository.path):
             staged = _stage(stage, compiled, version)
@@ -110,6 +112,17 @@ def add_pipeline(request: AddPipelineRequest, progress: Progress) -> AddedPipeli
         parity=parity,
         published=not request.dry_run,
     )
+
+
+def _refuse_foreign_models(pipeline: str, generated: Sequence[ModelDirectory]) -> None:
+    """A generated model may replace one of the same making only."""
+    for model in generated:
+        if model.path.exists() and "steps" not in model.read_config().parameters:
+            raise PipelineError(
+                f"the repository has a model '{model.name}' that no pipeline made",
+                cause=f"'{pipeline}' needs that name for its own steps",
+                next_step="give the pipeline or the model another name",
+            )
 
 
 def _stage(stage: Staging, compiled: CompiledPipeline, version: int) -> list[StagedModel]:

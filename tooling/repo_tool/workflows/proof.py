@@ -34,13 +34,19 @@ if TYPE_CHECKING:
 
 _PUBLISHED_ROWS = 64
 _PUBLISHED_BYTES = 1 << 20
+_NO_BYTECODE = {"PYTHONDONTWRITEBYTECODE": "1"}  # the folder that is served is the one that is published
 
 
 class EarlyServer:
     """An embedded Triton that starts in the background at once, while the model is still being converted."""
 
     def __init__(self, repository: Path, release: Release) -> None:
-        limits = ServerOptions(max_opset=release.max_onnx_opset, max_ir_version=release.max_onnx_ir, graceful_stop_s=0)
+        limits = ServerOptions(
+            max_opset=release.max_onnx_opset,
+            max_ir_version=release.max_onnx_ir,
+            graceful_stop_s=0,
+            environment=_NO_BYTECODE,
+        )
         self._server = EmbeddedServer(repository, limits)
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="triton-start")
         self._started: Future[None] | None = None
@@ -97,10 +103,15 @@ def require_valid(repository: ModelRepository, release: Release) -> str:
 
 @contextmanager
 def triton_inference(grpc_url: str, model: str) -> Iterator[Callable[[Tensors], Tensors]]:
-    """A function that sends named arrays to one model of a Triton over gRPC."""
-    from repo_client import Client
+    """A function that sends named arrays to one model of a Triton over gRPC.
 
-    with Client(f"grpc://{grpc_url}") as client:
+    Raises:
+        RepoToolError: what the client or the server refuses, in the block too.
+    """
+    from repo_client import Client
+    from repo_tool.workflows.call_model import translating_client_errors
+
+    with translating_client_errors(), Client(f"grpc://{grpc_url}") as client:
         yield in_wire_shapes(client.model(model))
 
 
@@ -125,9 +136,13 @@ def published_rows(sample: Sample, config: ModelConfig) -> Sample:
     """As many rows as are worth keeping in a repository: 64, or what fits a megabyte, at least one."""
     if config.max_batch_size == 0:
         return sample
-    size = sum(array.nbytes for array in (*sample.inputs.values(), *sample.outputs.values()))
+    size = sum(_size(array) for array in (*sample.inputs.values(), *sample.outputs.values()))
     affordable = max(1, int(_PUBLISHED_BYTES * sample.rows / max(size, 1)))
     return sample.take(range(min(sample.rows, _PUBLISHED_ROWS, affordable)))
+
+
+def _size(array: Array) -> int:
+    return sum(map(len, array.ravel().tolist())) if array.dtype == object else array.nbytes
 
 
 def write_warmup(directory: ModelDirectory, config: ModelConfig, inputs: Tensors) -> None:
