@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo from training to the scores through Triton, and the repository that it leaves."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from support.command import environment, repo_tool
@@ -62,3 +64,13 @@ def test_the_readme_shows_the_table_of_these_models():
     readme = (ROOT / "README.md").read_text()
     for name in MODELS:
         assert f"\n {name} " in readme
+
+
+def test_the_reader_takes_pixels_too(tmp_path):
+    shutil.copytree(ROOT / "model_repository", tmp_path / "models")
+    pixels = np.random.default_rng(1).integers(0, 256, size=(5, 8, 8, 1), dtype=np.uint8)
+    np.save(tmp_path / "pixels.npy", pixels)
+    reader = ROOT / "examples" / "demo" / "digits_reader_pixels.yaml"
+    done = repo_tool("add-pipeline", reader, "--sample", tmp_path / "pixels.npy", "-r", tmp_path / "models")
+    assert done.returncode == 0, done.stderr
+    assert "[1…32, 8, 8, 1]" in done.stdout
