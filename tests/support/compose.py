@@ -71,7 +71,7 @@ def _wait_until_ready(server, address, model, log, *, timeout_s=90):
         assert server.poll() is None, log.read_text()
         if ask(address, f"/v2/models/{model}/ready")[0] == 200:
             return
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks of a poll with a deadline
     pytest.fail(f"not ready: {log.read_text()}")
 
 

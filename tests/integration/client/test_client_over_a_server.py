@@ -32,7 +32,7 @@ def until(condition, *, timeout_s=20.0):
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "the condition was not met in time"
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks of a poll with a deadline
 
 
 EXTREMES = {

@@ -77,7 +77,7 @@ def wait_until(condition, *, timeout_s=10.0):
     while time.monotonic() < deadline:
         if condition():
             return True
-        time.sleep(0.02)
+        time.sleep(0.02)  # between two looks of a poll with a deadline
     return False
 
 

@@ -134,7 +134,7 @@ def wait_until_gone(process, *, within_s=10):
     deadline = time.monotonic() + within_s
     while is_running(process):
         assert time.monotonic() < deadline, f"process {process} is still there"
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks of a poll with a deadline
 
 
 def test_a_worker_that_takes_too_long_is_stopped_with_what_it_started(tmp_path):
@@ -158,7 +158,7 @@ def test_ctrl_c_stops_the_worker_with_what_it_started(tmp_path):
     deadline = time.monotonic() + 30
     while not (started.is_file() and started.read_text().strip()):
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks of a poll with a deadline
     caller.send_signal(signal.SIGINT)
     assert b"KeyboardInterrupt" in caller.communicate(timeout=30)[1]
     wait_until_gone(int(started.read_text()))

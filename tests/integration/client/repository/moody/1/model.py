@@ -16,5 +16,5 @@ def _answer(request):
         raise ValueError("time runs forward")
     if request.request_id():  # a sign to whoever waits for the request to be under way
         Path(__file__).with_name(f"{request.request_id()}.begun").touch()
-    time.sleep(float(seconds[0]))
+    time.sleep(float(seconds[0]))  # the slow model itself: as long as the request asks
     return pb_utils.InferenceResponse([pb_utils.Tensor("slept", seconds)])
