@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from repo_tool.errors import SourceError
-from repo_tool.importers.admission import admit
-from repo_tool.importers.archives import check_archive
 from repo_tool.importers.base import ImportRequest
-from repo_tool.importers.keras_guard import check_keras
-from repo_tool.importers.torch_guard import code_in_program
+from repo_tool.importers.guards.admission import admit
+from repo_tool.importers.guards.archives import check_archive
+from repo_tool.importers.guards.exported_programs import code_in_program
+from repo_tool.importers.guards.keras import check_keras
 
 
 def archive(path, members, *, comment=b""):

@@ -13,7 +13,7 @@ import pytest
 from repo_tool.errors import RepoToolError, SourceError
 from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.child import import_in_child
-from repo_tool.importers.pickle_guard import globals_of, load_pickle
+from repo_tool.importers.guards.pickles import globals_of, load_pickle
 from repo_tool.samples import read_raw_sample
 from support.malicious_pickles import CALLED, malicious_pickles
 

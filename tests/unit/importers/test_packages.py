@@ -12,7 +12,7 @@ import yaml
 
 from repo_tool.errors import SourceError
 from repo_tool.importers.base import ImportRequest
-from repo_tool.importers.packages import open_package
+from repo_tool.importers.packages.opening import open_package
 from repo_tool.samples import read_raw_sample
 from support import package_sources
 

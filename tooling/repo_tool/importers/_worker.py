@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repo_tool.importers import sandbox
+from repo_tool.importers.guards import sandbox
 
 if TYPE_CHECKING:
     from repo_tool.errors import RepoToolError
@@ -42,8 +42,8 @@ def _do(job: "Job", folder: Path, walls: sandbox.Walls) -> None:
     from dataclasses import replace
     from importlib import import_module
 
-    from repo_tool.importers.admission import admit
     from repo_tool.importers.exchange import write_imported
+    from repo_tool.importers.guards.admission import admit
     from repo_tool.samples import read_raw_sample
 
     trusted = admit(job.request)

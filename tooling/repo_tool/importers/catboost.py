@@ -19,9 +19,10 @@ import numpy as np
 
 from repo_tool.datatypes import DataType
 from repo_tool.errors import SourceError, needs_extra
-from repo_tool.importers import _boosters
-from repo_tool.importers._boosters import Boosted, NotExpressibleError, Ways
-from repo_tool.importers._forest import (
+from repo_tool.importers.base import ImportedModel, ImportRequest
+from repo_tool.importers.boosters import bringing
+from repo_tool.importers.boosters.bringing import Boosted, NotExpressibleError, Ways
+from repo_tool.importers.boosters.forest import (
     INPUT,
     Columns,
     Forest,
@@ -33,7 +34,6 @@ from repo_tool.importers._forest import (
     to_onnx,
     used_thresholds,
 )
-from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.first_bytes import Kind, kind_of, pickled_class
 from repo_tool.importers.foreign import refusing
 from repo_tool.samples import Array, RawSample, Tensors
@@ -121,9 +121,9 @@ class CatboostImporter:
         ways = Ways(
             graph=graph,
             served_by_itself=lambda into: _write_served(model, into),
-            fil=lambda *_: _boosters.refuse_for_fil("CatBoost", "FIL reads XGBoost, LightGBM and Treelite"),
+            fil=lambda *_: bringing.refuse_for_fil("CatBoost", "FIL reads XGBoost, LightGBM and Treelite"),
         )
-        return _boosters.bring_in(booster, ways, request, sample, folder)
+        return bringing.bring_in(booster, ways, request, sample, folder)
 
 
 # --- loading ---------------------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ def _load(path: Path, request: ImportRequest) -> _Model:
         import catboost
     trusted: tuple[str, ...] = ()
     if kind_of(path) in (Kind.BOOSTER_PICKLE, Kind.PICKLE, Kind.COMPRESSED):
-        loaded, trusted = _boosters.load_pickled(path, _FRAMEWORK, request)
+        loaded, trusted = bringing.load_pickled(path, _FRAMEWORK, request)
     else:
         with path.open("rb") as file:
             kind = "cbm" if file.read(4) == _BINARY_START else "json"
@@ -197,14 +197,14 @@ def _answer(model: _Model, inputs: Tensors) -> dict[str, Array]:
     rows = _rows(model, inputs)
     if not model.classes:
         how = "Exponent" if _LINKS.get(model.loss) is Link.EXPONENTIAL else "RawFormulaVal"
-        return {"prediction": _boosters.as_table(model.model.predict(rows, prediction_type=how))}
-    likely = _boosters.as_table(model.model.predict_proba(rows))
+        return {"prediction": bringing.as_table(model.model.predict(rows, prediction_type=how))}
+    likely = bringing.as_table(model.model.predict_proba(rows))
     chosen = np.asarray(model.model.predict(rows))
     if model.loss in _SEVERAL_LABELS:
         return {"label": chosen.astype(np.int64), "probabilities": likely}
     places = {str(name): place for place, name in enumerate(model.model.classes_)}
     at = np.array([places[str(name)] for name in chosen.ravel()], dtype=np.int64)
-    return {"label": _boosters.as_label(model.classes, at), "probabilities": likely}
+    return {"label": bringing.as_label(model.classes, at), "probabilities": likely}
 
 
 def _rows(model: _Model, inputs: Tensors) -> Any:

@@ -18,10 +18,10 @@ from repo_tool.errors import NoSpaceError, RepoToolError, SourceError
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.exchange import Job, read_answer, write_job
 from repo_tool.importers.first_bytes import is_factory
-from repo_tool.importers.package import Opened
-from repo_tool.importers.packages import open_package
+from repo_tool.importers.guards.sandbox import memory_limit
+from repo_tool.importers.packages.opened import Opened
+from repo_tool.importers.packages.opening import open_package
 from repo_tool.importers.registry import recognise
-from repo_tool.importers.sandbox import memory_limit
 
 _LOG = "worker.log"
 _LOG_LINES = 12

@@ -15,10 +15,10 @@ import numpy as np
 
 from repo_tool.datatypes import DataType
 from repo_tool.errors import SampleError, SourceError, needs_extra
-from repo_tool.importers import _torch_calls, _torch_serving
-from repo_tool.importers._torch_serving import Subject
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.foreign import refusing
+from repo_tool.importers.modules import calls, serving
+from repo_tool.importers.modules.serving import Subject
 from repo_tool.importers.rows import Rows, rows_for
 from repo_tool.samples import RawSample, Tensors, generate
 from repo_tool.signature import FREE, TensorSpec
@@ -105,9 +105,9 @@ class HuggingfaceImporter:
         model = _load(path, _TASKS[name])
         rows = _rows(path, model, _TASKS[name], sample)
         names, call_model = tuple(rows.inputs), _caller(model, _TASKS[name], tuple(rows.inputs))
-        call = _torch_calls.call_of(model, call_model, names, rows.inputs)
+        call = calls.call_of(model, call_model, names, rows.inputs)
         subject = Subject(framework=self.framework, call=call, rows=rows, notes=_notes(path, name, _TASKS[name]))
-        imported = _torch_serving.serve(subject, request, folder)
+        imported = serving.serve(subject, request, folder)
         versions = {"transformers": metadata.version("transformers"), **imported.tool_versions}
         return replace(imported, labels=_labels(model, _TASKS[name]), tool_versions=versions)
 

@@ -12,9 +12,10 @@ import numpy as np
 
 from repo_tool.datatypes import DataType
 from repo_tool.errors import SourceError, needs_extra
-from repo_tool.importers import _boosters
-from repo_tool.importers._boosters import Boosted, NotExpressibleError, Ways
-from repo_tool.importers._forest import (
+from repo_tool.importers.base import ImportedModel, ImportRequest
+from repo_tool.importers.boosters import bringing
+from repo_tool.importers.boosters.bringing import Boosted, NotExpressibleError, Ways
+from repo_tool.importers.boosters.forest import (
     INPUT,
     Columns,
     Forest,
@@ -27,7 +28,6 @@ from repo_tool.importers._forest import (
     to_onnx,
     used_thresholds,
 )
-from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.first_bytes import Kind, kind_of, pickled_class
 from repo_tool.importers.foreign import refusing
 from repo_tool.samples import Array, RawSample
@@ -111,7 +111,7 @@ class LightgbmImporter:
             classes=model.classes,
             edges=_edges(forest, categorical),
             answer=lambda inputs: _answer(model, inputs[INPUT]),
-            notes=_boosters.category_notes(categorical, model.state["feature_names"]),
+            notes=bringing.category_notes(categorical, model.state["feature_names"]),
             trusted=model.trusted,
         )
 
@@ -126,7 +126,7 @@ class LightgbmImporter:
             served_by_itself=lambda into: _write_served(model, into),
             fil=lambda _, into: _write_fil(model, into),
         )
-        return _boosters.bring_in(booster, ways, request, sample, folder)
+        return bringing.bring_in(booster, ways, request, sample, folder)
 
 
 # --- loading ---------------------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ def _load(path: Path, request: ImportRequest) -> _Model:
     with needs_extra(_FRAMEWORK):
         import lightgbm
     if kind_of(path) in (Kind.BOOSTER_PICKLE, Kind.PICKLE, Kind.COMPRESSED):
-        loaded, trusted = _boosters.load_pickled(path, _FRAMEWORK, request)
+        loaded, trusted = bringing.load_pickled(path, _FRAMEWORK, request)
         return replace(_from_object(path, loaded), trusted=trusted)
     with refusing(
         f"'{path.name}' does not load as a LightGBM booster", next_step="save it again with save_model('model.txt')"
@@ -181,10 +181,10 @@ def _column_names(model: _Model) -> tuple[str, ...]:
 def _answer(model: _Model, rows: Array) -> dict[str, Array]:
     values = np.asarray(model.booster.predict(rows))
     if not model.classes:
-        return {"prediction": _boosters.as_table(values)}
+        return {"prediction": bringing.as_table(values)}
     likely = np.stack([1 - values, values], axis=1) if values.ndim == 1 else values
-    label = _boosters.as_label(model.classes, likely.argmax(axis=1))
-    return {"label": label, "probabilities": _boosters.as_table(likely)}
+    label = bringing.as_label(model.classes, likely.argmax(axis=1))
+    return {"label": label, "probabilities": bringing.as_table(likely)}
 
 
 def _head(model: _Model) -> Head:
@@ -330,10 +330,10 @@ def _write_served(model: _Model, folder: Path) -> Mapping[str, Any]:
 def _write_fil(model: _Model, folder: Path) -> tuple[Path, dict[str, str]]:
     _, reason = _forest_or_reason(model)
     if reason:
-        _boosters.refuse_for_fil("LightGBM", reason)
+        bringing.refuse_for_fil("LightGBM", reason)
     if model.objective[0] in _NOT_IN_FIL or "sqrt" in model.objective:
         words = " ".join(model.objective)
-        _boosters.refuse_for_fil("LightGBM", f"not every release of FIL knows its objective {words}")
+        bringing.refuse_for_fil("LightGBM", f"not every release of FIL knows its objective {words}")
     path = folder / "model.txt"
     model.booster.save_model(path)
     return path, {"model_type": "lightgbm"}

@@ -11,10 +11,10 @@ from typing import Any
 
 from repo_tool.datatypes import DataType
 from repo_tool.errors import SourceError
-from repo_tool.importers import _torch_calls, _torch_onnx, _torch_script, _torch_serving, _torch_sizes, _torch_sources
-from repo_tool.importers._torch_serving import Subject
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.first_bytes import Kind, is_factory, kind_of, looks_like
+from repo_tool.importers.modules import calls, conversion, serving, sizes, sources
+from repo_tool.importers.modules.serving import Subject
 from repo_tool.importers.python_source import names_predictor
 from repo_tool.importers.rows import Rows, rows_for
 from repo_tool.samples import RawSample
@@ -60,7 +60,7 @@ def _form(request: ImportRequest) -> str:
     if is_factory(request.source):
         return _MODULE
     path = Path(request.source)
-    _torch_sources.refuse_weights_alone(path)
+    sources.refuse_weights_alone(path)
     if request.weights is not None:
         raise SourceError(
             f"'{path.name}' holds weights of its own", next_step="leave --weights out; it is for package.module:factory"
@@ -72,38 +72,38 @@ def _form(request: ImportRequest) -> str:
 
 
 def _module(request: ImportRequest, sample: RawSample | None, folder: Path) -> ImportedModel:
-    module, notes = _torch_sources.load_module(request)
+    module, notes = sources.load_module(request)
     names, rows, function = _forward(module, sample)
-    call = _torch_calls.call_of(module, function, names, rows.inputs)
+    call = calls.call_of(module, function, names, rows.inputs)
     subject = Subject(framework=PytorchImporter.framework, call=call, rows=rows, notes=notes)
-    return _torch_serving.serve(subject, request, folder)
+    return serving.serve(subject, request, folder)
 
 
 def _program(request: ImportRequest, sample: RawSample | None, folder: Path) -> ImportedModel:
-    program = _torch_sources.load_program(Path(request.source))
-    free, exported = _torch_onnx.program_inputs(program)
+    program = sources.load_program(Path(request.source))
+    free, exported = conversion.program_inputs(program)
     rows = rows_for(sample, exported if sample is None else free)
-    call = _torch_onnx.program_call(program, rows.inputs)
+    call = conversion.program_call(program, rows.inputs)
     subject = Subject(framework=PytorchImporter.framework, call=call, rows=rows, program=program)
-    return _torch_serving.serve(subject, request, folder)
+    return serving.serve(subject, request, folder)
 
 
 def _script(request: ImportRequest, sample: RawSample | None, folder: Path) -> ImportedModel:
     source = Path(request.source)
-    script = _torch_sources.load_script(source)
-    names = _torch_script.script_arguments(script)
-    rows = rows_for(sample, _torch_calls.inputs_from_sample(sample, names, float_type=_float_type(script)))
-    call = _torch_calls.call_of(script, script, names, rows.inputs)
-    trial = _torch_serving.tried(Subject(framework=PytorchImporter.framework, call=call, rows=rows))
-    served, notes = _torch_script.served_script(script, call, rows.inputs)
-    artifact = folder / _torch_serving.SCRIPT_FILE
+    script = sources.load_script(source)
+    names = torch_script.script_arguments(script)
+    rows = rows_for(sample, calls.inputs_from_sample(sample, names, float_type=_float_type(script)))
+    call = calls.call_of(script, script, names, rows.inputs)
+    trial = serving.tried(Subject(framework=PytorchImporter.framework, call=call, rows=rows))
+    served, notes = torch_script.served_script(script, call, rows.inputs)
+    artifact = folder / serving.SCRIPT_FILE
     if served is script:
         shutil.copyfile(source, artifact)
     else:
         served.save(artifact)
     subject = Subject(framework=PytorchImporter.framework, call=call, rows=rows, notes=notes)
-    axes = _torch_sizes.free_axes(call, rows.inputs, _torch_sizes.axes_of(rows.inputs))
-    return _torch_serving.imported_script(subject, trial, axes, artifact)
+    axes = sizes.free_axes(call, rows.inputs, sizes.axes_of(rows.inputs))
+    return serving.imported_script(subject, trial, axes, artifact)
 
 
 _MODULE, _PROGRAM, _SCRIPT = "package.module:factory", "an exported program", "TorchScript"
@@ -130,7 +130,7 @@ def _forward(module: Any, sample: RawSample | None) -> tuple[tuple[str, ...], Ro
     if by_place and sample is not None:
         needed = list(sample.tensors or sample.columns)
     optional = [known.name for known in plain if known.default is not known.empty]
-    specs = _torch_calls.inputs_from_sample(sample, needed, optional=optional, float_type=_float_type(module))
+    specs = calls.inputs_from_sample(sample, needed, optional=optional, float_type=_float_type(module))
     names = tuple(spec.name for spec in specs)
 
     def by_name(*values: Any) -> Any:

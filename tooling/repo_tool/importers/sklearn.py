@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from repo_tool.errors import SourceError
-from repo_tool.importers._sklearn_answers import Predictor, ask, labels_of, methods_of
-from repo_tool.importers._sklearn_backend import BACKEND, parameters, tool_versions, write_estimator
-from repo_tool.importers._sklearn_inputs import Form, choose_rows, form_of, probes
-from repo_tool.importers._sklearn_onnx import NotExpressibleError, Proof, express
-from repo_tool.importers._sklearn_parity import disagreement
-from repo_tool.importers._sklearn_sources import Loaded, load, name_of
 from repo_tool.importers.base import ImportedModel, ImportRequest
+from repo_tool.importers.estimators.answers import Predictor, ask, labels_of, methods_of
+from repo_tool.importers.estimators.backend import BACKEND, parameters, tool_versions, write_estimator
+from repo_tool.importers.estimators.conversion import NotExpressibleError, Proof, express
+from repo_tool.importers.estimators.inputs import Form, choose_rows, form_of, probes
+from repo_tool.importers.estimators.parity import disagreement
+from repo_tool.importers.estimators.sources import Loaded, load, name_of
 from repo_tool.importers.first_bytes import Kind, looks_like
 from repo_tool.importers.rows import Rows
 from repo_tool.samples import RawSample, Tensors

@@ -13,9 +13,10 @@ import numpy as np
 
 from repo_tool.datatypes import DataType
 from repo_tool.errors import ReleaseError, SourceError, needs_extra
-from repo_tool.importers import _boosters
-from repo_tool.importers._boosters import Boosted, NotExpressibleError, Ways
-from repo_tool.importers._forest import (
+from repo_tool.importers.base import ImportedModel, ImportRequest
+from repo_tool.importers.boosters import bringing
+from repo_tool.importers.boosters.bringing import Boosted, NotExpressibleError, Ways
+from repo_tool.importers.boosters.forest import (
     INPUT,
     Columns,
     Forest,
@@ -29,7 +30,6 @@ from repo_tool.importers._forest import (
     to_onnx,
     used_thresholds,
 )
-from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.first_bytes import Kind, kind_of, pickled_class
 from repo_tool.importers.foreign import refusing
 from repo_tool.samples import Array, RawSample
@@ -134,7 +134,7 @@ class XgboostImporter:
             classes=model.classes,
             edges=_edges(model, core),
             answer=lambda inputs: _answer(model, inputs[INPUT]),
-            notes=(*_notes(model), *_boosters.category_notes(model.categorical, model.booster.feature_names or ())),
+            notes=(*_notes(model), *bringing.category_notes(model.categorical, model.booster.feature_names or ())),
             trusted=model.trusted,
         )
 
@@ -151,7 +151,7 @@ class XgboostImporter:
             served_by_itself=lambda into: _write_served(model, into),
             fil=lambda asked, into: _write_fil(model, asked, into),
         )
-        return _boosters.bring_in(booster, ways, request, sample, folder)
+        return bringing.bring_in(booster, ways, request, sample, folder)
 
 
 # --- loading ---------------------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def _load(path: Path, request: ImportRequest) -> _Model:
     with needs_extra(_FRAMEWORK):
         import xgboost
     if kind_of(path) in (Kind.BOOSTER_PICKLE, Kind.PICKLE, Kind.COMPRESSED):
-        loaded, trusted = _boosters.load_pickled(path, _FRAMEWORK, request)
+        loaded, trusted = bringing.load_pickled(path, _FRAMEWORK, request)
         return replace(_from_object(path, loaded), trusted=trusted)
     booster = xgboost.Booster()
     with refusing(
@@ -217,7 +217,7 @@ def _notes(model: _Model) -> tuple[str, ...]:
 def _answer(model: _Model, rows: Array) -> dict[str, Array]:
     values = _predict(model, rows)
     if not model.classes:
-        return {"prediction": _boosters.as_table(values)}
+        return {"prediction": bringing.as_table(values)}
     if model.objective == "multi:softmax":
         chosen, sums = values.astype(np.int64), _predict(model, rows, output_margin=True)
         powers = np.exp(sums - sums.max(axis=1, keepdims=True))
@@ -226,7 +226,7 @@ def _answer(model: _Model, rows: Array) -> dict[str, Array]:
         chosen, likely = (values > 0.5).astype(np.int64), np.stack([1 - values, values], axis=1)
     else:
         chosen, likely = values.argmax(axis=1), values
-    return {"label": _boosters.as_label(model.classes, chosen), "probabilities": _boosters.as_table(likely)}
+    return {"label": bringing.as_label(model.classes, chosen), "probabilities": bringing.as_table(likely)}
 
 
 def _predict(model: _Model, rows: Array, **how: bool) -> Array:
@@ -359,11 +359,11 @@ def _write_served(model: _Model, folder: Path) -> Mapping[str, Any]:
 
 def _write_fil(model: _Model, request: ImportRequest, folder: Path) -> tuple[Path, dict[str, str]]:
     if model.kind == "gblinear":
-        _boosters.refuse_for_fil("XGBoost", "it is linear, and FIL serves trees")
+        bringing.refuse_for_fil("XGBoost", "it is linear, and FIL serves trees")
     if model.objective == "binary:hinge":
-        _boosters.refuse_for_fil("XGBoost", "not every release of FIL knows its objective binary:hinge")
+        bringing.refuse_for_fil("XGBoost", "not every release of FIL knows its objective binary:hinge")
     if not np.isnan(model.missing):
-        _boosters.refuse_for_fil("XGBoost", f"its missing values are written {model.missing:g}, FIL knows NaN only")
+        bringing.refuse_for_fil("XGBoost", f"its missing values are written {model.missing:g}, FIL knows NaN only")
     if request.release and request.release < _FIRST_JSON_RELEASE:
         raise ReleaseError(
             f"Triton {request.release} has a FIL backend that is too old for the JSON of today's XGBoost",

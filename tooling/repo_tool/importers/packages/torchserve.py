@@ -19,7 +19,7 @@ from typing import Any
 from repo_tool.errors import SourceError
 from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.foreign import refusing
-from repo_tool.importers.package import Opened, inside, require_trust
+from repo_tool.importers.packages.opened import Opened, inside, require_trust
 
 _MANIFEST = "MAR-INF/MANIFEST.json"
 _MOST_BYTES = 1 << 36

@@ -12,7 +12,7 @@ from typing import Any
 
 from repo_tool.errors import SourceError
 from repo_tool.importers.base import ImportRequest
-from repo_tool.importers.package import Opened, read_yaml
+from repo_tool.importers.packages.opened import Opened, read_yaml
 
 _MODEL, _BENTO = "model.yaml", "bento.yaml"
 _FRAMEWORKS = {  # BentoML's module: our word, None where the file tells

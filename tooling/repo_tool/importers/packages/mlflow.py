@@ -17,7 +17,7 @@ import numpy as np
 from repo_tool.errors import SourceError
 from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.foreign import refusing
-from repo_tool.importers.package import Opened, inside, read_yaml, require_trust, tidy_copy
+from repo_tool.importers.packages.opened import Opened, inside, read_yaml, require_trust, tidy_copy
 
 _DESCRIPTION = "MLmodel"
 _PYFUNC = "python_function"

@@ -13,9 +13,9 @@ import numpy as np
 
 from repo_tool.datatypes import DataType
 from repo_tool.errors import SourceError
-from repo_tool.importers._torch_calls import Call, answers, call_of, resized, tensors
-from repo_tool.importers._torch_sizes import of_other_sizes, takes
 from repo_tool.importers.foreign import refusing
+from repo_tool.importers.modules.calls import Call, answers, call_of, resized, tensors
+from repo_tool.importers.modules.sizes import of_other_sizes, takes
 from repo_tool.samples import Array, Tensors
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from repo_tool.datatypes import DataType
 from repo_tool.errors import SourceError
-from repo_tool.importers._sklearn_inputs import InputForm
-from repo_tool.importers._sklearn_sources import METHODS, name_of
+from repo_tool.importers.estimators.inputs import InputForm
+from repo_tool.importers.estimators.sources import METHODS, name_of
 from repo_tool.importers.foreign import refusing
 from repo_tool.samples import Array, Tensors, as_bytes
 from repo_tool.signature import FREE, ModelSignature, TensorSpec

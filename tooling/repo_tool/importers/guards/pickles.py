@@ -26,7 +26,7 @@ import numpy as np
 
 from repo_tool.errors import SourceError, needs_extra
 from repo_tool.importers.foreign import refusing
-from repo_tool.importers.pickle_names import Use, allowed
+from repo_tool.importers.guards.pickle_names import Use, allowed
 
 _REFUSED = ("INST", "OBJ", "PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "NEWOBJ_EX")
 _BOMB_BYTES, _BOMB_RATIO = 256 * 2**20, 200

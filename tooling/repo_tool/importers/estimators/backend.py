@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from repo_tool.errors import SourceError
-from repo_tool.importers._sklearn_answers import Predictor
-from repo_tool.importers._sklearn_parity import disagreement
-from repo_tool.importers._sklearn_sources import import_skops, name_of
+from repo_tool.importers.estimators.answers import Predictor
+from repo_tool.importers.estimators.parity import disagreement
+from repo_tool.importers.estimators.sources import import_skops, name_of
 from repo_tool.importers.foreign import refusing
 from repo_tool.samples import Tensors
 

@@ -14,7 +14,7 @@ from repo_tool.errors import SourceError, needs_extra
 from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.first_bytes import Kind, kind_of
 from repo_tool.importers.foreign import refusing
-from repo_tool.importers.pickle_guard import load_pickle
+from repo_tool.importers.guards.pickles import load_pickle
 
 # What an estimator may answer new rows with; the first that it has is what it is for, classifiers and the like apart.
 METHODS = (

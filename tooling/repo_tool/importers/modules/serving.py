@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from repo_tool.errors import SourceError
-from repo_tool.importers import _torch_onnx, _torch_script, _torch_sizes, onnx_graph
-from repo_tool.importers._torch_calls import Call, answers
-from repo_tool.importers._torch_onnx import Written
-from repo_tool.importers._torch_sizes import Axes
+from repo_tool.importers import onnx_graph
 from repo_tool.importers.base import ImportedModel, ImportRequest
+from repo_tool.importers.modules import conversion, sizes
+from repo_tool.importers.modules.calls import Call, answers
+from repo_tool.importers.modules.conversion import Written
+from repo_tool.importers.modules.sizes import Axes
 from repo_tool.importers.rows import Rows
 from repo_tool.importers.trials import Trial, batching
 from repo_tool.samples import Array, Tensors
@@ -143,7 +144,7 @@ def _as_onnx(subject: Subject, trial: Trial, request: ImportRequest, folder: Pat
     try:
         best = _exported(subject, trial, request, folder)
     except SourceError as error:
-        branches = error.fact == _torch_onnx.UNTRACEABLE
+        branches = error.fact == conversion.UNTRACEABLE
         freer = _traced_or_none(subject, trial, request, folder, branches=branches)
         if freer is None:
             raise
@@ -153,7 +154,7 @@ def _as_onnx(subject: Subject, trial: Trial, request: ImportRequest, folder: Pat
 
 
 def _write_program(subject: Subject, program: Any, request: ImportRequest) -> Callable[[Path], Written]:
-    return lambda into: _torch_onnx.write_onnx(program, subject.call, request, into)
+    return lambda into: conversion.write_onnx(program, subject.call, request, into)
 
 
 def _exported(subject: Subject, trial: Trial, request: ImportRequest, folder: Path) -> Written:
@@ -161,19 +162,19 @@ def _exported(subject: Subject, trial: Trial, request: ImportRequest, folder: Pa
     call, rows = subject.call, trial.rows.inputs
 
     def write(axes: Axes, into: Path) -> Written:
-        program = _torch_onnx.export_module(call, rows, axes)
-        free = _torch_onnx.free_axes_of(program, call)
-        if free and _torch_sizes.of_other_sizes(call, rows, free) is None:
+        program = conversion.export_module(call, rows, axes)
+        free = conversion.free_axes_of(program, call)
+        if free and sizes.of_other_sizes(call, rows, free) is None:
             raise _takes_one_size()
         return _write_program(subject, program, request)(into)
 
-    every = _torch_sizes.axes_of(rows)
+    every = sizes.axes_of(rows)
     try:
         return _proven(partial(write, every), call, trial, folder)
     except SourceError:
         _empty(folder)
     try:
-        return _proven(partial(write, _torch_sizes.free_axes(call, rows, every)), call, trial, folder)
+        return _proven(partial(write, sizes.free_axes(call, rows, every)), call, trial, folder)
     except SourceError:
         _empty(folder)
         raise
@@ -189,10 +190,10 @@ def _traced_or_none(
     subject: Subject, trial: Trial, request: ImportRequest, folder: Path, *, branches: bool
 ) -> Written | None:
     call, rows = subject.call, trial.rows.inputs
-    axes = _torch_sizes.free_axes(call, rows, _torch_sizes.axes_of(rows))
+    axes = sizes.free_axes(call, rows, sizes.axes_of(rows))
 
     def write(into: Path) -> Written:
-        return _torch_onnx.write_traced_onnx(call, rows, axes, request, into, branches=branches)
+        return conversion.write_traced_onnx(call, rows, axes, request, into, branches=branches)
 
     try:
         return _proven(write, call, trial, folder)
@@ -223,13 +224,13 @@ def _lost(call: Call, trial: Trial, signature: ModelSignature) -> Axes:
     fixed = [
         (spec.name, axis) for spec in signature.inputs for axis, size in enumerate(spec.shape) if axis and size > 1
     ]
-    return _torch_sizes.free_axes(call, trial.rows.inputs, fixed)
+    return sizes.free_axes(call, trial.rows.inputs, fixed)
 
 
 def _proven(way: Callable[[Path], Written], call: Call, trial: Trial, folder: Path) -> Written:
     written = way(folder)
     signature, notes = batching(written.signature, lambda inputs: answers(call, inputs), trial)
-    rows = _torch_sizes.proving_rows(call, trial.rows.inputs, signature)
+    rows = sizes.proving_rows(call, trial.rows.inputs, signature)
     if rows is None:
         raise _takes_one_size()
     for each in rows:
@@ -275,8 +276,8 @@ def _as_script(subject: Subject, trial: Trial, folder: Path) -> ImportedModel:
     import torch
 
     inputs = trial.rows.inputs
-    axes = _torch_sizes.free_axes(subject.call, inputs, _torch_sizes.axes_of(inputs))
-    made = _torch_script.traced_script(subject.call, inputs, axes)
+    axes = sizes.free_axes(subject.call, inputs, sizes.axes_of(inputs))
+    made = torch_script.traced_script(subject.call, inputs, axes)
     torch.jit.save(made.script, folder / SCRIPT_FILE)
     notes = (*subject.notes, *made.notes)
     return imported_script(replace(subject, notes=notes), trial, made.axes, folder / SCRIPT_FILE)
@@ -292,7 +293,7 @@ def imported_script(subject: Subject, trial: Trial, axes: Axes, artifact: Path) 
 
     script = torch.jit.load(artifact, map_location="cpu").eval()
     call = Call(module=_as_tuples(script), inputs=subject.call.inputs, outputs=subject.call.outputs)
-    found, names = _torch_script.read_script(call, trial.rows.inputs, axes)
+    found, names = torch_script.read_script(call, trial.rows.inputs, axes)
     signature, notes = batching(found, lambda inputs: answers(subject.call, inputs), trial)
     given = (spec.name for spec in signature.inputs)
     return _imported(

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from repo_tool.errors import SourceError
-from repo_tool.importers.archives import check_archive
 from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.first_bytes import Kind, is_factory, kind_of
+from repo_tool.importers.guards.archives import check_archive
 
 
 def admit(request: ImportRequest) -> tuple[str, ...]:
     """What of the source is code and was trusted by a person's word, for the provenance; () for data only.
 
-    Pickles are not read here but where they are loaded, by ``pickle_guard.load_pickle``: both ask the same names.
+    Pickles are not read here but where they are loaded, by ``guards.pickles.load_pickle``: both ask the same names.
 
     Raises:
         SourceError: it is code that nobody vouched for, or data that reaches outside itself.
@@ -57,21 +57,21 @@ def _script(path: Path) -> str:
 
 
 def _program(path: Path) -> str:
-    from repo_tool.importers.torch_guard import code_in_program
+    from repo_tool.importers.guards.exported_programs import code_in_program
 
     check_archive(path)
     return code_in_program(path)
 
 
 def _keras(path: Path) -> str:
-    from repo_tool.importers.keras_guard import check_keras
+    from repo_tool.importers.guards.keras import check_keras
 
     check_keras(path)
     return ""
 
 
 def _saved_model(path: Path) -> str:
-    from repo_tool.importers.saved_model_guard import code_in_saved_model
+    from repo_tool.importers.guards.saved_models import code_in_saved_model
 
     return code_in_saved_model(path)
 

@@ -22,10 +22,10 @@ from typing import Any
 from repo_tool.datatypes import DataType
 from repo_tool.errors import SourceError
 from repo_tool.importers import onnx_graph
-from repo_tool.importers._torch_calls import Call, call_of, resized, tensors
-from repo_tool.importers._torch_sizes import Axes
 from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.foreign import refusing
+from repo_tool.importers.modules.calls import Call, call_of, resized, tensors
+from repo_tool.importers.modules.sizes import Axes
 from repo_tool.samples import Tensors
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
 

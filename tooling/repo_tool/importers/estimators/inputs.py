@@ -16,7 +16,7 @@ import numpy as np
 
 from repo_tool.datatypes import DataType
 from repo_tool.errors import RepoToolError, SampleError
-from repo_tool.importers._sklearn_sources import name_of
+from repo_tool.importers.estimators.sources import name_of
 from repo_tool.importers.rows import Rows, rows_for
 from repo_tool.samples import Array, RawSample, Tensors
 from repo_tool.signature import FREE, TensorSpec

@@ -28,10 +28,10 @@ import numpy as np
 from repo_tool.datatypes import DataType
 from repo_tool.errors import SourceError, needs_extra
 from repo_tool.importers import onnx_graph
-from repo_tool.importers._forest import INPUT
 from repo_tool.importers.base import ImportedModel, ImportRequest
+from repo_tool.importers.boosters.forest import INPUT
 from repo_tool.importers.foreign import refusing
-from repo_tool.importers.pickle_guard import load_pickle
+from repo_tool.importers.guards.pickles import load_pickle
 from repo_tool.importers.rows import Rows, rows_for
 from repo_tool.samples import Array, RawSample, Tensors, as_bytes, generate
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
@@ -200,7 +200,7 @@ def _by_itself(
     told = ways.served_by_itself(folder)
     (folder / _ANSWERS).write_text(json.dumps(dict(told), indent=1), encoding="utf-8")
     artifact = folder / "model.py"
-    shutil.copyfile(Path(__file__).with_name(f"_served_{booster.library}.py"), artifact)
+    shutil.copyfile(Path(__file__).with_name(f"served_{booster.library}.py"), artifact)
     note = (
         f"the server needs the Python package {booster.library}: add it to deploy/triton/requirements.txt for the image"
     )

@@ -12,10 +12,10 @@ from typing import Protocol
 
 from repo_tool.errors import SourceError
 from repo_tool.importers.base import ImportRequest
-from repo_tool.importers.bentoml import BentoFolder
-from repo_tool.importers.mlflow import MlflowFolder
-from repo_tool.importers.package import Opened
-from repo_tool.importers.torchserve import TorchServeArchive
+from repo_tool.importers.packages.bentoml import BentoFolder
+from repo_tool.importers.packages.mlflow import MlflowFolder
+from repo_tool.importers.packages.opened import Opened
+from repo_tool.importers.packages.torchserve import TorchServeArchive
 
 _DEEPEST = 3  # a BentoML model may hold an MLflow folder
 

@@ -15,11 +15,11 @@ import numpy as np
 from repo_tool.datatypes import DataType
 from repo_tool.errors import RepoToolError, needs_extra
 from repo_tool.importers import onnx_graph
-from repo_tool.importers._sklearn_answers import Answer, Predictor
-from repo_tool.importers._sklearn_inputs import Form
-from repo_tool.importers._sklearn_parity import disagreement
-from repo_tool.importers._sklearn_sources import last_step, name_of
 from repo_tool.importers.base import ImportRequest
+from repo_tool.importers.estimators.answers import Answer, Predictor
+from repo_tool.importers.estimators.inputs import Form
+from repo_tool.importers.estimators.parity import disagreement
+from repo_tool.importers.estimators.sources import last_step, name_of
 from repo_tool.importers.foreign import refusing
 from repo_tool.samples import Array, Tensors
 from repo_tool.signature import FREE, ModelSignature

@@ -6,7 +6,7 @@ __all__ = ["Axes", "axes_of", "free_axes", "of_other_sizes", "proving_rows", "ta
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from repo_tool.errors import SourceError
-from repo_tool.importers._torch_calls import Call, answers, resized, stretched
+from repo_tool.importers.modules.calls import Call, answers, resized, stretched
 from repo_tool.samples import Tensors
 from repo_tool.signature import ModelSignature
 

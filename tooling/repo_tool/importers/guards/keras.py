@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from repo_tool.errors import SourceError, needs_extra
-from repo_tool.importers.archives import check_archive
 from repo_tool.importers.foreign import refusing
+from repo_tool.importers.guards.archives import check_archive
 
 _DAMAGED = "copy or save it again; the file may have been cut short"
 _MEMBERS = re.compile(r"config\.json|metadata\.json|model\.weights\.h5|assets/.*")
