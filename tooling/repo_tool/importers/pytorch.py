@@ -13,7 +13,7 @@ from repo_tool.datatypes import DataType
 from repo_tool.errors import SourceError
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.first_bytes import Kind, is_factory, kind_of, looks_like
-from repo_tool.importers.modules import calls, conversion, serving, sizes, sources
+from repo_tool.importers.modules import calls, conversion, serving, sizes, sources, torch_script
 from repo_tool.importers.modules.serving import Subject
 from repo_tool.importers.python_source import names_predictor
 from repo_tool.importers.rows import Rows, rows_for

@@ -16,7 +16,7 @@ import numpy as np
 from repo_tool.errors import SourceError
 from repo_tool.importers import onnx_graph
 from repo_tool.importers.base import ImportedModel, ImportRequest
-from repo_tool.importers.modules import conversion, sizes
+from repo_tool.importers.modules import conversion, sizes, torch_script
 from repo_tool.importers.modules.calls import Call, answers
 from repo_tool.importers.modules.conversion import Written
 from repo_tool.importers.modules.sizes import Axes
