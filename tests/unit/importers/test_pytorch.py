@@ -139,12 +139,13 @@ def modules(tmp_path, monkeypatch):
     sys.modules.pop(name, None)
 
 
-def bring_in(source, *, array=None, weights=None, backend=None, **tensors):
+def bring_in(source, *, array=None, weights=None, weights_inside=True, backend=None, **tensors):
     sample = RawSample(origin="rows", array=array, tensors=tensors) if array is not None or tensors else None
     folder = Path("in")
     folder.mkdir(exist_ok=True)
     weights = Path(weights) if weights else None
-    request = ImportRequest(source=str(source), weights=weights, backend=backend, max_opset=21, max_ir_version=10)
+    given = {"weights": weights, "weights_inside": weights_inside and weights is None, "backend": backend}
+    request = ImportRequest(source=str(source), max_opset=21, max_ir_version=10, **given)
     return PytorchImporter().bring_in(request, sample, folder)
 
 
@@ -253,8 +254,28 @@ def test_weights_that_would_run_code_are_not_loaded(modules):
     assert "pathlib" in error.cause
 
 
-def test_a_factory_without_weights_is_noted(modules):
-    assert "no --weights were given" in bring_in(f"{modules}:Linear", array=ROWS).notes[0]
+def test_a_factory_without_weights_publishes_no_random_numbers(modules):
+    error = refusal(f"{modules}:Tied", array=ROWS, weights_inside=False)
+    assert "no --weights are given" in error.fact
+    assert error.cause.startswith("'first.weight' and 3 more tensors would be served as the factory leaves them")
+    assert error.next_step.endswith("or --weights-inside if the factory loads them")
+
+
+def test_a_factory_that_loads_its_weights_is_served_with_them(modules):
+    assert "those that the factory puts in" in bring_in(f"{modules}:Linear", array=ROWS).notes[0]
+
+
+def test_a_module_without_weights_needs_none(modules):
+    assert bring_in(f"{modules}:AcrossRows", array=ROWS, weights_inside=False).signature.inputs
+
+
+def test_weights_come_from_one_place(modules):
+    torch.save(torch.nn.Linear(4, 3).state_dict(), "weights.pt")
+    request = ImportRequest(
+        source=f"{modules}:Linear", weights=Path("weights.pt"), weights_inside=True, max_opset=21, max_ir_version=10
+    )
+    with pytest.raises(SourceError, match="contradict each other"):
+        PytorchImporter().bring_in(request, None, Path("in"))
 
 
 # --- samples ---------------------------------------------------------------------------------------------------------

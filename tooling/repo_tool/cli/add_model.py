@@ -54,6 +54,13 @@ def add_model(
     weights: Annotated[
         Path | None, typer.Option(help="What package.module:factory is filled with: .safetensors or a state dict.")
     ] = None,
+    weights_inside: Annotated[
+        bool,
+        typer.Option(
+            "--weights-inside",
+            help="package.module:factory fills the module itself: serve it as the factory builds it.",
+        ),
+    ] = False,
     sample: Annotated[
         Path | None,
         typer.Option("--sample", "-s", help="Rows to verify and warm up with: npz, npy, csv, parquet or json."),
@@ -116,6 +123,7 @@ def add_model(
             trusted_types=tuple(trust_type or ()),
             trusted_source=trust_source,
             weights=weights,
+            weights_inside=weights_inside,
             sample=sample,
             labels=labels,
             max_batch_size=max_batch_size,

@@ -19,6 +19,7 @@ class ImportRequest:
     source: str  # a path, or package.module:factory
     framework: str | None = None  # None: recognised from the source
     weights: Path | None = None  # for package.module:factory
+    weights_inside: bool = False  # a person's word that package.module:factory fills the module itself
     sample: Path | None = None
     backend: str | None = None  # None: the importer's own choice
     max_opset: int  # of ai.onnx, what the Triton release can load
@@ -27,6 +28,7 @@ class ImportRequest:
     method: str | None = None  # of a scikit-learn estimator: predict, predict_proba, decision_function, transform
     signature: str | None = None  # of a SavedModel; None: serving_default
     task: str | None = None  # of a Hugging Face folder; None: as its config.json says
+    tolerance: float = 1e-4  # absolute and relative: how far a conversion may be from the framework to be served
     trusted_types: tuple[str, ...] = ()  # package.Class that a pickle or skops file may bring, by a person's word
     trusted_source: bool = False  # a person's word for a source that is code: TorchScript, .pt2, SavedModel
 

@@ -47,6 +47,7 @@ class AddModelRequest:
     trusted_types: tuple[str, ...] = ()
     trusted_source: bool = False
     weights: Path | None = None
+    weights_inside: bool = False  # the factory fills the module itself
     sample: Path | None = None
     labels: Path | None = None
     max_batch_size: int | None = None
@@ -166,11 +167,13 @@ def _bring_in(request: AddModelRequest, target: Release, stage: Staging, progres
                 source=request.source,
                 framework=request.framework,
                 weights=request.weights,
+                weights_inside=request.weights_inside,
                 sample=request.sample,
                 backend=request.backend,
                 method=request.method,
                 signature=request.signature,
                 task=request.task,
+                tolerance=default_tolerance(None, None if request.precision else request.tolerance).relative,
                 trusted_types=request.trusted_types,
                 trusted_source=request.trusted_source,
                 **_limits(target),

@@ -100,10 +100,11 @@ def load_module(request: ImportRequest) -> tuple[Any, tuple[str, ...]]:
     """The module that ``package.module:factory`` builds, its weights loaded, in eval mode; and notes.
 
     Raises:
-        SourceError: it cannot be imported, is no module, or the weights are not its own.
+        SourceError: it cannot be imported, is no module, the weights are not its own, or nobody said where they are.
     """
     with needs_extra("torch"):
         import torch
+    _refuse_weights_twice(request)
     factory = _imported(request.source)
     if isinstance(factory, torch.nn.Module):
         module = factory
@@ -118,10 +119,39 @@ def load_module(request: ImportRequest) -> tuple[Any, tuple[str, ...]]:
             f"'{request.source}' builds a {type(module).__name__}, not a torch.nn.Module",
             next_step="name a function or class that returns the module",
         )
-    if request.weights is None:
-        return module.eval(), ("no --weights were given: the module is as the factory builds it",)
-    _load_weights(module, request.weights)
-    return module.eval(), ()
+    if request.weights is not None:
+        _load_weights(module, request.weights)
+        return module.eval(), ()
+    return module.eval(), _as_it_is_built(module, request)
+
+
+def _refuse_weights_twice(request: ImportRequest) -> None:
+    if request.weights is not None and request.weights_inside:
+        raise SourceError(
+            "--weights and --weights-inside contradict each other",
+            cause="the one fills the module from a file, the other says that its factory does",
+            next_step="pass one of them",
+        )
+
+
+def _as_it_is_built(module: Any, request: ImportRequest) -> tuple[str, ...]:
+    """The note for a module that nothing is loaded into; random numbers must not be published by oversight.
+
+    Raises:
+        SourceError: it has weights, and nobody said that the factory loads them.
+    """
+    weights = module.state_dict()
+    if not weights:
+        return ()
+    if request.weights_inside:
+        return ("the weights are those that the factory puts in",)
+    name, extra = next(iter(weights)), len(weights) - 1
+    raise SourceError(
+        f"'{request.source}' builds a module, and no --weights are given for it",
+        cause=f"'{name}'{f' and {extra} more tensors' if extra else ''} would be served as the factory leaves them, "
+        "which most factories do untrained",
+        next_step="pass --weights FILE (.safetensors or a state dict); or --weights-inside if the factory loads them",
+    )
 
 
 def _imported(source: str) -> Any:
