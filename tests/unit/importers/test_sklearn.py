@@ -312,3 +312,11 @@ def test_a_model_saved_by_another_release_of_scikit_learn_is_noted(tmp_path):
 
     source.write_bytes(state.replace(sklearn.__version__.encode(), b"0.1.2"[: len(sklearn.__version__)]))
     assert any("0.1.2" in note for note in bring_in(source, tmp_path / "in").notes)
+
+
+@pytest.mark.parametrize(("tolerance", "in_doubles"), [(1e-4, False), (0.0, True)])
+def test_an_onnx_form_is_held_to_the_tolerance_that_a_person_asks_for(tmp_path, tolerance, in_doubles):
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(WINE, KINDS)
+    imported = bring_in(dumped(tmp_path, model), tmp_path / "in", sample=rows_of(WINE), tolerance=tolerance)
+    weights = onnx.load_model(imported.artifact).graph.initializer
+    assert any(tensor.data_type == onnx.TensorProto.DOUBLE for tensor in weights) is in_doubles

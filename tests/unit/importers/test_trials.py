@@ -115,3 +115,9 @@ def test_longer_rows_are_made_of_real_values():
 def test_answers_are_the_same_but_for_rounding(found, wanted, words):
     complaint = disagreement({"y": np.array(found)}, {"y": np.array(wanted)})
     assert complaint == (f"output 'y' {words}" if words else "")
+
+
+def test_what_is_the_same_answer_is_the_persons_to_say():
+    found, wanted = {"y": np.array([1.001])}, {"y": np.array([1.0])}
+    assert disagreement(found, wanted)
+    assert disagreement(found, wanted, tolerance=0.01) == ""

@@ -309,7 +309,7 @@ def _as_onnx(served: _Served, trial: Trial, request: ImportRequest, scratch: Pat
         raise SourceError(
             "ONNX cannot express all of the model", cause=error.cause or error.fact, next_step=_KEEP
         ) from error
-    _refuse_other_answers(served, session, trial)
+    _refuse_other_answers(served, session, trial, request.tolerance)
     for entry in into.iterdir():
         entry.rename(folder / entry.name)
     return _Published(
@@ -392,13 +392,14 @@ def _refuse_what_onnx_lacks(model: Any) -> None:
         )
 
 
-def _refuse_other_answers(served: _Served, session: Any, trial: Trial) -> None:
+def _refuse_other_answers(served: _Served, session: Any, trial: Trial, tolerance: float) -> None:
     """Hold the graph to TensorFlow's answers: to all rows, to a few, and in other lengths where these are free."""
     inputs, wanted = trial.rows.inputs, trial.answers
-    _compare("the sample", onnx_graph.run(session, inputs), wanted)
+    _compare("the sample", onnx_graph.run(session, inputs), wanted, tolerance)
     if served.signature.can_batch:
         few = {name: array[:1] for name, array in inputs.items()}
-        _compare("a single row", onnx_graph.run(session, few), {name: array[:1] for name, array in wanted.items()})
+        alone = {name: array[:1] for name, array in wanted.items()}
+        _compare("a single row", onnx_graph.run(session, few), alone, tolerance)
     longer = other_lengths(served.signature.inputs, inputs)
     if longer is None:
         return
@@ -406,10 +407,10 @@ def _refuse_other_answers(served: _Served, session: Any, trial: Trial) -> None:
         wanted = _answers(served, longer)
     except SourceError:
         return  # TensorFlow does not take that length either
-    _compare("longer rows", onnx_graph.run(session, longer), wanted)
+    _compare("longer rows", onnx_graph.run(session, longer), wanted, tolerance)
 
 
-def _compare(what: str, found: Tensors, wanted: Tensors) -> None:
-    complaint = disagreement(found, wanted)
+def _compare(what: str, found: Tensors, wanted: Tensors, tolerance: float) -> None:
+    complaint = disagreement(found, wanted, tolerance=tolerance)
     if complaint:
         raise SourceError(f"as ONNX the model answers {what} differently", cause=complaint, next_step=_KEEP)

@@ -18,7 +18,7 @@ Answer = Callable[[Tensors], Tensors]
 # (rows, size of every other free dimension): the usual made-up sample, one size for all, then what images are made of.
 _SIZES = ((16, 4), (4, 4), (1, 1), (2, 16), (2, 32), (1, 64), (1, 224))
 _LONGER = 3
-_CLOSE = 1e-4  # absolute and relative, as in --tolerance; a larger one only delays the verdict to the server
+_CLOSE = 1e-4  # absolute and relative: of a model against itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,23 +97,23 @@ def _longer(spec: TensorSpec, array: Array) -> Array:
     return array
 
 
-def disagreement(found: Tensors, wanted: Tensors) -> str:
+def disagreement(found: Tensors, wanted: Tensors, *, tolerance: float = _CLOSE) -> str:
     """Why ``found`` is not ``wanted``, of the first output that differs; empty when they are equal but for rounding."""
     for name, reference in wanted.items():
-        complaint = _difference(found[name], reference)
+        complaint = _difference(found[name], reference, tolerance)
         if complaint:
             return f"output '{name}' {complaint}"
     return ""
 
 
-def _difference(found: Array, wanted: Array) -> str:
+def _difference(found: Array, wanted: Array, tolerance: float) -> str:
     if found.shape != wanted.shape:
         return f"has the shape {list(found.shape)} instead of {list(wanted.shape)}"
     if wanted.dtype.kind != "f":
         return "" if np.array_equal(found, wanted) else "holds other values"
     a, b = found.astype(np.float64), wanted.astype(np.float64)
     scale = np.abs(b[np.isfinite(b)]).max(initial=1.0)  # rounding is as large as what was summed up
-    if np.allclose(a, b, rtol=_CLOSE, atol=_CLOSE * scale, equal_nan=True):
+    if np.allclose(a, b, rtol=tolerance, atol=tolerance * scale, equal_nan=True):
         return ""
     with np.errstate(invalid="ignore"):
         largest = np.nanmax(np.abs(a - b), initial=0.0)

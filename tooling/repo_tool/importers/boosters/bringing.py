@@ -36,10 +36,10 @@ from repo_tool.importers.rows import Rows, rows_for
 from repo_tool.samples import Array, RawSample, Tensors, as_bytes, generate
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
 
-_CLOSE = 1e-4  # absolute and relative, as in --tolerance
 _EDGE_ROWS = 64
 _SEED = 7
 _ANSWERS = "answers.json"
+_FIL_RENAMED = "25.09"  # the release whose FIL backend calls output_class is_classifier: its src/shared_state.h
 
 
 class NotExpressibleError(Exception):
@@ -152,7 +152,7 @@ def _as_onnx(
         at_edges = edge_rows(booster)
         checks.append((at_edges, booster.answer(at_edges)))
     for inputs, expected in checks:
-        difference = _disagreement(onnx_graph.run(session, inputs), expected)
+        difference = _disagreement(onnx_graph.run(session, inputs), expected, request.tolerance)
         if difference:
             artifact.unlink()
             raise NotExpressibleError(f"its ONNX form differs: {difference}")
@@ -167,15 +167,15 @@ def _as_onnx(
     )
 
 
-def _disagreement(found: Tensors, expected: Tensors) -> str:
+def _disagreement(found: Tensors, expected: Tensors, tolerance: float) -> str:
     """What differs by more than floats do, in words; labels may where two classes are equally likely."""
-    tied = _tied(expected)
+    tied = _tied(expected, tolerance)
     for name, values in expected.items():
         if values.dtype.kind == "f":
             with np.errstate(invalid="ignore"):
                 distance = np.abs(found[name].astype(np.float64) - values.astype(np.float64))
             same = (found[name] == values) | (np.isnan(found[name]) & np.isnan(values))
-            far = ~same & ~(distance <= _CLOSE + _CLOSE * np.abs(values))
+            far = ~same & ~(distance <= tolerance + tolerance * np.abs(values))
             if far.any():
                 return f"'{name}' by up to {np.nanmax(np.where(far, distance, 0)):.3g}"
         elif bool(np.any((found[name] != values) & ~tied.reshape(-1, *[1] * (values.ndim - 1)))):
@@ -183,12 +183,12 @@ def _disagreement(found: Tensors, expected: Tensors) -> str:
     return ""
 
 
-def _tied(expected: Tensors) -> Array:
+def _tied(expected: Tensors, tolerance: float) -> Array:
     values = expected.get("probabilities")
     if values is None or "label" not in expected or expected["label"].ndim > 1:
         return np.zeros(len(next(iter(expected.values()))), dtype=bool)
     best = np.sort(values.astype(np.float64), axis=1)[:, -2:]
-    return np.asarray(best[:, 1] - best[:, 0] <= _CLOSE + _CLOSE * np.abs(best[:, 1]))
+    return np.asarray(best[:, 1] - best[:, 0] <= tolerance + tolerance * np.abs(best[:, 1]))
 
 
 # --- served by the library itself ------------------------------------------------------------------------------------
@@ -232,7 +232,6 @@ def _for_fil(
         refuse_for_fil(booster.name, f"it predicts {answers.shape[1]} values a row, and FIL one")
     if len(booster.classes) == 2:
         answers = answers[:, 1:]  # releases differ in whether two classes are one column or two; one value is one
-    several = str(len(booster.classes) > 2).lower()
     width = int(booster.inputs[0].shape[1])
     return _imported(
         booster,
@@ -244,10 +243,22 @@ def _for_fil(
             inputs=(TensorSpec(name="input__0", datatype=DataType.FP32, shape=(FREE, width)),),
             outputs=(TensorSpec(name="output__0", datatype=DataType.FP32, shape=(FREE, answers.shape[1])),),
         ),
-        parameters={**parameters, "output_class": several, "predict_proba": several},
+        parameters={**parameters, **_fil_parameters(request, classifies=len(booster.classes) > 2)},
         notes=("output__0 is the probability of the second class",) if len(booster.classes) == 2 else (),
         unproven="the embedded server has no FIL backend; a server with one has yet to give these answers",
     )
+
+
+def _fil_parameters(request: ImportRequest, *, classifies: bool) -> dict[str, str]:
+    """What the FIL backend has to be told so that ``output__0`` holds probabilities.
+
+    A model of two classes is told to be none: its one value, the second class's probability, is then given as it is.
+    """
+    is_old = request.release is not None and request.release < _FIL_RENAMED
+    parameters = {"output_class" if is_old else "is_classifier": str(classifies).lower()}
+    if classifies:  # the backend insists on a threshold, which only the choice between two classes takes
+        parameters |= {"predict_proba": "true", "threshold": "0.5"}
+    return parameters
 
 
 # --- in common -------------------------------------------------------------------------------------------------------

@@ -152,7 +152,7 @@ def _attempt(
     _mend_outputs(model, predictor.answers, onnx_graph.run(session, proof.inputs), proof.reference)
     artifact = onnx_graph.write(model, folder)
     session = onnx_graph.open_session(artifact)
-    _hold(session, proof)
+    _hold(session, proof, request.tolerance)
     return artifact, onnx_graph.read_signature(session, model)
 
 
@@ -161,14 +161,14 @@ def _refuse_what_hangs_on_the_machine(model: Any) -> None:
         raise NotExpressibleError("ONNX lowercases text by the server's locale, which a server may lack")
 
 
-def _hold(session: Any, proof: Proof) -> None:
+def _hold(session: Any, proof: Proof, tolerance: float) -> None:
     """Every row at once and alone, then more rows made of them."""
     pairs = [(proof.inputs, proof.reference), *proof.further]
     if proof.batches:
         first = {name: array[:1] for name, array in proof.inputs.items()}
         pairs.insert(1, (first, {name: array[:1] for name, array in proof.reference.items()}))
     for inputs, reference in pairs:
-        complaint = disagreement(onnx_graph.run(session, inputs), reference)
+        complaint = disagreement(onnx_graph.run(session, inputs), reference, tolerance=tolerance)
         if complaint:
             raise NotExpressibleError(f"its ONNX form differs: {complaint}")
 

@@ -26,7 +26,7 @@ from repo_tool.samples import Array, Tensors
 from repo_tool.signature import ModelSignature
 
 SCRIPT_FILE = "model.pt"
-_TOLERANCE = 1e-4  # absolute and relative, the default of the comparison through the server
+_CLOSE = 1e-4  # absolute and relative: of a model asked twice
 _LONGEST_REASON = 240
 _AS_SCRIPT = "serve it with --backend pytorch"
 
@@ -73,7 +73,7 @@ def tried(subject: Subject) -> Trial:
     reference = answers(subject.call, subject.rows.inputs)
     again = answers(subject.call, subject.rows.inputs)
     for name, values in reference.items():
-        if _difference(again[name], values):
+        if _difference(again[name], values, _CLOSE):
             raise SourceError(
                 f"forward answers '{name}' differently each time",
                 cause="it draws random numbers, so that no served answer can be compared with it",
@@ -140,7 +140,9 @@ def _as_onnx(subject: Subject, trial: Trial, request: ImportRequest, folder: Pat
     but it fixes what Python computes. So it comes second, and everything is held to the model on other sizes.
     """
     if subject.program is not None:
-        return _proven(_write_program(subject, subject.program, request), subject.call, trial, folder), frozenset()
+        return _proven(
+            _write_program(subject, subject.program, request), subject.call, trial, folder, request.tolerance
+        ), frozenset()
     try:
         best = _exported(subject, trial, request, folder)
     except SourceError as error:
@@ -170,11 +172,11 @@ def _exported(subject: Subject, trial: Trial, request: ImportRequest, folder: Pa
 
     every = sizes.axes_of(rows)
     try:
-        return _proven(partial(write, every), call, trial, folder)
+        return _proven(partial(write, every), call, trial, folder, request.tolerance)
     except SourceError:
         _empty(folder)
     try:
-        return _proven(partial(write, sizes.free_axes(call, rows, every)), call, trial, folder)
+        return _proven(partial(write, sizes.free_axes(call, rows, every)), call, trial, folder, request.tolerance)
     except SourceError:
         _empty(folder)
         raise
@@ -196,7 +198,7 @@ def _traced_or_none(
         return conversion.write_traced_onnx(call, rows, axes, request, into, branches=branches)
 
     try:
-        return _proven(write, call, trial, folder)
+        return _proven(write, call, trial, folder, request.tolerance)
     except SourceError:
         _empty(folder)
         return None
@@ -227,20 +229,20 @@ def _lost(call: Call, trial: Trial, signature: ModelSignature) -> Axes:
     return sizes.free_axes(call, trial.rows.inputs, fixed)
 
 
-def _proven(way: Callable[[Path], Written], call: Call, trial: Trial, folder: Path) -> Written:
+def _proven(way: Callable[[Path], Written], call: Call, trial: Trial, folder: Path, tolerance: float) -> Written:
     written = way(folder)
     signature, notes = batching(written.signature, lambda inputs: answers(call, inputs), trial)
     rows = sizes.proving_rows(call, trial.rows.inputs, signature)
     if rows is None:
         raise _takes_one_size()
     for each in rows:
-        _require_equal(onnx_graph.run(written.session, each), answers(call, each), each)
+        _require_equal(onnx_graph.run(written.session, each), answers(call, each), each, tolerance)
     return replace(written, signature=signature, notes=(*written.notes, *notes))
 
 
-def _require_equal(found: Tensors, wanted: Tensors, rows: Tensors) -> None:
+def _require_equal(found: Tensors, wanted: Tensors, rows: Tensors, tolerance: float) -> None:
     for name, values in wanted.items():
-        complaint = _difference(found[name], values)
+        complaint = _difference(found[name], values, tolerance)
         if complaint:
             shapes = ", ".join(f"{given} {list(array.shape)}" for given, array in rows.items())
             raise SourceError(
@@ -250,7 +252,7 @@ def _require_equal(found: Tensors, wanted: Tensors, rows: Tensors) -> None:
             )
 
 
-def _difference(found: Array, wanted: Array) -> str:
+def _difference(found: Array, wanted: Array, tolerance: float) -> str:
     if found.shape != wanted.shape:
         return f"has the shape {list(found.shape)} instead of {list(wanted.shape)}"
     if found.dtype != wanted.dtype:
@@ -258,7 +260,7 @@ def _difference(found: Array, wanted: Array) -> str:
     if wanted.dtype.kind != "f":
         return "" if np.array_equal(found, wanted) else "holds other values"
     a, b = found.astype(np.float64), wanted.astype(np.float64)
-    if np.allclose(a, b, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
+    if np.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True):
         return ""
     with np.errstate(invalid="ignore"):
         return f"differs by up to {np.nanmax(np.abs(a - b)):.3g}"
