@@ -109,6 +109,18 @@ def read_json(reply: Reply, facts: Facts) -> Any:
         raise _not_the_protocol(reply, facts) from error
 
 
+def read_model_document(reply: Reply, facts: Facts) -> dict[str, Any]:
+    """The JSON object that describes a model; other servers answer 200 to any path.
+
+    Raises:
+        RepoClientError: the server refused, or the answer describes no model.
+    """
+    document = read_json(reply, facts)
+    if not isinstance(document, dict) or "name" not in document:
+        raise _not_the_protocol(reply, facts)
+    return document
+
+
 def _raise_for_status(reply: Reply, facts: Facts) -> None:
     if reply.status != 200:
         raise _refused(reply, facts)

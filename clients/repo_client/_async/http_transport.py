@@ -7,7 +7,7 @@ from typing import Any
 from repo_client._aiohttp_exchange import AiohttpExchange
 from repo_client._documents import Document
 from repo_client._errors import Facts
-from repo_client._http_messages import Reply, control_path, from_reply, model_path, read_json, to_body
+from repo_client._http_messages import Reply, control_path, from_reply, model_path, read_json, read_model_document, to_body
 from repo_client._messages import InferRequest, InferResponse
 from repo_client._urls import Url
 
@@ -41,13 +41,11 @@ class AsyncHttpTransport:
 
     async def metadata(self, name: str, version: str, *, timeout_s: float) -> Document:
         facts = Facts(model=name, version=version)
-        document: Document = read_json(await self._get(model_path(name, version), timeout_s, facts), facts)
-        return document
+        return read_model_document(await self._get(model_path(name, version), timeout_s, facts), facts)
 
     async def config(self, name: str, version: str, *, timeout_s: float) -> Document:
         facts = Facts(model=name, version=version)
-        document: Document = read_json(await self._get(model_path(name, version, "/config"), timeout_s, facts), facts)
-        return document
+        return read_model_document(await self._get(model_path(name, version, "/config"), timeout_s, facts), facts)
 
     async def infer(self, request: InferRequest, *, timeout_s: float) -> InferResponse:
         facts = Facts(model=request.model, version=request.version, request_id=request.request_id)

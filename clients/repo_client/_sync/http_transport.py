@@ -7,7 +7,15 @@ from typing import Any
 
 from repo_client._documents import Document
 from repo_client._errors import Facts
-from repo_client._http_messages import Reply, control_path, from_reply, model_path, read_json, to_body
+from repo_client._http_messages import (
+    Reply,
+    control_path,
+    from_reply,
+    model_path,
+    read_json,
+    read_model_document,
+    to_body,
+)
 from repo_client._messages import InferRequest, InferResponse
 from repo_client._urllib3_exchange import Urllib3Exchange
 from repo_client._urls import Url
@@ -40,13 +48,11 @@ class HttpTransport:
 
     def metadata(self, name: str, version: str, *, timeout_s: float) -> Document:
         facts = Facts(model=name, version=version)
-        document: Document = read_json(self._get(model_path(name, version), timeout_s, facts), facts)
-        return document
+        return read_model_document(self._get(model_path(name, version), timeout_s, facts), facts)
 
     def config(self, name: str, version: str, *, timeout_s: float) -> Document:
         facts = Facts(model=name, version=version)
-        document: Document = read_json(self._get(model_path(name, version, "/config"), timeout_s, facts), facts)
-        return document
+        return read_model_document(self._get(model_path(name, version, "/config"), timeout_s, facts), facts)
 
     def infer(self, request: InferRequest, *, timeout_s: float) -> InferResponse:
         facts = Facts(model=request.model, version=request.version, request_id=request.request_id)

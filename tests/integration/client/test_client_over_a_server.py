@@ -233,6 +233,15 @@ def test_the_port_of_the_other_protocol(client_server, opener, variant):
         client.model("rows")
 
 
+def test_an_http_server_that_answers_everything_is_no_triton(client_server, opener):
+    """Triton's own metrics port answers 200 and nothing to any path."""
+    address = client_server.metrics_url.removeprefix("http://").removesuffix("/metrics")
+    for variant in ("sync-http", "async-http"):
+        client = opener.open(variant, grpc_url=address, http_url=address)
+        with pytest.raises(UnexpectedAnswerError, match="none of the Open Inference Protocol"):
+            client.model("rows")
+
+
 def _one_row(number):
     return {"image": np.full((1, 2, 3), number, np.float32)}
 
