@@ -71,7 +71,7 @@ def run_case(case: ZooCase, folder: Path) -> Outcome:
         name=case.name,
         backend=added.imported.backend,
         reason=added.imported.fallback_reason,
-        largest_difference=added.parity.largest_absolute,
+        largest_difference=added.parity.largest_absolute if added.parity else float("nan"),
         seconds=perf_counter() - started,
     )
 

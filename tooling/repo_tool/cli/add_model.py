@@ -33,7 +33,7 @@ def add_model(
     ] = None,
     backend: Annotated[
         str | None,
-        typer.Option(help="onnxruntime, pytorch or tensorflow. Default: what the framework converts to best."),
+        typer.Option(help="onnxruntime, pytorch, tensorflow or fil. Default: what the framework converts to best."),
     ] = None,
     method: Annotated[
         str | None,
@@ -93,6 +93,12 @@ def add_model(
             "output's largest value 0.01 in fp16 and 0.05 in int8.",
         ),
     ] = None,
+    unverified: Annotated[
+        bool,
+        typer.Option(
+            "--unverified", help="Publish unproven where only a GPU server has the backend (fil); prove it there."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but publish; show config.pbtxt.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
@@ -133,6 +139,7 @@ def add_model(
             precision=precision,
             optimize=optimize,
             tolerance=tolerance,
+            unverified=unverified,
             dry_run=dry_run,
         ),
         ConsoleProgress(quiet=as_json),
@@ -158,6 +165,11 @@ def _show(added: "AddedModel") -> None:
         out.print("dry run: nothing was published", style="yellow")
         return
     out.print(f"published {added.directory.version_path(added.version)}", markup=False, soft_wrap=True)
+    if added.parity is None:
+        command = f"repo-tool verify {added.config.name} --server URL"
+        out.print(f"NOT PROVEN: {added.imported.unproven}", style="bold red", markup=False, soft_wrap=True)
+        out.print(f"next: serve it on GPUs, then {command}", style="bold", markup=False, soft_wrap=True)
+        return
     out.print(f"next: repo-tool serve {added.directory.path.parent}", style="bold", markup=False, soft_wrap=True)
 
 

@@ -8,8 +8,8 @@ from repo_tool.config.model import ModelConfig, ModelTensor
 from repo_tool.verification import Parity
 
 
-def show_tensors(config: ModelConfig, version: int, parity: Parity) -> None:
-    """Print the table."""
+def show_tensors(config: ModelConfig, version: int, parity: Parity | None) -> None:
+    """Print the table; without ``parity`` nothing is known of the differences."""
     from rich.table import Table
 
     table = Table(title=f"{config.name}, version {version}", title_justify="left", title_style="bold")
@@ -17,9 +17,9 @@ def show_tensors(config: ModelConfig, version: int, parity: Parity) -> None:
         table.add_column(heading)
     for tensor in config.inputs:
         table.add_row("send", *_cells(config, tensor), "")
-    differences = {output.name: output for output in parity.outputs}
+    differences = {output.name: f"{output.largest_absolute:.2g}" for output in parity.outputs} if parity else {}
     for tensor in config.outputs:
-        table.add_row("get", *_cells(config, tensor), f"{differences[tensor.name].largest_absolute:.2g}")
+        table.add_row("get", *_cells(config, tensor), differences.get(tensor.name, "not proven"))
     console().print(table)
 
 

@@ -48,13 +48,15 @@ def parse(text: str) -> ModelConfig:
         ) from error
 
 
-def render(config: ModelConfig) -> str:
+def render(config: ModelConfig, *, verified: bool = True) -> str:
     """The ``config.pbtxt`` of ``config``, commented for the person who reads it, proven to parse back to ``config``.
+
+    Unless ``verified``, its comments do not claim that a server has answered with it.
 
     Raises:
         ConfigError: what was rendered means something else; a bug of ours, and nothing has been written yet.
     """
-    text = _template().render(config=config)
+    text = _template().render(config=config, verified=verified)
     if parse(text) != config:
         raise ConfigError(
             f"the configuration of '{config.name}' does not survive being written",

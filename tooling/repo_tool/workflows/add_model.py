@@ -57,6 +57,7 @@ class AddModelRequest:
     precision: Precision | None = None
     optimize: bool = False
     tolerance: float | None = None  # None: 1e-4, or what suits the precision
+    unverified: bool = False  # lets a backend in that the embedded Triton has not
     dry_run: bool = False
 
     @property
@@ -79,7 +80,7 @@ class AddedModel:
     config: ModelConfig
     config_text: str
     imported: ImportedModel
-    parity: Parity
+    parity: Parity | None  # None: not proven, since the embedded Triton lacks the backend
     release: Release
     published: bool
     refined: RefinementResult | None = None
@@ -96,8 +97,9 @@ class AddedModel:
             "max_batch_size": self.config.max_batch_size,
             "release": self.release.name,
             "signature": self.imported.signature.to_dict(),
-            "parity": self.parity.to_dict(),
-            "largest_absolute_difference": self.parity.largest_absolute,
+            "verified": self.parity is not None,
+            "parity": self.parity.to_dict() if self.parity else None,
+            "largest_absolute_difference": self.parity.largest_absolute if self.parity else None,
             "fallback_reason": self.imported.fallback_reason,
             "notes": list(self.imported.notes),
             "refinement": self.refined.to_dict() if self.refined else None,
@@ -109,6 +111,7 @@ def add_model(request: AddModelRequest, progress: Progress) -> AddedModel:
 
     Raises:
         UserMistakeError: the source, name, version, sample, labels or release do not fit.
+        BackendUnprovenError: only a GPU server has its backend, and ``unverified`` was not asked for.
         ParityError: the served answers differ.
         LoadRefusedError: Triton does not load it.
     """
@@ -121,37 +124,24 @@ def add_model(request: AddModelRequest, progress: Progress) -> AddedModel:
         imported = _bring_in(request, triton_release, stage, progress)
         imported, refined = _refine(request, imported, triton_release, progress)
         with progress.step("write config.pbtxt") as step, translating_disk_errors(repository.path):
-            sample = Sample(inputs=imported.inputs, outputs=imported.reference)
-            config = derive(imported.signature, _options(request, imported, sample, labels))
-            text = pbtxt.render(config)
-            directory = stage.repository.model(request.name)
-            _stage(directory, version, imported, config, text, sample, labels or imported.labels)
-            step.detail = _batching_words(config)
+            staged = _stage(request, imported, stage, version, labels)
+            step.detail = _batching_words(staged.config)
         with progress.step(f"validate for Triton {triton_release.name}") as step:
             step.detail = require_valid(stage.repository, triton_release)
-        with progress.step("verify on Triton") as step:
-            server.load(request.name)
-            with triton_inference(server.grpc_url, request.name) as infer:
-                parity = verify(infer, config, sample, tolerance=request.allowed)
-            require_parity(parity, model=request.name, framework=imported.framework, tolerance=request.allowed)
-            step.detail = parity.summary
+        with progress.step("leave unverified" if imported.unproven else "verify on Triton") as step:
+            parity = _prove(request, imported, staged, server)
+            step.detail = parity.summary if parity else imported.unproven
         with translating_disk_errors(repository.path):
-            write_provenance(
-                directory.provenance_path(version),
-                _provenance(request, imported, parity, triton_release, sample)
-                | {
-                    "refinement": refined.to_dict() if refined else None,
-                    "files": digests_of(directory.version_path(version)),
-                },
-            )
+            facts = _provenance(request, imported, staged, parity, refined, triton_release)
+            write_provenance(staged.directory.provenance_path(version), facts)
         if not request.dry_run:
             with progress.step("publish"):
-                publish([StagedModel(directory=directory, version=version)], repository)
+                publish([StagedModel(directory=staged.directory, version=version)], repository)
     return AddedModel(
         directory=target,
         version=version,
-        config=config,
-        config_text=text,
+        config=staged.config,
+        config_text=staged.text,
         imported=imported,
         parity=parity,
         release=triton_release,
@@ -181,11 +171,12 @@ def _bring_in(request: AddModelRequest, target: Release, stage: Staging, progres
             stage.work_path,
         )
         step.detail = f"{imported.framework} → {imported.backend}"
-        if imported.unproven:
+        if imported.unproven and not request.unverified:
             raise BackendUnprovenError(
                 f"'{request.name}' cannot be proven on the embedded Triton",
                 cause=imported.unproven,
-                next_step="leave --backend out: nothing is published that no server has answered for",
+                next_step="leave --backend out; or pass --unverified to publish it unproven, and prove it on the GPU "
+                f"server with repo-tool verify {request.name} --server URL",
             )
         if imported.fallback_reason:
             step.detail = f"served by: {imported.backend} backend; reason: {imported.fallback_reason}"
@@ -244,23 +235,51 @@ def _read_labels(path: Path | None) -> tuple[str, ...]:
     return labels
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Staged:
+    """A model as it lies in the staging repository."""
+
+    directory: ModelDirectory
+    version: int
+    config: ModelConfig
+    text: str  # of config.pbtxt
+    sample: Sample
+
+
 def _stage(
-    directory: ModelDirectory,
-    version: int,
-    imported: ImportedModel,
-    config: ModelConfig,
-    text: str,
-    sample: Sample,
-    labels: tuple[str, ...],
-) -> None:
+    request: AddModelRequest, imported: ImportedModel, stage: Staging, version: int, labels: tuple[str, ...]
+) -> _Staged:
+    """Write the model's directory: configuration, artifact, warm-up, labels and the sample that is published."""
+    directory = stage.repository.model(request.name)
+    sample = Sample(inputs=imported.inputs, outputs=imported.reference)
+    config = derive(imported.signature, _options(request, imported, sample, labels))
+    text = pbtxt.render(config, verified=not imported.unproven)
     version_path = directory.version_path(version)
     version_path.mkdir(parents=True)
     directory.config_path.write_text(text, encoding="utf-8")
     _move_artifact(imported.artifact, version_path)
     write_warmup(directory, config, sample.inputs)
     if any(tensor.label_filename for tensor in config.outputs):
-        (directory.path / LABEL_FILENAME).write_text("\n".join(labels) + "\n", encoding="utf-8")
+        words = "\n".join(labels or imported.labels)
+        (directory.path / LABEL_FILENAME).write_text(words + "\n", encoding="utf-8")
     write_published_sample(directory.sample_path(version), published_rows(sample, config))
+    return _Staged(directory=directory, version=version, config=config, text=text, sample=sample)
+
+
+def _prove(request: AddModelRequest, imported: ImportedModel, staged: _Staged, server: EarlyServer) -> Parity | None:
+    """How far a real Triton's answers are from the framework's; None where ours lacks the backend.
+
+    Raises:
+        LoadRefusedError: Triton does not load it.
+        ParityError: they are too far apart.
+    """
+    if imported.unproven:
+        return None
+    server.load(request.name)
+    with triton_inference(server.grpc_url, request.name) as infer:
+        parity = verify(infer, staged.config, staged.sample, tolerance=request.allowed)
+    require_parity(parity, model=request.name, framework=imported.framework, tolerance=request.allowed)
+    return parity
 
 
 def _move_artifact(artifact: Path, version_path: Path) -> None:
@@ -270,7 +289,12 @@ def _move_artifact(artifact: Path, version_path: Path) -> None:
 
 
 def _provenance(
-    request: AddModelRequest, imported: ImportedModel, parity: Parity, target: Release, sample: Sample
+    request: AddModelRequest,
+    imported: ImportedModel,
+    staged: _Staged,
+    parity: Parity | None,
+    refined: RefinementResult | None,
+    target: Release,
 ) -> dict[str, Any]:
     source, weights = Path(request.source), request.weights
     return {
@@ -288,10 +312,14 @@ def _provenance(
         "sample": {
             "origin": _sample_origin(request, imported),
             "digest": digest_of(request.sample) if request.sample else None,
-            "rows": sample.rows if imported.signature.can_batch else 1,
+            "rows": staged.sample.rows if imported.signature.can_batch else 1,
         },
         "tolerance": asdict(request.allowed),
-        "parity": parity.to_dict(),
+        "verified": parity is not None,
+        "unproven": imported.unproven,
+        "parity": parity.to_dict() if parity else None,
+        "refinement": refined.to_dict() if refined else None,
+        "files": digests_of(staged.directory.version_path(staged.version)),
     }
 
 
