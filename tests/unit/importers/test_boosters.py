@@ -21,6 +21,7 @@ from repo_tool.errors import ReleaseError, SampleError, SourceError
 from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.first_bytes import pickled_class
 from repo_tool.importers.registry import recognise
+from repo_tool.rules.artifacts import DEFAULT_FILENAMES
 from repo_tool.samples import RawSample, read_raw_sample
 from support.artifacts import run_artifact
 
@@ -192,16 +193,17 @@ def test_a_pickle_of_something_else_is_refused_by_its_type(tmp_path, library):
 
 
 @pytest.mark.parametrize(
-    ("name", "file", "outputs", "proba"),
+    ("name", "file", "outputs"),
     [
-        ("XGBoost reg:squarederror", "xgboost.json", 1, "false"),
-        ("XGBoost binary:logistic", "xgboost.json", 1, "false"),
-        ("XGBoost multi:softmax", "xgboost.json", 3, "true"),
-        ("XGBoost dart", "xgboost.json", 1, "false"),
-        ("LightGBM multiclass, categories", "model.txt", 3, "true"),
+        ("XGBoost reg:squarederror", "xgboost.json", 1),
+        ("XGBoost binary:logistic", "xgboost.json", 1),
+        ("XGBoost multi:softmax", "xgboost.json", 3),
+        ("XGBoost dart", "xgboost.json", 1),
+        ("LightGBM binary, categories", "model.txt", 1),
+        ("LightGBM multiclass, categories", "model.txt", 3),
     ],
 )
-def test_fil_gets_its_own_file_and_tensors_and_is_called_unproven(tmp_path, name, file, outputs, proba):
+def test_fil_gets_its_own_file_and_tensors_and_is_called_unproven(tmp_path, name, file, outputs):
     imported = bring_in_case(name, tmp_path, backend="fil")
     assert (imported.backend, imported.artifact.name) == ("fil", file)
     assert [spec.to_dict() for spec in imported.signature.inputs] == [
@@ -209,8 +211,24 @@ def test_fil_gets_its_own_file_and_tensors_and_is_called_unproven(tmp_path, name
     ]
     assert imported.signature.output("output__0").shape == (-1, outputs)
     assert imported.reference["output__0"].shape == (100, outputs)
-    assert (imported.parameters["predict_proba"], imported.parameters["output_class"]) == (proba, proba)
+    assert file in DEFAULT_FILENAMES["fil"]
     assert "no FIL backend" in imported.unproven
+
+
+@pytest.mark.parametrize(
+    ("name", "release", "parameters"),
+    [
+        ("XGBoost binary:logistic", "26.07", {"model_type": "xgboost_json", "is_classifier": "false"}),
+        ("LightGBM regression", "25.08", {"model_type": "lightgbm", "output_class": "false"}),
+        (
+            "XGBoost multi:softprob",
+            "25.09",
+            {"model_type": "xgboost_json", "is_classifier": "true", "predict_proba": "true", "threshold": "0.5"},
+        ),
+    ],
+)
+def test_fil_is_told_in_the_words_of_its_release_what_output__0_holds(tmp_path, name, release, parameters):
+    assert bring_in_case(name, tmp_path, backend="fil", release=release).parameters == parameters
 
 
 def test_fil_gets_only_the_rounds_that_early_stopping_chose_in_the_form_that_older_readers_know(tmp_path):
@@ -221,6 +239,31 @@ def test_fil_gets_only_the_rounds_that_early_stopping_chose_in_the_form_that_old
     assert "cats" not in json.loads(imported.artifact.read_text())["learner"]["gradient_booster"]["model"]
 
 
+@pytest.mark.parametrize("name", ["XGBoost multi:softprob", "XGBoost dart, three classes", "XGBoost XGBRFClassifier"])
+def test_fil_gets_one_base_score_and_what_each_class_starts_at_in_its_leaves(tmp_path, name):
+    imported = bring_in_case(name, tmp_path, backend="fil")
+    learner = json.loads(imported.artifact.read_text())["learner"]
+    assert float(learner["learner_model_param"]["base_score"]) == 0.0
+    data = xgboost.DMatrix(imported.inputs["input__0"], feature_names=learner["feature_names"] or None)
+    found = xgboost.Booster(model_file=imported.artifact).predict(data)
+    np.testing.assert_allclose(found, imported.reference["output__0"], atol=1e-6)
+
+
+def test_fil_gets_an_objective_of_plain_sums_under_a_name_that_older_readers_know(tmp_path):
+    imported = bring_in_case("XGBoost reg:absoluteerror", tmp_path, backend="fil")
+    assert json.loads(imported.artifact.read_text())["learner"]["objective"]["name"] == "reg:squarederror"
+
+
+def test_fil_gets_thresholds_of_lightgbm_that_single_precision_keeps(tmp_path):
+    imported = bring_in_case("LightGBM LGBMRanker", tmp_path, backend="fil")
+    lines = [line for line in imported.artifact.read_text().splitlines() if line.startswith("threshold=")]
+    thresholds = np.array([float(word) for line in lines for word in line.removeprefix("threshold=").split()])
+    assert len(thresholds) > 50
+    np.testing.assert_array_equal(thresholds, thresholds.astype(np.float32))
+    found = lightgbm.Booster(model_file=imported.artifact).predict(imported.inputs["input__0"])
+    np.testing.assert_allclose(found, imported.reference["output__0"][:, 0], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("name", "cause"),
     [
@@ -228,8 +271,10 @@ def test_fil_gets_only_the_rounds_that_early_stopping_chose_in_the_form_that_old
         ("XGBoost missing is -999", "-999"),
         ("XGBoost binary:hinge", "binary:hinge"),
         ("XGBoost several targets", "2 values a row"),
+        ("XGBoost XGBClassifier, several labels", "2 values a row"),
         ("LightGBM linear trees", "linear models"),
         ("LightGBM multiclassova, categories", "multiclassova"),
+        ("LightGBM zero as missing", "zeros"),
         ("CatBoost RMSE", "Treelite"),
     ],
 )

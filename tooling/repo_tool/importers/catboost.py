@@ -20,7 +20,7 @@ import numpy as np
 from repo_tool.datatypes import DataType
 from repo_tool.errors import SourceError, needs_extra
 from repo_tool.importers.base import ImportedModel, ImportRequest
-from repo_tool.importers.boosters import bringing
+from repo_tool.importers.boosters import bringing, fil
 from repo_tool.importers.boosters.bringing import Boosted, NotExpressibleError, Ways
 from repo_tool.importers.boosters.forest import (
     INPUT,
@@ -121,7 +121,7 @@ class CatboostImporter:
         ways = Ways(
             graph=graph,
             served_by_itself=lambda into: _write_served(model, into),
-            fil=lambda *_: bringing.refuse_for_fil("CatBoost", "FIL reads XGBoost, LightGBM and Treelite"),
+            fil=lambda *_: fil.refuse("CatBoost", "FIL reads XGBoost, LightGBM and Treelite"),
         )
         return bringing.bring_in(booster, ways, request, sample, folder)
 

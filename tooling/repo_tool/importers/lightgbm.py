@@ -3,7 +3,7 @@
 
 __all__ = ["LightgbmImporter"]
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from repo_tool.datatypes import DataType
 from repo_tool.errors import SourceError, needs_extra
 from repo_tool.importers.base import ImportedModel, ImportRequest
-from repo_tool.importers.boosters import bringing
+from repo_tool.importers.boosters import bringing, fil
 from repo_tool.importers.boosters.bringing import Boosted, NotExpressibleError, Ways
 from repo_tool.importers.boosters.forest import (
     INPUT,
@@ -299,15 +299,17 @@ def _ask_unless_zero(nodes: list[Split | Leaf], place: int, node: Mapping[str, A
 
 
 def _categorical(model: _Model) -> frozenset[int]:
-    found: set[int] = set()
+    return frozenset(node["split_feature"] for node in _questions(model) if node["decision_type"] == "==")
+
+
+def _questions(model: _Model) -> Iterator[Mapping[str, Any]]:
+    """The splits of all trees."""
     waiting = [tree["tree_structure"] for tree in model.state["tree_info"]]
     while waiting:
         node = waiting.pop()
         if "left_child" in node:
-            if node["decision_type"] == "==":
-                found.add(node["split_feature"])
+            yield node
             waiting += [node["left_child"], node["right_child"]]
-    return frozenset(found)
 
 
 def _edges(forest: Forest | None, categorical: frozenset[int]) -> dict[int, list[float]]:
@@ -330,10 +332,13 @@ def _write_served(model: _Model, folder: Path) -> Mapping[str, Any]:
 def _write_fil(model: _Model, folder: Path) -> tuple[Path, dict[str, str]]:
     _, reason = _forest_or_reason(model)
     if reason:
-        bringing.refuse_for_fil("LightGBM", reason)
+        fil.refuse("LightGBM", reason)
     if model.objective[0] in _NOT_IN_FIL or "sqrt" in model.objective:
         words = " ".join(model.objective)
-        bringing.refuse_for_fil("LightGBM", f"not every release of FIL knows its objective {words}")
+        fil.refuse("LightGBM", f"not every release of FIL knows its objective {words}")
+    if any(node.get("missing_type") == "Zero" for node in _questions(model)):
+        fil.refuse("LightGBM", "it takes zeros for missing values (zero_as_missing), which FIL does not")
     path = folder / "model.txt"
-    model.booster.save_model(path)
+    text = fil.with_float_thresholds(model.booster.model_to_string(), _at_or_below)
+    path.write_text(text, encoding="utf-8")
     return path, {"model_type": "lightgbm"}

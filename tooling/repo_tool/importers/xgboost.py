@@ -14,7 +14,7 @@ import numpy as np
 from repo_tool.datatypes import DataType
 from repo_tool.errors import ReleaseError, SourceError, needs_extra
 from repo_tool.importers.base import ImportedModel, ImportRequest
-from repo_tool.importers.boosters import bringing
+from repo_tool.importers.boosters import bringing, fil
 from repo_tool.importers.boosters.bringing import Boosted, NotExpressibleError, Ways
 from repo_tool.importers.boosters.forest import (
     INPUT,
@@ -58,7 +58,6 @@ _BACK: Mapping[Link, Callable[[Any], Any]] = {
     Link.SIGMOID: lambda share: -np.log(1 / share - 1),
     Link.EXPONENTIAL: np.log,
 }
-_FIRST_JSON_RELEASE = "24.03"  # of Triton: the FIL backend's docs/model_support.md
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -359,37 +358,22 @@ def _write_served(model: _Model, folder: Path) -> Mapping[str, Any]:
 
 def _write_fil(model: _Model, request: ImportRequest, folder: Path) -> tuple[Path, dict[str, str]]:
     if model.kind == "gblinear":
-        bringing.refuse_for_fil("XGBoost", "it is linear, and FIL serves trees")
+        fil.refuse("XGBoost", "it is linear, and FIL serves trees")
     if model.objective == "binary:hinge":
-        bringing.refuse_for_fil("XGBoost", "not every release of FIL knows its objective binary:hinge")
+        fil.refuse("XGBoost", "not every release of FIL knows its objective binary:hinge")
     if not np.isnan(model.missing):
-        bringing.refuse_for_fil("XGBoost", f"its missing values are written {model.missing:g}, FIL knows NaN only")
-    if request.release and request.release < _FIRST_JSON_RELEASE:
+        fil.refuse("XGBoost", f"its missing values are written {model.missing:g}, FIL knows NaN only")
+    if request.release and request.release < fil.FIRST_JSON_RELEASE:
         raise ReleaseError(
             f"Triton {request.release} has a FIL backend that is too old for the JSON of today's XGBoost",
-            next_step=f"aim at {_FIRST_JSON_RELEASE} or newer with --release",
+            next_step=f"aim at {fil.FIRST_JSON_RELEASE} or newer with --release",
         )
     path = folder / "xgboost.json"
     booster = model.booster[: model.rounds] if model.rounds else model.booster
-    state = _as_older_readers_know_it(json.loads(bytes(booster.save_raw("json"))))
+    state = fil.as_every_treelite_knows_it(json.loads(bytes(booster.save_raw("json"))))
     path.write_text(json.dumps(state), encoding="utf-8")
     _require_same_answers(model, state, path)
     return path, {"model_type": "xgboost_json"}
-
-
-def _as_older_readers_know_it(state: dict[str, Any]) -> dict[str, Any]:
-    """Without what XGBoost 3.1 added and Treelite up to 4.5.1 stumbles over, where it says nothing."""
-    learner = state["learner"]
-    grown = learner["gradient_booster"].get("gbtree", learner["gradient_booster"]).get("model", {})
-    if not grown.get("cats", {}).get("enc"):
-        grown.pop("cats", None)
-    if learner["objective"]["name"] == "multi:softmax":  # which would answer the class alone
-        learner["objective"]["name"] = "multi:softprob"
-    sizes = learner["learner_model_param"]
-    scores = json.loads(sizes["base_score"]) if sizes["base_score"].startswith("[") else None
-    if scores and len(set(scores)) == 1:
-        sizes["base_score"] = repr(scores[0])
-    return state
 
 
 def _require_same_answers(model: _Model, state: Mapping[str, Any], path: Path) -> None:

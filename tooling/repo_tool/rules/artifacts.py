@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backends, their platforms and the file that each expects in a version directory (Triton's ``constants.h``)."""
+"""Backends, their platforms and the file that each expects in a version directory.
+
+From Triton's ``constants.h``, and ``docs/model_config.md`` of the FIL backend.
+"""
 
 __all__ = ["DEFAULT_FILENAMES", "PLATFORMS", "backend_of_file", "backend_of_platform"]
 
@@ -7,6 +10,7 @@ from collections.abc import Mapping
 
 # The first name is what a message suggests; any of them will do.
 DEFAULT_FILENAMES: Mapping[str, tuple[str, ...]] = {
+    "fil": ("xgboost.json", "xgboost.ubj", "model.txt", "checkpoint.tl", "xgboost.model"),  # by its model_type
     "onnxruntime": ("model.onnx",),
     "openvino": ("model.xml",),
     "python": ("model.py",),
@@ -32,4 +36,5 @@ def backend_of_platform(platform: str) -> str | None:
 
 def backend_of_file(filename: str) -> str | None:
     """The backend that Triton guesses from a file in a version directory; None when it cannot."""
-    return next((backend for backend, names in DEFAULT_FILENAMES.items() if filename in names), None)
+    guessed = (backend for backend, names in DEFAULT_FILENAMES.items() if filename in names and backend != "fil")
+    return next(guessed, None)

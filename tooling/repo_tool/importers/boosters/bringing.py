@@ -11,7 +11,6 @@ __all__ = [
     "category_notes",
     "edge_rows",
     "load_pickled",
-    "refuse_for_fil",
 ]
 
 import importlib
@@ -21,7 +20,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from repo_tool.datatypes import DataType
 from repo_tool.errors import SourceError, needs_extra
 from repo_tool.importers import onnx_graph
 from repo_tool.importers.base import ImportedModel, ImportRequest
+from repo_tool.importers.boosters import fil
 from repo_tool.importers.boosters.forest import INPUT
 from repo_tool.importers.foreign import refusing
 from repo_tool.importers.guards.pickles import load_pickle
@@ -39,7 +39,6 @@ from repo_tool.signature import FREE, ModelSignature, TensorSpec
 _EDGE_ROWS = 64
 _SEED = 7
 _ANSWERS = "answers.json"
-_FIL_RENAMED = "25.09"  # the release whose FIL backend calls output_class is_classifier: its src/shared_state.h
 
 
 class NotExpressibleError(Exception):
@@ -226,10 +225,10 @@ def _by_itself(
 def _for_fil(
     booster: Boosted, ways: Ways, request: ImportRequest, rows: Rows, reference: Tensors, folder: Path
 ) -> ImportedModel:
-    artifact, parameters = ways.fil(request, folder)
     answers = np.ascontiguousarray(reference["probabilities" if booster.classes else "prediction"])
     if not booster.classes and answers.shape[1] > 1:
-        refuse_for_fil(booster.name, f"it predicts {answers.shape[1]} values a row, and FIL one")
+        fil.refuse(booster.name, f"it predicts {answers.shape[1]} values a row, and FIL one")
+    artifact, parameters = ways.fil(request, folder)
     if len(booster.classes) == 2:
         answers = answers[:, 1:]  # releases differ in whether two classes are one column or two; one value is one
     width = int(booster.inputs[0].shape[1])
@@ -243,22 +242,10 @@ def _for_fil(
             inputs=(TensorSpec(name="input__0", datatype=DataType.FP32, shape=(FREE, width)),),
             outputs=(TensorSpec(name="output__0", datatype=DataType.FP32, shape=(FREE, answers.shape[1])),),
         ),
-        parameters={**parameters, **_fil_parameters(request, classifies=len(booster.classes) > 2)},
+        parameters={**parameters, **fil.parameters_for(request, classes=len(booster.classes))},
         notes=("output__0 is the probability of the second class",) if len(booster.classes) == 2 else (),
         unproven="the embedded server has no FIL backend; a server with one has yet to give these answers",
     )
-
-
-def _fil_parameters(request: ImportRequest, *, classifies: bool) -> dict[str, str]:
-    """What the FIL backend has to be told so that ``output__0`` holds probabilities.
-
-    A model of two classes is told to be none: its one value, the second class's probability, is then given as it is.
-    """
-    is_old = request.release is not None and request.release < _FIL_RENAMED
-    parameters = {"output_class" if is_old else "is_classifier": str(classifies).lower()}
-    if classifies:  # the backend insists on a threshold, which only the choice between two classes takes
-        parameters |= {"predict_proba": "true", "threshold": "0.5"}
-    return parameters
 
 
 # --- in common -------------------------------------------------------------------------------------------------------
@@ -326,16 +313,3 @@ def as_label(classes: Sequence[Any], chosen: Array) -> Array:
     if isinstance(classes[0], str):
         return as_bytes(np.asarray(classes, dtype=object)[chosen])
     return np.asarray(classes, dtype=np.int64)[chosen]
-
-
-def refuse_for_fil(name: str, cause: str) -> NoReturn:
-    """Say that the FIL backend does not take it.
-
-    Raises:
-        SourceError: always.
-    """
-    raise SourceError(
-        f"Triton's FIL backend does not serve this {name} model",
-        cause=cause,
-        next_step="leave --backend out: it is then served as ONNX, or by the library itself",
-    )
