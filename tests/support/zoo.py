@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The zoo: every model that the frameworks offer, made small, and what became of it on the way through Triton.
 
-``python -m support.zoo`` (``make coverage-frameworks``) runs it, resumes where it was interrupted, and writes
+``python -m support.zoo_run`` (``make coverage-frameworks``) runs it, resumes where it was interrupted, and writes
 ``docs/coverage.md``. The tests run a fixed sample of it.
 """
 
 __all__ = ["Outcome", "ZooCase", "ZooSource", "run_case"]
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,7 @@ class Outcome:
     name: str
     backend: str = ""  # "" when it is not served
     reason: str = ""  # why not by ONNX Runtime, or why not at all
+    is_bug: bool = False  # neither served nor refused: whatever broke is in ``reason``
     largest_difference: float = 0.0
     seconds: float = 0.0
 
@@ -64,7 +66,7 @@ def run_case(case: ZooCase, folder: Path) -> Outcome:
     try:
         added = add_model(request, RecordedProgress())
     except RepoToolError as error:
-        reason = f"{error.fact}: {error.cause}".rstrip(": ")
+        reason = _without_folders(f"{error.fact}: {error.cause}".rstrip(": "))
         return Outcome(family=case.family, name=case.name, reason=reason, seconds=perf_counter() - started)
     return Outcome(
         family=case.family,
@@ -74,6 +76,11 @@ def run_case(case: ZooCase, folder: Path) -> Outcome:
         largest_difference=added.parity.largest_absolute if added.parity else float("nan"),
         seconds=perf_counter() - started,
     )
+
+
+def _without_folders(reason: str) -> str:
+    """The reason without the folders of this one run."""
+    return re.sub(r"/\S*/(?=[^/\s]+)", "", reason)
 
 
 def to_json(outcome: Outcome) -> str:

@@ -19,7 +19,9 @@ from types import ModuleType
 
 from rich.progress import Progress
 
+from repo_tool.bench.machine import describe_machine
 from support.zoo import Outcome, ZooCase, run_case, to_json
+from support.zoo_page import draw, page
 
 ROOT = Path(__file__).parents[2]
 ZOO = ROOT / "tests" / "zoo"
@@ -72,7 +74,9 @@ def _outcome(case: ZooCase) -> Outcome:
         try:
             return run_case(case, Path(folder))
         except Exception as error:  # noqa: BLE001 - a sweep reports whatever happens to one model and goes on
-            return Outcome(family=case.family, name=case.name, reason=f"{type(error).__name__}: {error}"[:400])
+            return Outcome(
+                family=case.family, name=case.name, reason=f"{type(error).__name__}: {error}"[:400], is_bug=True
+            )
 
 
 # --- in the runner ---------------------------------------------------------------------------------------------------
@@ -96,7 +100,8 @@ def run_in_process(module: str, names: Sequence[str]) -> Iterator[Outcome]:
         started = None
         yield Outcome(**values)
     if started is not None:
-        yield Outcome(family=started["family"], name=started["started"], reason=f"the process died: {done.returncode}")
+        died = f"the process died: {done.returncode}"
+        yield Outcome(family=started["family"], name=started["started"], reason=died, is_bug=True)
     elif done.returncode != 0:
         raise SystemExit(done.stderr[-2000:])
 
@@ -119,47 +124,10 @@ def run_all(modules: Sequence[str], *, again: bool, jobs: int) -> None:
                         progress.advance(task)
 
 
-# --- the page --------------------------------------------------------------------------------------------------------
-
-
 def write_page(outcomes: Sequence[Outcome]) -> None:
-    """Write ``docs/coverage.md``: the totals, then a table for each family."""
-    names = sorted({outcome.family for outcome in outcomes}, key=str.lower)
-    by_family = {name: [outcome for outcome in outcomes if outcome.family == name] for name in names}
-    lines = [
-        "# What is served",
-        "",
-        "Every model below was made small, added with `repo-tool add-model`, served by the embedded Triton and",
-        "compared with its framework in batches of 1, 2, 3 and the maximum. `make coverage-frameworks` writes it.",
-        "",
-        "| family | models | by ONNX Runtime | by another backend | not served |",
-        "|---|---:|---:|---:|---:|",
-        *(_total_row(name, of_family) for name, of_family in by_family.items()),
-        _total_row("**all**", outcomes),
-    ]
-    for name, of_family in by_family.items():
-        lines += [
-            "",
-            f"## {name}",
-            "",
-            "| model | served by | largest difference | seconds | reason |",
-            "|---|---|---:|---:|---|",
-        ]
-        lines += [_row(outcome) for outcome in sorted(of_family, key=lambda outcome: outcome.name.lower())]
-    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _total_row(name: str, outcomes: Sequence[Outcome]) -> str:
-    by_onnx = sum(outcome.backend == "onnxruntime" for outcome in outcomes)
-    served = sum(outcome.served for outcome in outcomes)
-    return f"| {name} | {len(outcomes)} | {by_onnx} | {served - by_onnx} | {len(outcomes) - served} |"
-
-
-def _row(outcome: Outcome) -> str:
-    served_by = outcome.backend or "**not served**"
-    difference = f"{outcome.largest_difference:.1e}" if outcome.served else ""
-    reason = " ".join(outcome.reason.split()).replace("|", "\\|")[:200]
-    return f"| {outcome.name} | {served_by} | {difference} | {outcome.seconds:.1f} | {reason} |"
+    """Write ``docs/coverage.md`` and its picture."""
+    PAGE.write_text(page(outcomes, machine=describe_machine().summary()), encoding="utf-8")
+    draw(outcomes, PAGE.with_suffix(".png"))
 
 
 def main() -> None:
