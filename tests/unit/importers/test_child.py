@@ -145,24 +145,44 @@ def test_a_worker_that_takes_too_long_is_stopped_with_what_it_started(tmp_path):
     wait_until_gone(int(started.read_text()))
 
 
-def test_ctrl_c_stops_the_worker_with_what_it_started(tmp_path):
-    started = tmp_path / "in/artifact/started"
-    source = pickled(tmp_path, Calling(os.system, f"sleep 600 & echo $! > {started}; wait"))
+def caller_of_a_hanging_worker(folder, command):
+    """A process that brings in a pickle which runs ``command``, and the number that the command writes."""
+    started = folder / "in/artifact/started"
+    source = pickled(folder, Calling(os.system, command.format(started=started)))
     program = (
         "import sys; from pathlib import Path; from repo_tool.importers.base import ImportRequest;"
         "from repo_tool.importers.child import import_in_child;"
         "import_in_child(ImportRequest(source=sys.argv[1], max_opset=21, max_ir_version=10,"
         "trusted_types=('posix.system',)), Path(sys.argv[2]))"
     )
-    caller = subprocess.Popen([sys.executable, "-c", program, source, str(tmp_path / "in")], stderr=subprocess.PIPE)
+    caller = subprocess.Popen([sys.executable, "-c", program, source, str(folder / "in")], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 30
     while not (started.is_file() and started.read_text().strip()):
         assert time.monotonic() < deadline
         time.sleep(0.05)  # between two looks of a poll with a deadline
+    return caller, int(started.read_text())
+
+
+def test_ctrl_c_stops_the_worker_with_what_it_started(tmp_path):
+    caller, started = caller_of_a_hanging_worker(tmp_path, "sleep 600 & echo $! > {started}; wait")
     caller.send_signal(signal.SIGINT)
     assert b"KeyboardInterrupt" in caller.communicate(timeout=30)[1]
-    wait_until_gone(int(started.read_text()))
+    wait_until_gone(started)
     assert [entry.name for entry in (tmp_path / "in").iterdir()] == ["artifact"]
+
+
+def test_a_worker_dies_with_its_caller_however_that_ends(tmp_path):
+    caller, worker = caller_of_a_hanging_worker(tmp_path, "echo $PPID > {started}; sleep 60")
+    assert is_running(worker)
+    caller.kill()
+    caller.communicate(timeout=30)
+    wait_until_gone(worker)
+
+
+def test_a_worker_whose_caller_is_already_gone_does_not_begin(tmp_path):
+    command = [sys.executable, "-P", "-m", "repo_tool.importers._worker", "1", str(tmp_path), "0", "0"]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

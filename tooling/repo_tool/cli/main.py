@@ -26,7 +26,7 @@ from repo_tool.cli.validate import validate
 from repo_tool.cli.verify import verify
 from repo_tool.errors import LoadRefusedError, ParityError, RepoToolError
 
-EXIT_FINDINGS, EXIT_MISTAKE, EXIT_OURS, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 2, 3, 130, 143
+EXIT_FINDINGS, EXIT_MISTAKE, EXIT_OURS, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 app = typer.Typer(
     name="repo-tool",
@@ -65,12 +65,16 @@ app.command("rule")(rule)
 
 def main() -> None:
     """Run the command line and leave with its exit code: 0, 1 findings, 2 a mistake, 3 ours, 130 interrupted."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP for us
+            signal.signal(number, _terminate)
     sys.exit(_run())
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(EXIT_TERMINATED)  # unwinds every with block: servers stop, staging folders go
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    for further in (signal.SIGTERM, signal.SIGHUP):  # a terminal that closes and a supervisor may send both
+        signal.signal(further, signal.SIG_IGN)
+    raise SystemExit(128 + number)  # unwinds every with block: servers stop, workers end, staging folders go
 
 
 def _run() -> int:

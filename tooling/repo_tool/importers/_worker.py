@@ -73,4 +73,5 @@ def _out_of_memory(memory_bytes: int) -> "RepoToolError":
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), memory_bytes=int(sys.argv[2]), cpu_s=int(sys.argv[3]))
+    sandbox.die_with(int(sys.argv[1]))
+    main(Path(sys.argv[2]), memory_bytes=int(sys.argv[3]), cpu_s=int(sys.argv[4]))

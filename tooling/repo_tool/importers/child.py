@@ -75,8 +75,8 @@ def _with_whole_paths(request: ImportRequest) -> ImportRequest:
 def _run_worker(opened: Opened, scratch: Path, *, timeout_s: float) -> int:
     """The worker's exit status; it runs where the code of a package lies, so that importers find it as a person's."""
     # -P: a file in the caller's folder called like a package must not shadow it.
-    command = [sys.executable, "-P", "-X", "faulthandler", "-m", "repo_tool.importers._worker", str(scratch.absolute())]
-    command += [str(memory_limit()), str(int(timeout_s * (os.cpu_count() or 1)) + 1)]
+    command = [sys.executable, "-P", "-X", "faulthandler", "-m", "repo_tool.importers._worker", str(os.getpid())]
+    command += [str(scratch.absolute()), str(memory_limit()), str(int(timeout_s * (os.cpu_count() or 1)) + 1)]
     with (scratch / _LOG).open("wb") as log:
         worker = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command,

@@ -18,6 +18,7 @@ from repo_tool.config.model import ModelTensor
 from repo_tool.errors import RepoToolError, SourceError
 from repo_tool.importers import onnx_graph
 from repo_tool.importers.base import ImportRequest
+from repo_tool.importers.guards.sandbox import die_with
 from repo_tool.refinement import transform
 from repo_tool.refinement.plan import Measured
 from repo_tool.refinement.precision import Precision
@@ -135,4 +136,5 @@ def _on_the_wire(array: Array, tensor: ModelTensor | None) -> Array:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    die_with(int(sys.argv[1]))
+    main(Path(sys.argv[2]))

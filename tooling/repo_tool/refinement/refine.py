@@ -4,6 +4,7 @@
 __all__ = ["refine"]
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -71,7 +72,7 @@ def _ask_worker(
     }
     (scratch / "job.json").write_text(json.dumps(job), encoding="utf-8")
     write_published_sample(scratch / "sample.npz", Sample(inputs=imported.inputs, outputs=imported.reference))
-    command = [sys.executable, "-P", "-m", "repo_tool.refinement._worker", str(scratch.absolute())]
+    command = [sys.executable, "-P", "-m", "repo_tool.refinement._worker", str(os.getpid()), str(scratch.absolute())]
     done = subprocess.run(  # noqa: S603 - our own interpreter and module
         command,
         stdin=subprocess.DEVNULL,

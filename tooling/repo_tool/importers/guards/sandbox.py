@@ -13,12 +13,13 @@ there:
 Linux' own headers are the source of all numbers: ``linux/landlock.h``, ``linux/seccomp.h``, ``linux/audit.h``.
 """
 
-__all__ = ["Walls", "enter", "memory_limit"]
+__all__ = ["Walls", "die_with", "enter", "memory_limit"]
 
 import ctypes
 import os
 import platform
 import resource
+import signal
 import struct
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -93,6 +94,16 @@ def enter(writable: Sequence[Path], *, memory_bytes: int, cpu_s: int) -> Walls:
     if not _no_sockets(libc):
         missing.append("it can reach the network: the kernel has no seccomp filters for this machine")
     return Walls(missing=tuple(missing))
+
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with(parent: int) -> None:
+    """Let the kernel kill this process when ``parent``, which started it, ends in whatever way: kill -9 included."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before the kernel was asked
+        os._exit(1)
 
 
 # --- limits ----------------------------------------------------------------------------------------------------------
