@@ -130,6 +130,14 @@ def test_a_malicious_keras_configuration_is_refused(name, tmp_path, canary):
     assert refused.value.cause
 
 
+@pytest.mark.parametrize(("module", "kind"), [("convnext", "LayerScale"), ("inception_resnet_v2", "CustomScaleLayer")])
+def test_layers_of_keras_own_applications_are_accepted_and_their_functions_are_not(module, kind, tmp_path):
+    place = f"keras.src.applications.{module}"
+    check_keras(keras_archive(tmp_path / "good.keras", sequential(layer(kind, place))))
+    with pytest.raises(SourceError, match="is not one of Keras' layers"):
+        check_keras(keras_archive(tmp_path / "bad.keras", sequential(layer("preprocess_input", place))))
+
+
 def test_a_configuration_without_end_is_refused(tmp_path):
     config = layer("Dense")
     for _ in range(300):

@@ -102,8 +102,8 @@ def _build_application(name: str, side: int, folder: Path) -> ZooSource:
     model = make(weights=None, input_shape=(side, side, 3), include_top=whole, **({} if whole else {"pooling": "avg"}))
     model.save(folder / "source.keras")
     images = np.random.default_rng(20).uniform(0, 255, (4, side, side, 3)).astype(np.float32)
-    np.savez(folder / "images.npz", **{model.inputs[0].name: images})
-    return ZooSource(source=str(folder / "source.keras"), sample=folder / "images.npz")
+    np.save(folder / "images.npy", images)
+    return ZooSource(source=str(folder / "source.keras"), sample=folder / "images.npy")
 
 
 # --- Keras -----------------------------------------------------------------------------------------------------------

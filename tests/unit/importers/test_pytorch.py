@@ -106,6 +106,53 @@ class Tied(torch.nn.Module):
     def forward(self, values):
         return self.second(self.first(values))
 
+class LongOrShort(torch.nn.Module):
+    def forward(self, values):
+        return values * 2 if values.shape[1] > 5 else values + 1
+
+class ManyOrFew(torch.nn.Module):
+    def forward(self, values):
+        return values * 2 if values.shape[0] > 4 else values + 1
+
+class ByPlace(torch.nn.Module):
+    def forward(self, values, /):
+        return values + 1
+
+class OfAnyName(torch.nn.Module):
+    def forward(self, **given):
+        return given["values"] + 1
+
+class Unscriptable(torch.nn.Module):
+    def forward(self, values, **more):
+        return values * 2 if float(values.sum()) > 0 else -values
+
+class Nothing(torch.nn.Module):
+    def forward(self, values):
+        return {"values": None}
+
+class Alike(torch.nn.Module):
+    def forward(self, values):
+        return {"a_b": values + 1, "a": {"b": values * 2}}
+
+class Brain(torch.nn.Module):
+    def forward(self, values):
+        return {"logits": values.bfloat16()}
+
+class Unsigned(torch.nn.Module):
+    def forward(self, values):
+        return values.to(torch.int32) * 2
+
+class NormalisedByTheBatch(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(4, track_running_stats=False)
+
+    def forward(self, values):
+        return self.norm(values)
+
+def of_bfloat16():
+    return torch.nn.Sequential(torch.nn.Linear(4, 3)).bfloat16()
+
 def of_float64():
     return torch.nn.Sequential(torch.nn.Linear(4, 3)).double()
 
@@ -468,3 +515,67 @@ def test_tensors_returned_twice_or_unchanged_and_inputs_not_used_keep_their_name
 def test_an_answer_that_is_no_tensor_is_refused(modules):
     error = refusal(f"{modules}:Number", array=ROWS)
     assert "int" in str(error)
+
+
+# --- branches --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "rows"), [("LongOrShort", (3, 8)), ("LongOrShort", (3, 4)), ("ManyOrFew", (3, 8))])
+@pytest.mark.parametrize("backend", [None, "pytorch"])
+def test_a_module_that_asks_for_a_size_answers_as_itself_in_every_size(
+    modules, monkeypatch, tmp_path, name, rows, backend
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    module = getattr(importlib.import_module(modules), name)()
+    imported = bring_in(f"{modules}:{name}", array=np.full(rows, 3, np.float32), backend=backend)
+    assert imported.signature.inputs[0].shape == (-1, -1)
+    for count, length in ((1, 2), (3, 5), (3, 6), (5, 16), (9, 3)):
+        values = np.full((count, length), 5, np.float32)
+        found = next(iter(run_artifact(imported, {"values": values}).values()))
+        np.testing.assert_array_equal(found, module(torch.from_numpy(values)).numpy())
+
+
+def test_a_trace_that_lost_a_branch_is_refused(modules):
+    error = refusal(f"{modules}:Unscriptable", array=np.abs(ROWS), backend="pytorch")
+    assert error.fact == "TorchScript made by tracing answers negated values otherwise than the module itself"
+
+
+def test_rows_normalised_by_one_another_are_not_batched(modules):
+    imported = bring_in(f"{modules}:NormalisedByTheBatch", array=ROWS)
+    assert not imported.signature.can_batch
+    assert any(note.startswith("batching is off") for note in imported.notes)
+
+
+# --- ways of calling, and types --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["ByPlace", "OfAnyName"])
+def test_arguments_by_place_or_of_any_name_are_inputs(modules, name):
+    imported = bring_in(f"{modules}:{name}", values=ROWS)
+    np.testing.assert_array_equal(answers(imported, 2)["output"], ROWS[:2] + 1)
+
+
+def test_a_module_that_answers_nothing_is_refused(modules):
+    assert refusal(f"{modules}:Nothing", array=ROWS).fact == "forward returns no tensor"
+
+
+def test_answers_that_flatten_to_one_name_are_numbered(modules):
+    imported = bring_in(f"{modules}:Alike", array=ROWS)
+    assert [spec.name for spec in imported.signature.outputs] == ["a_b", "a_b_2"]
+    np.testing.assert_array_equal(answers(imported, 2)["a_b_2"], ROWS[:2] * 2)
+
+
+def test_an_answer_in_bfloat16_is_refused_by_its_name(modules):
+    assert refusal(f"{modules}:Brain", array=ROWS).fact == "forward returns 'logits' as bfloat16"
+
+
+def test_a_module_of_bfloat16_is_served_in_32_bits_and_says_so(modules):
+    imported = bring_in(f"{modules}:of_bfloat16", array=ROWS)
+    assert imported.signature.inputs[0].datatype.wire_name == "FP32"
+    assert any("bfloat16 are served as float32" in note for note in imported.notes)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.uint64])
+def test_unsigned_integers_keep_their_type(modules, dtype):
+    imported = bring_in(f"{modules}:Unsigned", array=np.array([[1, 2], [3, 60000]], dtype))
+    assert (imported.backend, imported.signature.inputs[0].datatype.numpy) == ("onnxruntime", dtype)

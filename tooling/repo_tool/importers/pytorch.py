@@ -14,6 +14,7 @@ from repo_tool.errors import SourceError
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.first_bytes import Kind, is_factory, kind_of, looks_like
 from repo_tool.importers.modules import calls, conversion, serving, sizes, sources, torch_script
+from repo_tool.importers.modules.calls import Call
 from repo_tool.importers.modules.serving import Subject
 from repo_tool.importers.python_source import names_predictor
 from repo_tool.importers.rows import Rows, rows_for
@@ -73,10 +74,21 @@ def _form(request: ImportRequest) -> str:
 
 def _module(request: ImportRequest, sample: RawSample | None, folder: Path) -> ImportedModel:
     module, notes = sources.load_module(request)
-    names, rows, function = _forward(module, sample)
-    call = calls.call_of(module, function, names, rows.inputs)
-    subject = Subject(framework=PytorchImporter.framework, call=call, rows=rows, notes=notes)
+    call, rows, more = _called(module, sample)
+    subject = Subject(framework=PytorchImporter.framework, call=call, rows=rows, notes=(*notes, *more))
     return serving.serve(subject, request, folder)
+
+
+def _called(module: Any, sample: RawSample | None) -> tuple[Call, Rows, tuple[str, ...]]:
+    """The module as a call over rows; one of bfloat16 in 32 bits, unless its forward takes 32-bit floats as it is."""
+    names, rows, function = _forward(module, sample)
+    try:
+        return calls.call_of(module, function, names, rows.inputs), rows, ()
+    except SourceError:
+        if not _is_of_bfloat16(module):
+            raise
+        module.float()
+        return calls.call_of(module, function, names, rows.inputs), rows, (_WIDENED,)
 
 
 def _program(request: ImportRequest, sample: RawSample | None, folder: Path) -> ImportedModel:
@@ -121,22 +133,26 @@ _WAYS: dict[str, tuple[_Way, tuple[str, ...]]] = {  # with the backends that may
 def _forward(module: Any, sample: RawSample | None) -> tuple[tuple[str, ...], Rows, Callable[..., Any]]:
     """The names of what ``forward`` is given, rows of it, and how it is called.
 
-    Arguments with a default are inputs when the sample has them; those behind ``*`` are given by name.
+    Arguments with a default are inputs when the sample has them; those behind ``*`` are given by name. A ``forward``
+    that names none is given what the sample has.
     """
     parameters = inspect.signature(module.forward).parameters.values()
-    plain = [known for known in parameters if known.kind in (known.POSITIONAL_OR_KEYWORD, known.KEYWORD_ONLY)]
-    by_place = not plain and any(known.kind is known.VAR_POSITIONAL for known in parameters)
-    needed = [known.name for known in plain if known.default is known.empty]
-    if by_place and sample is not None:
-        needed = list(sample.tensors or sample.columns)
-    optional = [known.name for known in plain if known.default is not known.empty]
+    named = [known for known in parameters if known.kind not in (known.VAR_POSITIONAL, known.VAR_KEYWORD)]
+    needed = [known.name for known in named if known.default is known.empty]
+    if not named and sample is not None:
+        needed = list(sample.tensors or sample.columns) or [_ONE_INPUT]
+    optional = [known.name for known in named if known.default is not known.empty]
     specs = calls.inputs_from_sample(sample, needed, optional=optional, float_type=_float_type(module))
     names = tuple(spec.name for spec in specs)
+    by_place = {known.name for known in named if known.kind is known.POSITIONAL_ONLY}
+    if not named and any(known.kind is known.VAR_POSITIONAL for known in parameters):
+        by_place = set(names)
 
-    def by_name(*values: Any) -> Any:
-        return module(**dict(zip(names, values, strict=True)))
+    def call(*values: Any) -> Any:
+        given = dict(zip(names, values, strict=True))
+        return module(*[given.pop(name) for name in names if name in by_place], **given)
 
-    return names, rows_for(sample, specs), module if by_place else by_name
+    return names, rows_for(sample, specs), call
 
 
 def _float_type(module: Any) -> DataType | None:
@@ -145,4 +161,10 @@ def _float_type(module: Any) -> DataType | None:
     return _FLOATS.get(next(iter(kinds), ""))
 
 
+def _is_of_bfloat16(module: Any) -> bool:
+    return any(str(tensor.dtype) == "torch.bfloat16" for tensor in module.parameters())
+
+
+_ONE_INPUT = "input"
+_WIDENED = "the weights of bfloat16 are served as float32, which holds the same values; answers are more exact"
 _FLOATS = {"torch.float64": DataType.FP64, "torch.float32": DataType.FP32, "torch.float16": DataType.FP16}

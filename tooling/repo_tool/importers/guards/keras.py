@@ -37,6 +37,14 @@ _VALUES = frozenset(
 _NOT_OF_MODELS = re.compile(
     r"keras\.(src\.)?(utils|saving|backend|tree|export|datasets|applications|legacy|trainers)\b.*"
 )
+# Layers that Keras' own applications define beside their functions, some of which read weights from any path.
+_OF_APPLICATIONS = frozenset(
+    {
+        ("keras.src.applications.convnext", "LayerScale"),
+        ("keras.src.applications.convnext", "StochasticDepth"),
+        ("keras.src.applications.inception_resnet_v2", "CustomScaleLayer"),
+    }
+)
 _OF_FUNCTIONS = re.compile(
     r"builtins|keras\.(src\.)?(activations|losses|metrics|initializers|regularizers|constraints|ops)\b.*"
 )
@@ -130,6 +138,8 @@ def _why_not_module(kind: str, module: Any) -> str:
         return ""
     if kind == "function":
         return "" if isinstance(module, str) and _OF_FUNCTIONS.fullmatch(module) else f"it calls a function of {module}"
+    if (module, kind) in _OF_APPLICATIONS:
+        return ""
     if not isinstance(module, str) or module.partition(".")[0] != "keras" or _NOT_OF_MODELS.fullmatch(module):
         return f"{module}.{kind} is not one of Keras' layers"
     return ""

@@ -33,23 +33,28 @@ def call_of(module: Any, function: Callable[..., Any], inputs: Sequence[str], ro
     Dicts, dataclasses, tuples and what they nest are flattened: ``{"box": (a, b)}`` is ``box_0`` and ``box_1``.
 
     Raises:
-        SourceError: it fails, or answers something else than tensors.
+        SourceError: it fails, or answers something else than tensors, or none.
     """
     found = [name for name, _ in _run(function, inputs, rows)]
+    if not found:
+        raise SourceError(
+            "forward returns no tensor",
+            cause="Triton serves models with at least one output",
+            next_step="return tensors, or a tuple or dict of tensors",
+        )
     return Call(module=_flat_module(module, function, inputs), inputs=tuple(inputs), outputs=_distinct(found, inputs))
 
 
 def _distinct(names: Sequence[str], taken: Sequence[str]) -> tuple[str, ...]:
     """Each name once, and none that an input has: ONNX names the tensors of a graph once."""
-    seen = set(taken)
+    seen, distinct = set(taken), []
     for name in names:
-        number = 2
-        free = f"{name}_output" if name in taken else name
+        free, number = f"{name}_output" if name in taken else name, 2
         while free in seen:
             free, number = f"{name}_{number}", number + 1
         seen.add(free)
-        taken = [*taken, free]
-    return tuple(taken[len(taken) - len(names) :])
+        distinct.append(free)
+    return tuple(distinct)
 
 
 def _flat_module(module: Any, function: Callable[..., Any], inputs: Sequence[str]) -> Any:
@@ -96,7 +101,20 @@ def _run(function: Callable[..., Any], names: Sequence[str], inputs: Tensors) ->
     next_step = "give rows the module was made for with --sample; answers must be tensors of a type NumPy has"
     with torch.inference_mode(), refusing(f"forward fails on {shapes}", next_step=next_step):
         result = function(*tensors(inputs, names))
-        return [(name, tensor.numpy(force=True)) for name, tensor in _flattened(result)]
+        return [(name, _array(name, tensor)) for name, tensor in _flattened(result)]
+
+
+def _array(name: str, tensor: Any) -> Array:
+    import torch
+
+    if tensor.dtype is torch.bfloat16:
+        raise SourceError(
+            f"forward returns '{name}' as bfloat16",
+            cause="neither NumPy nor Triton's pytorch backend has that type",
+            next_step="return it as another one: tensor.float()",
+        )
+    array: Array = tensor.numpy(force=True)
+    return array
 
 
 def _flattened(result: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -159,7 +177,7 @@ def inputs_from_sample(
     if sample is None:
         raise SampleError(
             "the model does not say what shapes its inputs have",
-            cause=f"a PyTorch module only knows the names of its inputs: {', '.join(names)}",
+            cause=f"a PyTorch module only knows the names of its inputs: {', '.join(names) or 'any'}",
             next_step="give rows with --sample FILE.npz, an array of each name; the first dimension is the batch",
         )
     found = _named_arrays(sample, names)

@@ -2,7 +2,6 @@
 """From an exported program or a module to ONNX, by PyTorch's own exporters."""
 
 __all__ = [
-    "UNTRACEABLE",
     "Written",
     "export_module",
     "free_axes_of",
@@ -15,9 +14,11 @@ __all__ = [
 import io
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from repo_tool.datatypes import DataType
 from repo_tool.errors import SourceError
@@ -25,12 +26,12 @@ from repo_tool.importers import onnx_graph
 from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.foreign import refusing
 from repo_tool.importers.modules.calls import Call, call_of, resized, tensors
-from repo_tool.importers.modules.sizes import Axes
+from repo_tool.importers.modules.sizes import Axes, Bounds
 from repo_tool.samples import Tensors
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
 
 _OPSET = 18  # the exporter's own; every ONNX Runtime since 1.14 loads it
-UNTRACEABLE = "torch.export cannot trace the module"  # the fact of a refusal that may mean branches on values
+_UNTRACEABLE = "torch.export cannot trace the module"
 _NO_ONNX = "PyTorch's exporter has no ONNX form for the model"
 _TRACEABLE = "forward may not branch on values; or serve it as TorchScript: --backend pytorch"
 _SERVE_AS_SCRIPT = "serve it with --backend pytorch"
@@ -38,12 +39,13 @@ _SERVE_AS_SCRIPT = "serve it with --backend pytorch"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """An ONNX file, its session, its signature read back, and notes."""
+    """An ONNX file, its session, its signature read back, notes, and the sizes that tracing held the module for."""
 
     artifact: Path
     session: Any
     signature: ModelSignature
     notes: tuple[str, ...]
+    bounds: Bounds = field(default_factory=dict)
 
 
 # --- exporting -------------------------------------------------------------------------------------------------------
@@ -55,7 +57,7 @@ def export_module(call: Call, inputs: Tensors, axes: Axes) -> Any:
     Raises:
         SourceError: PyTorch cannot trace it.
     """
-    with refusing(UNTRACEABLE, next_step=_TRACEABLE):
+    with refusing(_UNTRACEABLE, next_step=_TRACEABLE):
         try:
             return _exported(call, resized(inputs, 2) if _has_one_row(inputs) else inputs, axes)
         except (RuntimeError, ValueError):
@@ -122,17 +124,29 @@ def program_inputs(program: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSp
     free, exported = [], []
     for name in program.graph_signature.user_inputs:
         value = values.get(name)
-        if not isinstance(value, torch.Tensor) or value.dtype not in _datatypes():
+        datatype = _datatype(value.dtype) if isinstance(value, torch.Tensor) else None
+        if value is None or datatype is None:
             raise SourceError(
                 f"input '{name}' of the exported program is {getattr(value, 'dtype', type(value).__name__)}",
                 next_step="export it with inputs that are tensors of numbers or booleans",
             )
-        datatype = _datatypes()[value.dtype]
         shape = tuple(size if isinstance(size, int) else FREE for size in value.shape)
         sizes = tuple(_size(size) for size in value.shape)
         free.append(TensorSpec(name=name, datatype=datatype, shape=shape))
         exported.append(TensorSpec(name=name, datatype=datatype, shape=(*shape[:1], *sizes[1:])))
     return tuple(free), tuple(exported)
+
+
+def _bounds_of(program: Any, call: Call) -> Bounds:
+    """Which sizes of the free dimensions take the branches of ``forward`` that were traced."""
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
+    found = {}
+    for name, given in zip(call.inputs, program.graph_signature.user_inputs, strict=True):
+        for axis, size in enumerate(values[given].shape):
+            held = None if isinstance(size, int) else program.range_constraints.get(size.node.expr)
+            if held is not None:
+                found[name, axis] = (int(held.lower), int(held.upper) if held.upper.is_Integer else None)
+    return found
 
 
 def _size(size: Any) -> int:
@@ -142,20 +156,12 @@ def _size(size: Any) -> int:
     return FREE if hint is None else int(hint)
 
 
-def _datatypes() -> dict[Any, DataType]:
-    import torch
-
-    return {
-        torch.bool: DataType.BOOL,
-        torch.uint8: DataType.UINT8,
-        torch.int8: DataType.INT8,
-        torch.int16: DataType.INT16,
-        torch.int32: DataType.INT32,
-        torch.int64: DataType.INT64,
-        torch.float16: DataType.FP16,
-        torch.float32: DataType.FP32,
-        torch.float64: DataType.FP64,
-    }
+def _datatype(dtype: Any) -> DataType | None:
+    """PyTorch calls its types as NumPy does; None for those that Triton or NumPy has not."""
+    try:
+        return DataType.from_numpy(np.dtype(str(dtype).removeprefix("torch.")))
+    except (KeyError, TypeError):
+        return None
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -175,16 +181,14 @@ def write_onnx(program: Any, call: Call, request: ImportRequest, folder: Path) -
         model = exported.model_proto
     _fix_written_out_sizes(model)
     _name_tensors(model, call.inputs, call.outputs)
-    return _write(model, request, folder)
+    return replace(_write(model, request, folder), bounds=_bounds_of(program, call))
 
 
-def write_traced_onnx(
-    call: Call, inputs: Tensors, axes: Axes, request: ImportRequest, folder: Path, *, branches: bool
-) -> Written:
+def write_traced_onnx(call: Call, inputs: Tensors, axes: Axes, request: ImportRequest, folder: Path) -> Written:
     """Write ``model.onnx`` by the exporter that traces: it keeps lengths free that ``torch.export`` fixes.
 
-    A loop over a sequence inside an LSTM is one operator to it, as it is to ONNX. ``branches`` says that ``forward``
-    may branch on values, of which a trace keeps one; then what tracing warns of is a refusal.
+    A loop over a sequence inside an LSTM is one operator to it, as it is to ONNX. Of branches on values or sizes a
+    trace keeps one: what tracing warns of is a refusal.
 
     Raises:
         SourceError: an operator has no ONNX form, or a branch may be lost.
@@ -200,7 +204,8 @@ def write_traced_onnx(
     file = io.BytesIO()
     with warnings.catch_warnings(), refusing(_NO_ONNX, next_step=_SERVE_AS_SCRIPT), torch.no_grad():
         warnings.simplefilter("ignore")
-        warnings.simplefilter("error" if branches else "ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("error", torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"torch\.")  # its own checks
         torch.onnx.export(
             call.module,
             tensors(rows, call.inputs),

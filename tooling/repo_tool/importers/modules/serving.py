@@ -145,9 +145,8 @@ def _as_onnx(subject: Subject, trial: Trial, request: ImportRequest, folder: Pat
         ), frozenset()
     try:
         best = _exported(subject, trial, request, folder)
-    except SourceError as error:
-        branches = error.fact == conversion.UNTRACEABLE
-        freer = _traced_or_none(subject, trial, request, folder, branches=branches)
+    except SourceError:
+        freer = _traced_or_none(subject, trial, request, folder)
         if freer is None:
             raise
         return freer, _lost(subject.call, trial, freer.signature)
@@ -188,14 +187,12 @@ def _takes_one_size() -> SourceError:
     )
 
 
-def _traced_or_none(
-    subject: Subject, trial: Trial, request: ImportRequest, folder: Path, *, branches: bool
-) -> Written | None:
+def _traced_or_none(subject: Subject, trial: Trial, request: ImportRequest, folder: Path) -> Written | None:
     call, rows = subject.call, trial.rows.inputs
     axes = sizes.free_axes(call, rows, sizes.axes_of(rows))
 
     def write(into: Path) -> Written:
-        return conversion.write_traced_onnx(call, rows, axes, request, into, branches=branches)
+        return conversion.write_traced_onnx(call, rows, axes, request, into)
 
     try:
         return _proven(write, call, trial, folder, request.tolerance)
@@ -209,7 +206,7 @@ def _freed(
 ) -> tuple[Written, Axes] | None:
     """The traced form in the place of the exported one, where it leaves free what that one lost."""
     with TemporaryDirectory(dir=folder) as scratch:
-        freer = _traced_or_none(subject, trial, request, Path(scratch), branches=False)
+        freer = _traced_or_none(subject, trial, request, Path(scratch))
         if freer is None or lost & _lost(subject.call, trial, freer.signature):
             return None
         _replace_contents(folder, Path(scratch))
@@ -232,7 +229,7 @@ def _lost(call: Call, trial: Trial, signature: ModelSignature) -> Axes:
 def _proven(way: Callable[[Path], Written], call: Call, trial: Trial, folder: Path, tolerance: float) -> Written:
     written = way(folder)
     signature, notes = batching(written.signature, lambda inputs: answers(call, inputs), trial)
-    rows = sizes.proving_rows(call, trial.rows.inputs, signature)
+    rows = sizes.proving_rows(call, trial.rows.inputs, signature, written.bounds)
     if rows is None:
         raise _takes_one_size()
     for each in rows:

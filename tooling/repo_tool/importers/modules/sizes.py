@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which dimensions of a PyTorch model's inputs a request may choose, and rows of other sizes that prove it."""
 
-__all__ = ["Axes", "axes_of", "free_axes", "of_other_sizes", "proving_rows", "takes"]
+__all__ = ["Axes", "Bounds", "axes_of", "every_other_size", "free_axes", "of_other_sizes", "proving_rows", "takes"]
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from repo_tool.errors import SourceError
 from repo_tool.importers.modules.calls import Call, answers, resized, stretched
@@ -11,11 +11,21 @@ from repo_tool.samples import Tensors
 from repo_tool.signature import ModelSignature
 
 Axes = frozenset[tuple[str, int]]  # (input, axis) of dimensions behind the first
+Bounds = Mapping[tuple[str, int], tuple[int, int | None]]  # (input, axis): the sizes that a form was made for
 
 _BATCHES = (1, 2, 3)
 # Not one more or less: rounding in a convolution hides that, and a size of one is repeated by broadcasting.
 _OTHER_SIZES: tuple[Callable[[int], int], ...] = (lambda size: size * 2, lambda size: size // 2)
 _SMALLEST = 2
+# Where a module that asks for a size answers in another way: next to the sample's, and the smallest ones.
+_BRANCHING_SIZES: tuple[Callable[[int], int], ...] = (
+    *_OTHER_SIZES,
+    lambda size: size + 1,
+    lambda _: 3,
+    lambda _: 2,
+    lambda _: 1,
+)
+_LONGEST = 4096  # of what is tried beyond an upper bound
 
 
 def axes_of(rows: Tensors) -> Axes:
@@ -69,18 +79,47 @@ def _groups(inputs: Tensors, candidates: Sequence[tuple[str, int]]) -> Iterator[
         yield from (tuple(group) for group in groups.values())
 
 
-def proving_rows(call: Call, inputs: Tensors, signature: ModelSignature) -> tuple[Tensors, ...] | None:
-    """What an artifact has to answer as the model: the rows, batches of 1, 2 and 3, and another length.
+def proving_rows(
+    call: Call, inputs: Tensors, signature: ModelSignature, bounds: Bounds | None = None
+) -> tuple[Tensors, ...] | None:
+    """What an artifact has to answer as the model: the rows, batches of 1, 2 and 3, and other lengths.
 
-    None when the signature leaves dimensions free in which the model takes no other size.
+    A module that asks for a size has a branch for other ones: ``bounds`` tells at which, and the sizes next to them are
+    among the rows. None when the signature leaves dimensions free in which the model takes no other size.
     """
+    known = bounds or {}
     rows = [inputs]
     if signature.can_batch:
-        rows += [resized(inputs, count) for count in _BATCHES]
+        rows += [resized(inputs, count) for count in (*_BATCHES, *_beyond_rows(known))]
     free = [(spec.name, axis) for spec in signature.inputs for axis, size in enumerate(spec.shape) if axis and size < 0]
     if free:
-        longer = of_other_sizes(call, inputs, free)
-        if longer is None:
+        longer = every_other_size(call, inputs, free, known)
+        if not longer:
             return None
-        rows.append(longer)
+        rows += longer
     return tuple(rows)
+
+
+def every_other_size(
+    call: Call, inputs: Tensors, axes: Collection[tuple[str, int]], bounds: Bounds | None = None
+) -> tuple[Tensors, ...]:
+    """Two rows in each size of ``axes`` that the model takes of those in which a branch may show."""
+    rows = resized(inputs, 2)
+    tried = [{at: other(rows[at[0]].shape[at[1]]) for at in axes} for other in _BRANCHING_SIZES]
+    tried += _beyond({at: rows[at[0]].shape[at[1]] for at in axes}, bounds or {})
+    candidates = (stretched(rows, sizes) for sizes in tried if min(sizes.values(), default=0) > 0)
+    return tuple(candidate for candidate in candidates if takes(call, candidate))
+
+
+def _beyond(sizes: Mapping[tuple[str, int], int], bounds: Bounds) -> Iterator[dict[tuple[str, int], int]]:
+    """The sizes next to the bounds, on their outer side."""
+    below = {at: bounds[at][0] - 1 for at in sizes if at in bounds and bounds[at][0] > _SMALLEST}
+    above = {at: upper + 1 for at in sizes if (upper := bounds.get(at, (0, None))[1]) is not None and upper < _LONGEST}
+    for outside in (below, above):
+        if outside:
+            yield {**sizes, **outside}
+
+
+def _beyond_rows(bounds: Bounds) -> tuple[int, ...]:
+    uppers = {upper for (_, axis), (_, upper) in bounds.items() if axis == 0 and upper is not None}
+    return tuple(upper + 1 for upper in sorted(uppers) if upper < _LONGEST)

@@ -5,8 +5,9 @@ __all__ = ["read_script", "script_arguments", "served_script", "traced_script"]
 
 import re
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from repo_tool.datatypes import DataType
 from repo_tool.errors import SourceError
 from repo_tool.importers.foreign import refusing
 from repo_tool.importers.modules.calls import Call, answers, call_of, resized, tensors
-from repo_tool.importers.modules.sizes import of_other_sizes, takes
+from repo_tool.importers.modules.sizes import every_other_size, of_other_sizes, takes
 from repo_tool.samples import Array, Tensors
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
 
@@ -99,7 +100,12 @@ def _traced(call: Call, inputs: Tensors) -> tuple[Any, tuple[str, ...]]:
         warnings.simplefilter("always", torch.jit.TracerWarning)
         with refusing("torch.jit.trace fails on the module", next_step=next_step), torch.no_grad():
             traced = torch.jit.trace(call.module, tensors(rows, call.inputs), check_trace=False)
-    warned = any(issubclass(warning.category, torch.jit.TracerWarning) for warning in caught)
+    own = str(Path(torch.__file__).parent)  # PyTorch's layers check sizes, and are right in all of them
+    warned = [
+        warning
+        for warning in caught
+        if issubclass(warning.category, torch.jit.TracerWarning) and not warning.filename.startswith(own)
+    ]
     return traced, (_LOST_BRANCHES,) if warned else ()
 
 
@@ -123,20 +129,35 @@ def _held_to(
     call: Call, script: Any, notes: tuple[str, ...], inputs: Tensors, axes: Collection[tuple[str, int]]
 ) -> Script:
     found = Call(module=script, inputs=call.inputs, outputs=call.outputs)
-    wrong = [count for count in _BATCHES if not _agree(call, found, resized(inputs, count))]
-    if wrong:
-        raise SourceError(
-            f"TorchScript made by tracing answers a batch of {wrong[0]} otherwise than the module itself",
-            cause="forward depends on values or sizes, which tracing turns into constants",
-            next_step="serve it as ONNX: leave --backend out; or save torch.jit.script(module) yourself",
-        )
-    longer = of_other_sizes(call, inputs, axes) if axes else None
-    if longer is not None and not _agree(call, found, longer):
+    _refuse_other_answers(call, found, inputs, has_branches=bool(notes))
+    if axes and not all(_agree(call, found, longer) for longer in every_other_size(call, inputs, axes)):
         sizes = ", ".join(f"{name} {list(inputs[name].shape)}" for name in call.inputs)
         return Script(
             script=script, axes=frozenset(), notes=(*notes, f"it only takes the sizes of the sample: {sizes}")
         )
     return Script(script=script, axes=frozenset(axes), notes=notes)
+
+
+def _refuse_other_answers(call: Call, script: Call, inputs: Tensors, *, has_branches: bool) -> None:
+    rows: dict[str, Tensors] = {f"a batch of {count}": resized(inputs, count) for count in _BATCHES}
+    if has_branches:
+        rows |= {f"{what} values": others for what, others in _other_values(inputs)}
+    wrong = [what for what, each in rows.items() if not _agree(call, script, each)]
+    if wrong:
+        raise SourceError(
+            f"TorchScript made by tracing answers {wrong[0]} otherwise than the module itself",
+            cause="forward depends on values or sizes, which tracing turns into constants",
+            next_step="serve it as ONNX: leave --backend out; or save torch.jit.script(module) yourself",
+        )
+
+
+def _other_values(inputs: Tensors) -> Iterator[tuple[str, Tensors]]:
+    """Values that take other branches; of whole numbers only some that the module was given, for they may be names."""
+    yield "negated", {name: -array if array.dtype.kind == "f" else array for name, array in inputs.items()}
+    yield "large", {name: array * 100 if array.dtype.kind == "f" else array for name, array in inputs.items()}
+    yield "zero", {name: array * 0 if array.dtype.kind == "f" else array for name, array in inputs.items()}
+    yield "equal", {name: np.full_like(array, array.flat[0]) for name, array in inputs.items()}
+    yield "inverted", {name: ~array if array.dtype.kind == "b" else array for name, array in inputs.items()}
 
 
 def _agree(module: Call, script: Call, rows: Tensors) -> bool:
