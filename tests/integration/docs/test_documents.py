@@ -50,6 +50,7 @@ def trained(tmp_path_factory):
         np.savetxt(folder / "rows.csv", sample["features"], delimiter=",", header=header, comments="")
     shutil.copyfile(DEMO / "digit_words.txt", folder / "digit_words.txt")
     write_net(folder)
+    write_trees(folder)
     return folder
 
 
@@ -60,6 +61,15 @@ def write_net(folder):
     code = (
         "import nets, safetensors.torch as s; n = nets.make_net(); "
         "s.save_file({k: v.contiguous() for k, v in n.state_dict().items()}, 'net.safetensors')"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
+
+
+def write_trees(folder):
+    code = (
+        "import numpy, xgboost; x = numpy.loadtxt('rows.csv', delimiter=',', skiprows=1)[:, :4].astype('f4'); "
+        "m = xgboost.XGBRegressor(n_estimators=5).fit(x, x.sum(axis=1)); m.save_model('trees.json'); "
+        "numpy.savetxt('trees.csv', x, delimiter=',', header='a,b,c,d', comments='')"
     )
     subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
 
