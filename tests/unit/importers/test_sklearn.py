@@ -15,7 +15,13 @@ from sklearn.cluster import DBSCAN, Birch, KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.decomposition import NMF
-from sklearn.ensemble import GradientBoostingRegressor, IsolationForest, RandomForestClassifier
+from sklearn.ensemble import (
+    GradientBoostingRegressor,
+    IsolationForest,
+    RandomForestClassifier,
+    RandomTreesEmbedding,
+    VotingClassifier,
+)
 from sklearn.feature_extraction.image import PatchExtractor
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
@@ -24,7 +30,7 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassif
 from sklearn.manifold import SpectralEmbedding
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -320,3 +326,24 @@ def test_an_onnx_form_is_held_to_the_tolerance_that_a_person_asks_for(tmp_path, 
     imported = bring_in(dumped(tmp_path, model), tmp_path / "in", sample=rows_of(WINE), tolerance=tolerance)
     weights = onnx.load_model(imported.artifact).graph.initializer
     assert any(tensor.data_type == onnx.TensorProto.DOUBLE for tensor in weights) is in_doubles
+
+
+@pytest.mark.parametrize(
+    ("estimator", "method"),
+    [
+        (VotingClassifier([("line", LogisticRegression()), ("tree", DecisionTreeClassifier())], voting="soft"), None),
+        (VotingClassifier([("line", LogisticRegression()), ("tree", DecisionTreeClassifier())]), None),
+        (make_pipeline(KBinsDiscretizer(3, strategy="uniform"), LogisticRegression()), None),
+        (KBinsDiscretizer(4, strategy="uniform"), None),
+        (RandomTreesEmbedding(5, random_state=0), None),
+        (make_pipeline(StandardScaler(), KMeans(3, n_init=1, random_state=0)), "transform"),
+    ],
+    ids=str,
+)
+def test_what_skl2onnx_refuses_only_for_how_it_is_handed_over_is_served_as_onnx(tmp_path, estimator, method):
+    fitted = make_pipeline(StandardScaler(), estimator).fit(WINE, KINDS)
+    imported = bring_in(dumped(tmp_path, fitted), tmp_path / "in", sample=rows_of(WINE), method=method)
+    assert (imported.backend, imported.fallback_reason) == ("onnxruntime", "")
+    found = run_artifact(imported, imported.inputs)
+    for name, reference in imported.reference.items():
+        np.testing.assert_allclose(found[name], reference, rtol=1e-4, atol=1e-4)

@@ -19,6 +19,7 @@ from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.estimators.answers import Answer, Predictor
 from repo_tool.importers.estimators.inputs import Form
 from repo_tool.importers.estimators.parity import disagreement
+from repo_tool.importers.estimators.parts import handing_over_plainly, parts_of
 from repo_tool.importers.estimators.sources import last_step, name_of
 from repo_tool.importers.foreign import refusing
 from repo_tool.samples import Array, Tensors
@@ -87,26 +88,11 @@ def _refuse_what_onnx_has_not(predictor: Predictor) -> None:
     methods = [answer.method for answer in predictor.answers if answer.method not in _POSITIONS]
     if methods:
         raise NotExpressibleError(f"skl2onnx does not convert {methods[0]}")
-    if any(np.isinf(tree.threshold).any() for tree in _trees(predictor.estimator)):
+    trees = (part.tree_ for part in parts_of(predictor.estimator) if hasattr(part, "tree_"))
+    if any(np.isinf(tree.threshold).any() for tree in trees):
         raise NotExpressibleError("skl2onnx does not convert trees that ask whether a value is missing")
     if predictor.form.form in (Form.RECORDS, Form.LABELS):
         raise NotExpressibleError(f"ONNX has no form of the input that {name_of(predictor.estimator)} takes")
-
-
-def _trees(fitted: Any, seen: set[int] | None = None) -> Iterator[Any]:
-    """The trees of an estimator, of those it is made of, and so on."""
-    seen = set() if seen is None else seen
-    if id(fitted) in seen:
-        return
-    seen.add(id(fitted))
-    if isinstance(fitted, list | tuple) or (isinstance(fitted, np.ndarray) and fitted.dtype == object):
-        for part in np.ravel(fitted) if isinstance(fitted, np.ndarray) else fitted:
-            yield from _trees(part, seen)
-    elif hasattr(fitted, "get_params") and not isinstance(fitted, type):
-        if hasattr(fitted, "tree_"):
-            yield fitted.tree_
-        for part in vars(fitted).values():
-            yield from _trees(part, seen)
 
 
 def _type_plans(predictor: Predictor) -> Iterator[Mapping[str, DataType]]:
@@ -145,7 +131,7 @@ def _attempt(
     model = _convert(predictor, types, request)
     _refuse_what_hangs_on_the_machine(model)
     _settle_inputs(model, predictor, types)
-    _choose_outputs(model, predictor.answers)
+    _choose_outputs(model, predictor)
     onnx_graph.fit_release(model, request)
     artifact = onnx_graph.write(model, folder)
     session = onnx_graph.open_session(artifact)
@@ -185,6 +171,7 @@ def _convert(predictor: Predictor, types: Mapping[str, DataType], request: Impor
     with (
         refusing(f"{name_of(estimator)} does not convert to ONNX", next_step="leave --backend out"),
         warnings.catch_warnings(),
+        handing_over_plainly(estimator),
     ):
         warnings.simplefilter("ignore")
         return _skl2onnx(estimator, wanted, predictor.answers)
@@ -249,12 +236,13 @@ def _settle_inputs(model: Any, predictor: Predictor, types: Mapping[str, DataTyp
         model.graph.node.insert(0, node)
 
 
-def _choose_outputs(model: Any, answers: Sequence[Answer]) -> None:
+def _choose_outputs(model: Any, predictor: Predictor) -> None:
     """Keep the outputs that are asked for, in the order of the answers, under their names."""
-    found = list(model.graph.output)
+    found, answers = list(model.graph.output), predictor.answers
+    measures = hasattr(last_step(predictor.estimator), "cluster_centers_")  # its distances stand behind the labels
     kept = []
     for answer in answers:
-        position = _POSITIONS[answer.method]
+        position = 1 if measures and answer.method == "transform" else _POSITIONS[answer.method]
         if position >= len(found):
             raise NotExpressibleError(f"its ONNX form has no output for {answer.method}")
         kept.append(found[position])
