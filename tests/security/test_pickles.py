@@ -74,6 +74,29 @@ def test_a_sample_of_objects_is_refused(save, tmp_path, canary):
         read_raw_sample(path)
 
 
+def test_a_distribution_of_scipys_own_is_loaded(tmp_path):
+    from scipy import stats
+
+    path = tmp_path / "model.joblib"
+    joblib.dump({"normal": stats.norm(1, 2), "uniform": stats.uniform}, path)
+    loaded, _ = load_pickle(path)
+    assert loaded["normal"].mean() == 1
+    assert loaded["uniform"].cdf(0.25) == 0.25
+
+
+def test_random_generators_and_tables_are_loaded(tmp_path):
+    import pandas as pd
+
+    path, generator = tmp_path / "model.joblib", np.random.default_rng(7)
+    table = pd.DataFrame({"a": [1.0, 2.0], "b": pd.Categorical(["x", "y"])}, index=pd.RangeIndex(2))
+    joblib.dump([generator, np.random.RandomState(7), table, np.zeros(2, [("a", "f8"), ("b", "i4", 2)])], path)
+    loaded, _ = load_pickle(path)
+    assert loaded[0].random() == generator.random()
+    assert loaded[1].rand() == np.random.RandomState(7).rand()
+    pd.testing.assert_frame_equal(loaded[2], table)
+    assert loaded[3].dtype.names == ("a", "b")
+
+
 # --- what real models are made of ------------------------------------------------------------------------------------
 
 

@@ -65,7 +65,7 @@ def malicious_pickles(command):
         files[f"call-{name}"] = _call(name, command)
         module_and_name = _stack_global(name)
         files[f"stack-global-{name}"] = module_and_name + b"(" + _text(command) + b"tR."
-    files |= _tricks(command) | _joblib(command) | _sizes()
+    files |= _tricks(command) | _allowed_names(command) | _descriptions() | _joblib(command) | _sizes()
     payload = _call("posix.system", command)
     files["gzip"] = gzip.compress(payload)
     files["bz2"] = bz2.compress(payload)
@@ -125,6 +125,80 @@ def _tricks(command):
     }  # fmt: skip
 
 
+def _dict(**values):
+    return b"}(" + b"".join(_text(key) + value for key, value in values.items()) + b"u"
+
+
+def _made(name):
+    return _global(name) + b")\x81"
+
+
+_ESTIMATOR = "sklearn.base.BaseEstimator"
+
+
+def _allowed_names(command):
+    """Names that real models need, put to another use."""
+    code = f"import os\nos.system({command!r})\n"
+    template = _dict(_parse_arg_template=_text(code), shapes=b"N", numargs=b"K\x00")
+    own = {key: b"\x80\x02" + _made(_ESTIMATOR) + _dict(**{key: _global("numpy.memmap")}) + b"b" for key in
+           ("__setstate__", "append", "extend", "add", "__class__", "__reduce_ex__", "__setitem__")}  # fmt: skip
+    secret = _text("/etc/passwd")
+    return {
+        "distribution-template": b"\x80\x02" + _made("scipy.stats._continuous_distns.norm_gen") + template + b"b.",
+        "distribution-template-discrete": b"\x80\x02" + _made("scipy.stats._discrete_distns.binom_gen") + template
+        + b"b.",
+        "distribution-template-in-a-tuple": b"\x80\x02" + _made("scipy.stats._continuous_distns.norm_gen")
+        + b"N" + template + b"\x86b.",
+        "index-that-maps-a-file": b"\x80\x02" + _global("pandas.core.indexes.base._new_Index") + b"("
+        + _global("numpy.memmap") + _dict(filename=secret, dtype=_text("u1"), mode=_text("r")) + b"tR.",
+        "index-of-an-estimator": b"\x80\x02" + _global("pandas.core.indexes.base._new_Index") + b"("
+        + _global("builtins.bytes") + _dict(source=b"\x8a\x06" + struct.pack("<q", 10**12)[:6]) + b"tR.",
+        "reconstructor-that-maps-a-file": _global("copyreg._reconstructor") + b"(" + _global(_ESTIMATOR)
+        + _global("numpy.memmap") + secret + b"tR.",
+        "reconstructor-that-initialises": _global("copyreg._reconstructor") + b"(" + _global("pandas.DataFrame")
+        + _global("pandas.DataFrame") + secret + b"tR.",
+        "generator-that-maps-a-file": b"\x80\x02" + _global("numpy.random._pickle.__generator_ctor") + b"(" + secret
+        + _global("numpy.memmap") + b"tR.",
+        "generator-of-bytes": b"\x80\x02" + _global("numpy.random._pickle.__randomstate_ctor") + b"(\x8a\x06"
+        + struct.pack("<q", 10**12)[:6] + _global("builtins.bytes") + b"tR.",
+        "setstate-of-an-allowed-name": own["__setstate__"] + secret + b"b.",
+        "append-of-an-allowed-name": own["append"] + secret + b"a.",
+        "extend-of-an-allowed-name": own["extend"] + b"(" + secret + b"e.",
+        "add-of-an-allowed-name": own["add"] + b"(" + secret + b"\x90.",
+        "class-of-an-object": own["__class__"] + b".",
+        "reduce-of-an-object": own["__reduce_ex__"] + b".",
+        "setitem-of-an-object": own["__setitem__"] + secret + secret + b"s.",
+        "slots-change-the-class": b"\x80\x02" + _made(_ESTIMATOR) + b"N"
+        + _dict(__class__=_global("sklearn.pipeline.Pipeline")) + b"\x86b.",
+        "newobj-of-a-value": b"\x80\x02" + _global("numpy.memmap") + secret + b"\x85\x81.",
+        "call-of-a-value": b"\x80\x02" + _global("sklearn.metrics._ranking.roc_auc_score") + b")R.",
+        "fraction-bomb": _global("fractions.Fraction") + b"(" + _text("1e1000000000") + b"tR.",
+        "counter-of-a-range": b"\x80\x02" + _global("collections.Counter") + b"("
+        + _global("pandas.core.indexes.base._new_Index") + b"(" + _global("pandas.RangeIndex")
+        + _dict(start=b"K\x00", stop=b"\x8a\x06" + struct.pack("<q", 10**12)[:6]) + b"tRtR.",
+    }  # fmt: skip
+
+
+def _descriptions():
+    """Arrays whose description of their elements lies, so that their bytes would be read as addresses."""
+
+    def dtype(name, fields=b"", size=8, more=b""):
+        described = b"(K\x04" + _text("|") + b"N(" + b"".join(_text(field) for field in ("a",) if fields) + b"t"
+        described += (b"}" + _text("a") + fields + b"s" if fields else b"N") + b"K" + bytes([size]) + b"K\x01K\x00t"
+        return b"cnumpy\ndtype\n(" + _text(name) + b"\x89\x88tR" + described + b"b" + more
+
+    objects = b"cnumpy\ndtype\n(" + _text("O8") + b"\x89\x88tR"
+    wide = b"cnumpy\ndtype\n(" + _text("f8") + b"\x89\x88tR"
+    again = b"q\x01(K\x04" + _text("|") + b"NN" + b"NK\xffK\x01K\x00tb"
+    array = b"\0" * 8
+    return {
+        "objects-that-are-not-told": _wrapper(b"(K\x01t", dtype("V8", objects + b"K\x00\x86"), more=array + b"."),
+        "elements-beyond-themselves": _wrapper(b"(K\x01t", dtype("V8", wide + b"K\x80\x86"), more=array + b"."),
+        "elements-described-twice": _wrapper(b"(K\x01t", dtype("V8", more=again), more=array + b"."),
+        "elements-of-a-class": _wrapper(b"(K\x01t", b"cnumpy\ndtype\n(cnumpy\nvoid\ntR", more=array + b"."),
+    }  # fmt: skip
+
+
 def _joblib(command):
     inner = _call("posix.system", command)
     objects = b"cnumpy\ndtype\n(X\x02\x00\x00\x00O8tR"
@@ -138,8 +212,23 @@ def _joblib(command):
         "joblib-older-wrapper": b"\x80\x02cjoblib.numpy_pickle\nZNDArrayWrapper\n)\x81}b.",
         "joblib-of-a-process": _wrapper(b"(K\x00t").replace(b"cnumpy\nndarray\n", b"csubprocess\nPopen\n") + b".",
         "joblib-nested-too-deep": _wrapper(b"(K\x01t", objects) * 20,
+        "joblib-alignment-of-an-earlier-state": _two_states(inner),
+        "joblib-array-that-is-a-wrapper": _wrapper(b"(K\x01t", objects, more=b"cjoblib.numpy_pickle\n"
+        b"NumpyArrayWrapper\n)\x81.") + _wrapper(b"(K\x01t")[-60:] + inner,
         "joblib-dtype-of-eval": _wrapper(b"(K\x01t", b"cbuiltins\neval\n(X\x01\x00\x00\x001tR", more=b"."),
     }  # fmt: skip
+
+
+def _two_states(inner):
+    """The second state of a wrapper lacks what the first one said of the bytes before the array."""
+    state = _dict(subclass=b"cnumpy\nndarray\n", shape=b"(K\x00t", order=_text("C"), allow_mmap=b"\x89",
+                  dtype=b"cnumpy\ndtype\n(" + _text("f8") + b"tR")  # fmt: skip
+    aligned = state[:-1] + _text("numpy_array_alignment_bytes") + b"K\x10u"
+    hidden = b"\x03..."  # as padding it is passed over, as instructions it ends the pickle
+    return b"\x80\x02" + _made(_WRAPPER) + b"q\x09" + aligned + b"b\x000h\x09" + state + b"b" + hidden + inner
+
+
+_WRAPPER = "joblib.numpy_pickle.NumpyArrayWrapper"
 
 
 def _sizes():

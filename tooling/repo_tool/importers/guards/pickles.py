@@ -17,6 +17,7 @@ import pickle
 import sys
 import types
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # the tables that the machine itself uses
+from collections import deque
 from collections.abc import Callable, Collection
 from importlib import import_module
 from pathlib import Path
@@ -235,6 +236,7 @@ class _Watched(_Machine):  # type: ignore[misc]  # of type Any, see above
         super().__init__(file)
         self.file, self.names, self.depth = file, names, depth
         self._classes: dict[str, type] = {}
+        self._described: list[Any] = []
 
     def find_class(self, module: str, name: str) -> Any:
         full = _full_name(self, module, name)
@@ -270,14 +272,16 @@ class _Watched(_Machine):  # type: ignore[misc]  # of type Any, see above
     def load_build(self) -> None:
         state = self.stack.pop()
         target = self.stack[-1]
+        _refuse_dunders(state)
         if isinstance(target, np.dtype):
-            target.__setstate__(state)  # type: ignore[attr-defined]  # plain values only get here
-        elif isinstance(target, _StandIn):
-            target.state = state
-        else:
+            self._describe(target, state)
+        elif not isinstance(target, _StandIn):
             raise _hidden(f"changes {_spelled(target)}")
-        if isinstance(target, _StandIn) and target.origin == _WRAPPER:
-            self._pass_array(state)
+        elif target.origin == _WRAPPER:
+            target.state = (target.state or {}) | state  # joblib asks the object, which keeps what it had
+            self._pass_array(target.state)
+        else:
+            target.state = state
 
     dispatch[pickle.BUILD[0]] = load_build
 
@@ -287,6 +291,14 @@ class _Watched(_Machine):  # type: ignore[misc]  # of type Any, see above
         self.append(bytearray(self.read(size)))
 
     dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+
+    def _describe(self, dtype: Any, state: Any) -> None:
+        """Set what a dtype says of its elements, once, so that an array cannot come to mean other bytes later."""
+        if any(dtype is known for known in self._described):
+            raise _hidden("describes the elements of an array twice")
+        dtype.__setstate__(state)  # plain values only get here
+        _refuse_lying_dtype(dtype)
+        self._described.append(dtype)
 
     def _pass_array(self, state: dict[str, Any]) -> None:
         shape, dtype = state["shape"], state["dtype"]
@@ -299,8 +311,9 @@ class _Watched(_Machine):  # type: ignore[misc]  # of type Any, see above
         if dtype.hasobject:
             if self.depth == _DEEPEST:
                 raise _hidden(f"nests more than {_DEEPEST} pickles")
-            _Watched(self.file, self.names, depth=self.depth + 1).load()
+            self.stack[-1] = _Watched(self.file, self.names, depth=self.depth + 1).load()
             return
+        self.stack[-1] = _StandIn()  # joblib, too, puts the array in the place of its wrapper
         if state.get("numpy_array_alignment_bytes") is not None:
             self.file.skip(int.from_bytes(self.file.read(1), "little"))
         size = dtype.itemsize
@@ -316,6 +329,17 @@ def _full_name(machine: Any, module: str, name: str) -> str:
         module, name = NAME_MAPPING.get((module, name), (module, name))
         module = IMPORT_MAPPING.get(module, module)
     return f"{module}.{name}"
+
+
+_WORDS = ("__doc__", "__name__")  # which distributions and wrapped functions hold of their own, and nothing calls
+
+
+def _refuse_dunders(state: Any) -> None:
+    """Refuse a state that gives one object methods of its own that Python, or the next instruction, calls."""
+    for part in state if isinstance(state, tuple) else (state,):
+        for key in part if isinstance(part, dict) else ():
+            if isinstance(key, str) and key.startswith("__") and key.endswith("__") and key not in _WORDS:
+                raise _hidden(f"gives an object its own {key}")
 
 
 def _is_name(value: Any) -> bool:
@@ -338,18 +362,33 @@ def _called(function: Any, arguments: tuple[Any, ...], file: _Bytes) -> Any:
         return function()
     if not _may(function, Use.CALL):
         raise _hidden(f"calls {function.origin}")
-    if not any(row.takes_classes for row in rows):
-        for argument in arguments:
-            if _is_name(argument) and not _may(argument, Use.VALUE):
-                raise _hidden(f"hands {argument.origin} to {function.origin}")
+    needed = Use.MAKE if any(row.takes_classes for row in rows) else Use.VALUE
+    for argument in arguments:
+        if _is_name(argument) and not _may(argument, needed) and argument.origin not in _BASES:
+            raise _hidden(f"hands {argument.origin} to {function.origin}")
     special = _CALLS.get(function.origin.rpartition(".")[2])
     return special(function, arguments) if special else function()
 
 
 def _call_dtype(function: Any, arguments: tuple[Any, ...]) -> Any:
     if any(isinstance(argument, _StandIn) or _is_name(argument) for argument in arguments):
-        return function()
-    return np.dtype(*arguments)
+        raise _hidden("describes the elements of an array by something else than a name")
+    dtype = np.dtype(*arguments)
+    _refuse_lying_dtype(dtype)
+    return dtype
+
+
+def _refuse_lying_dtype(dtype: Any) -> None:
+    """Elements whose fields lie outside of them, or hold objects they do not tell of, are read as addresses."""
+    parts = [dtype.subdtype[0]] if dtype.subdtype else []
+    for part, offset, *_ in (dtype.fields or {}).values():
+        if offset < 0 or offset + part.itemsize > dtype.itemsize:
+            raise _hidden("has an array whose elements reach beyond themselves")
+        parts.append(part)
+    for part in parts:
+        if part.hasobject and not dtype.hasobject:
+            raise _hidden("has an array that does not tell of the objects in it")
+        _refuse_lying_dtype(part)
 
 
 def _call_reconstruct(function: Any, arguments: tuple[Any, ...]) -> Any:
@@ -359,9 +398,11 @@ def _call_reconstruct(function: Any, arguments: tuple[Any, ...]) -> Any:
 
 
 def _call_reconstructor(function: Any, arguments: tuple[Any, ...]) -> Any:
-    kind = arguments[0]
+    kind, base, _ = arguments
     if not _is_name(kind) or not _may(kind, Use.MAKE):
         raise _hidden(f"makes an object of {_spelled(kind)}")
+    if not _is_name(base) or base.origin not in _BASES:  # the function would call what base.__init__ is
+        raise _hidden(f"makes an object by {_spelled(base)}")
     return kind()
 
 
@@ -389,7 +430,23 @@ def _call_defaultdict(function: Any, arguments: tuple[Any, ...]) -> Any:
     return function()
 
 
+def _call_fraction(function: Any, arguments: tuple[Any, ...]) -> Any:
+    if any(type(argument) is not int for argument in arguments):  # '1e1000000000' is a bomb
+        raise _hidden("makes a fraction of what is no number")
+    return function()
+
+
+def _call_random(function: Any, arguments: tuple[Any, ...]) -> Any:
+    """Random generators are made by the name of an algorithm, or of one; what makes it can be handed in as well."""
+    for argument in arguments:
+        of_numpy = isinstance(argument, _StandIn) or _is_name(argument)
+        if (of_numpy and not argument.origin.startswith("numpy.random.")) or not (of_numpy or type(argument) is str):
+            raise _hidden(f"makes a random generator of {_spelled(argument)}")
+    return function()
+
+
 _PLAIN = ("builtins", "collections")
+_BASES = frozenset(f"builtins.{name}" for name in ("object", "list", "dict", "tuple", "int", "float", "str", "complex"))
 _CALLS: dict[str, Callable[[Any, tuple[Any, ...]], Any]] = {
     "dtype": _call_dtype,
     "_reconstruct": _call_reconstruct,
@@ -400,6 +457,13 @@ _CALLS: dict[str, Callable[[Any, tuple[Any, ...]], Any]] = {
     "defaultdict": _call_defaultdict,
     "set": _call_container,
     "frozenset": _call_container,
+    "deque": _call_container,
+    "Counter": _call_container,
+    "OrderedDict": _call_container,
+    "Fraction": _call_fraction,
+    "__randomstate_ctor": _call_random,
+    "__generator_ctor": _call_random,
+    "__bit_generator_ctor": _call_random,
 }
 
 
@@ -416,26 +480,60 @@ def _machine(trusted: frozenset[str]) -> type[Any]:
         def __init__(self, file: Any) -> None:
             super().__init__("", file, ensure_native_byte_order=True)
 
+            self.looked_up: dict[int, str] = {}  # by the identity of what was found, which its module keeps alive
+
         def find_class(self, module: str, name: str) -> Any:
             full = _full_name(self, module, name)
-            if full == _WRAPPER:
-                return Wrapper
-            return _looked_up(full, trusted)
+            found = _INSTEAD.get(full) or (Wrapper if full == _WRAPPER else _looked_up(full, trusted))
+            self.looked_up.setdefault(id(found), full)
+            return found
 
         def load_reduce(self) -> None:
-            function = self.stack[-2]
-            if isinstance(function, type) and not _callable(function, trusted):
-                raise _hidden(f"calls {function.__module__}.{function.__qualname__}")
+            self.require(self.stack[-2], Use.CALL)
             super().load_reduce()
 
         dispatch[pickle.REDUCE[0]] = load_reduce
 
+        def load_newobj(self) -> None:
+            self.require(self.stack[-2], Use.MAKE)
+            super().load_newobj()
+
+        dispatch[pickle.NEWOBJ[0]] = load_newobj
+
+        def require(self, named: Any, use: Use) -> None:
+            full = self.looked_up.get(id(named), "")
+            if full not in trusted and not any(use in row.uses for row in allowed(full)):
+                raise _hidden(f"would {use.value} {full or 'what it made itself'}")
+
         def load_build(self) -> None:
-            if isinstance(self.stack[-2], type | types.FunctionType | types.BuiltinFunctionType | types.ModuleType):
+            state, target = self.stack[-1], self.stack[-2]
+            if isinstance(target, type | types.FunctionType | types.BuiltinFunctionType | types.ModuleType):
                 raise _hidden("changes a class or function")
+            _refuse_dunders(state)
+            _refuse_foreign_template(target, state)
             super().load_build()  # takes in an array's bytes
 
         dispatch[pickle.BUILD[0]] = load_build
+
+        def load_append(self) -> None:
+            value = self.stack.pop()
+            _extend(self.stack[-1], [value])
+
+        dispatch[pickle.APPEND[0]] = load_append
+
+        def load_appends(self) -> None:
+            values = self.pop_mark()
+            _extend(self.stack[-1], values)
+
+        dispatch[pickle.APPENDS[0]] = load_appends
+
+        def load_additems(self) -> None:
+            values = self.pop_mark()
+            if not isinstance(self.stack[-1], set):
+                raise _hidden("adds to what is no set")
+            set.update(self.stack[-1], values)
+
+        dispatch[pickle.ADDITEMS[0]] = load_additems
 
     class Wrapper(NumpyArrayWrapper):  # type: ignore[misc]  # joblib has no types
         """An array whose elements are objects is a pickle of its own, and held to the same names."""
@@ -448,10 +546,38 @@ def _machine(trusted: frozenset[str]) -> type[Any]:
     return Loading
 
 
-def _callable(kind: type, trusted: frozenset[str]) -> bool:
-    names = {f"{kind.__module__}.{kind.__qualname__}"}
-    rows = [row for name in names for row in allowed(name)]
-    return bool(names & trusted) or any(Use.CALL in row.uses for row in rows)
+_INSTEAD: dict[str, Any] = {"numpy.memmap": np.ndarray}  # an array is read from this file, never mapped from another
+
+
+def _extend(target: Any, values: list[Any]) -> None:
+    """By the method of the class: one that the object carries itself is whatever the pickle put there."""
+    if not isinstance(target, list | deque):
+        raise _hidden("appends to what is no list")
+    kind: Any = type(target)
+    kind.extend(target, values)
+
+
+def _refuse_foreign_template(target: Any, state: Any) -> None:
+    """A distribution of scipy's runs the text in its state as Python: it must be the one that scipy wrote.
+
+    Raises:
+        SourceError: it is another.
+    """
+    if not type(target).__module__.startswith("scipy.stats."):
+        return
+    known_to_scipy = vars(import_module("scipy.stats")).values()
+    text = state.get(_TEMPLATE) if isinstance(state, dict) else state
+    known = (vars(entry).get(_TEMPLATE) for entry in known_to_scipy if type(entry) is type(target))
+    if text is not None and text not in known and not _is_frozen(target):
+        raise _hidden("brings Python code in a distribution of scipy's")
+
+
+_TEMPLATE = "_parse_arg_template"
+
+
+def _is_frozen(target: Any) -> bool:
+    """A distribution with its parameters, which holds another and runs nothing."""
+    return type(target).__name__ in ("rv_continuous_frozen", "rv_discrete_frozen")
 
 
 def _looked_up(full: str, trusted: frozenset[str]) -> Any:
