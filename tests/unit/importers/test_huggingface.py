@@ -146,3 +146,41 @@ def test_what_a_sample_of_ids_leaves_out_is_filled_in(bert, tmp_path):
     assert imported.inputs["attention_mask"].all()
     assert not imported.inputs["token_type_ids"].any()
     assert not imported.inputs_were_generated
+
+
+def test_an_answer_of_weights_drawn_at_random_is_left_out(tmp_path):
+    source, folder = tmp_path / "masked", tmp_path / "in"
+    folder.mkdir()
+    zoo.save_model(zoo.Model(kind="bert", head="MaskedLM"), source, zoo.save_tokenizer(source))
+    imported = bring_in(source, into=folder, task="feature-extraction")
+    assert [spec.name for spec in imported.signature.outputs] == ["last_hidden_state"]
+
+
+def test_weights_of_other_sizes_are_refused_by_their_names(copy):
+    change(copy, hidden_size=32)
+    error = refusal(copy)
+    assert "are of other sizes than its config.json says" in error.fact
+    assert "bert.embeddings.LayerNorm.bias is [16] instead of [32]" in error.cause
+
+
+@pytest.mark.parametrize("architectures", ["BertForSequenceClassification", [1, {}], {"a": 1}, None, []])
+def test_architectures_that_are_none_are_refused(copy, architectures):
+    change(copy, architectures=architectures)
+    assert refusal(copy).fact == "config.json names no architecture"
+
+
+def test_a_configuration_nested_without_end_is_no_model(copy):
+    (copy / "config.json").write_text("[" * 100_000)
+    assert not HuggingfaceImporter().recognises(str(copy))
+
+
+def test_a_label_is_one_line(copy):
+    change(copy, id2label={"0": "very\nbad", "1": "good", "2": "neither"})
+    assert bring_in(copy, backend="pytorch").labels == ("very bad", "good", "neither")
+
+
+@pytest.mark.parametrize("sample", [RawSample(origin="t", tensors={"text": TEXTS}), RawSample(origin="t", array=TEXTS)])
+def test_texts_are_texts_in_every_kind_of_file(bert, tmp_path, sample):
+    imported = bring_in(bert, sample, into=tmp_path, backend="pytorch")
+    assert imported.inputs["input_ids"].shape[0] == len(TEXTS)
+    assert not imported.inputs_were_generated

@@ -33,6 +33,7 @@ _TEXTS = (
     "no",
     "she asked whether the train from Berlin would still wait for the passengers of the delayed one",
 )
+_POOLED = "pooler_output"
 _TEXT_COLUMNS = ("text", "text_pair")
 _LONGEST = 64  # tokens of made-up text and of ids without a tokenizer
 _GENERATING = ("LMHeadModel", "DoubleHeadsModel", "ForCausalLM", "ForConditionalGeneration")
@@ -71,7 +72,7 @@ _TASKS: Mapping[str, _Task] = {
         labelled=True,
         of_text=False,
     ),
-    "feature-extraction": _Task(loader="AutoModel", heads=("Model",), outputs=("last_hidden_state", "pooler_output")),
+    "feature-extraction": _Task(loader="AutoModel", heads=("Model",), outputs=("last_hidden_state", _POOLED)),
 }
 
 
@@ -102,20 +103,20 @@ class HuggingfaceImporter:
         name = _task_name(request, config)
         with needs_extra(self.extra):
             import transformers  # noqa: F401 - told here when it is absent
-        model = _load(path, _TASKS[name])
-        rows = _rows(path, model, _TASKS[name], sample)
-        names, call_model = tuple(rows.inputs), _caller(model, _TASKS[name], tuple(rows.inputs))
+        model, task = _load(path, _TASKS[name])
+        rows = _rows(path, model, task, sample)
+        names, call_model = tuple(rows.inputs), _caller(model, task, tuple(rows.inputs))
         call = calls.call_of(model, call_model, names, rows.inputs)
-        subject = Subject(framework=self.framework, call=call, rows=rows, notes=_notes(path, name, _TASKS[name]))
+        subject = Subject(framework=self.framework, call=call, rows=rows, notes=_notes(path, name, task))
         imported = serving.serve(subject, request, folder)
         versions = {"transformers": metadata.version("transformers"), **imported.tool_versions}
-        return replace(imported, labels=_labels(model, _TASKS[name]), tool_versions=versions)
+        return replace(imported, labels=_labels(model, task), tool_versions=versions)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return config if isinstance(config, dict) else {}
 
@@ -156,7 +157,10 @@ def _task_name(request: ImportRequest, config: Mapping[str, Any]) -> str:
         raise SourceError(
             f"the task '{request.task}' is not one that is served", next_step=f"give --task one of {', '.join(_TASKS)}"
         )
-    return request.task or _task_of(config.get("architectures") or [])
+    named = config.get("architectures")
+    return request.task or _task_of(
+        [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    )
 
 
 def _task_of(architectures: Sequence[str]) -> str:
@@ -174,7 +178,8 @@ def _task_of(architectures: Sequence[str]) -> str:
     )
 
 
-def _load(path: Path, task: _Task) -> Any:
+def _load(path: Path, task: _Task) -> tuple[Any, _Task]:
+    """The model in 32 bits, and the task without the outputs that the folder has no weights for."""
     import torch
     import transformers
 
@@ -187,20 +192,34 @@ def _load(path: Path, task: _Task) -> Any:
             use_safetensors=True,
             dtype=torch.float32,
             attn_implementation="eager",  # what every architecture has, and plain operators in ONNX
+            ignore_mismatched_sizes=True,  # refused below, by their names
             output_loading_info=True,
         )
-    _refuse_random_weights(path, task, report)
-    return model.eval()
+    _refuse_other_sizes(path, report)
+    return model.eval(), _without_random_answers(path, task, report)
 
 
-def _refuse_random_weights(path: Path, task: _Task, report: Mapping[str, Any]) -> None:
-    missing = sorted(name for name in report.get("missing_keys", ()) if "pooler" not in name)
-    if missing:
+def _refuse_other_sizes(path: Path, report: Mapping[str, Any]) -> None:
+    other = [f"{name} is {list(found)} instead of {list(made)}" for name, found, made in report["mismatched_keys"]]
+    if other:
+        raise SourceError(
+            f"the weights of '{path.name}' are of other sizes than its config.json says",
+            cause="; ".join(sorted(other)[:4]),
+            next_step="download config.json and the weights of one and the same model",
+        )
+
+
+def _without_random_answers(path: Path, task: _Task, report: Mapping[str, Any]) -> _Task:
+    """A bare model may lack its pooler, whose answer is then left out; any other weights that are absent are needed."""
+    missing = sorted(report["missing_keys"])
+    only_pooled = _POOLED in task.outputs and all("pooler" in name for name in missing)
+    if missing and not only_pooled:
         raise SourceError(
             f"'{path.name}' lacks weights that {task.loader} needs",
             cause=f"transformers would draw at random: {', '.join(missing[:4])}",
             next_step="choose the task that the model was trained for with --task",
         )
+    return replace(task, outputs=tuple(name for name in task.outputs if name != _POOLED)) if missing else task
 
 
 def _caller(model: Any, task: _Task, names: Sequence[str]) -> Callable[..., Any]:
@@ -215,13 +234,14 @@ def _labels(model: Any, task: _Task) -> tuple[str, ...]:
     names = getattr(model.config, "id2label", None) or {}
     if not task.labelled or sorted(names) != list(range(len(names))):
         return ()
-    return tuple(names[place] for place in range(len(names)))
+    return tuple(" ".join(str(names[place]).split()) for place in range(len(names)))  # one label is one line
 
 
 def _notes(path: Path, name: str, task: _Task) -> tuple[str, ...]:
     if not task.of_text:
         return (f"served for {name}; its preprocessing is not: clients send pixel values",)
-    return (f"served for {name}; '{path.name}' keeps its tokenizer: clients send token ids",)
+    whose = f"'{path.name}' keeps its tokenizer" if _has_tokenizer(path) else f"'{path.name}' has no tokenizer"
+    return (f"served for {name}; {whose}: clients send token ids",)
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -234,10 +254,19 @@ def _rows(path: Path, model: Any, task: _Task, sample: RawSample | None) -> Rows
     names = _token_inputs(model, tokenizer)
     if sample is None:
         return Rows(inputs=_made_up(model, tokenizer, names), generated=True)
-    texts = [sample.columns[name] for name in _TEXT_COLUMNS if name in sample.columns]
+    texts = _texts(sample)
     if texts:
         return Rows(inputs=_tokenised(path, tokenizer, names, texts), generated=False)
     return rows_for(_with_defaults(sample, names), [_ids(name) for name in names])
+
+
+def _texts(sample: RawSample) -> list[Any]:
+    """The texts, and those that belong to them; [] where the sample is of something else."""
+    if sample.array is not None:
+        return [sample.array] if sample.array.dtype.kind in "OSU" and sample.array.ndim == 1 else []
+    given = {**sample.tensors, **sample.columns}
+    first, second = (given.get(name) for name in _TEXT_COLUMNS)
+    return [texts for texts in (first, second) if texts is not None] if first is not None else []
 
 
 def _ids(name: str) -> TensorSpec:
@@ -261,10 +290,14 @@ def _with_defaults(sample: RawSample, names: Sequence[str]) -> RawSample:
 def _tokenizer(path: Path) -> Any:
     from transformers import AutoTokenizer
 
-    if not any((path / name).is_file() for name in (_TOKENIZER_CONFIG, "tokenizer.json", "vocab.txt")):
+    if not _has_tokenizer(path):
         return None
     with refusing(f"the tokenizer in '{path.name}' does not load", next_step="save it again, or remove its files"):
         return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+
+
+def _has_tokenizer(path: Path) -> bool:
+    return any((path / name).is_file() for name in (_TOKENIZER_CONFIG, "tokenizer.json", "vocab.txt"))
 
 
 def _token_inputs(model: Any, tokenizer: Any) -> tuple[str, ...]:
