@@ -102,6 +102,21 @@ def test_it_was_proven_against_its_steps(added):
     assert all(output["equal"] for output in added["parity"]["outputs"])
 
 
+def test_what_is_known_of_it_can_be_shown_and_verified(added, workshop):
+    shown = repo_tool("show", "reader", "-r", "models", cwd=workshop)
+    assert shown.returncode == 0, shown.stderr
+    for words in ("takes │ image", "BYTES [-1, 1]", "1 as published", "compared with its steps"):
+        assert words in shown.stdout
+    part = repo_tool("show", "reader_pre", "-r", "models", cwd=workshop)
+    assert "pipeline reader" in part.stdout
+    assert "NOT PROVEN" not in part.stdout
+    verified = repo_tool("verify", "reader", "--serve", "-r", "models", cwd=workshop)
+    assert verified.returncode == 0, verified.stderr
+    refused = repo_tool("verify", "reader_pre", "--serve", "-r", "models", cwd=workshop)
+    assert refused.returncode == 2
+    assert "repo-tool verify reader" in refused.stderr
+
+
 def test_a_picture_becomes_a_word(client):
     rows = np.array([[picture(0)], [picture(255)], [picture(200)]], dtype=object)
     answer = client.model("reader").infer({"image": rows})

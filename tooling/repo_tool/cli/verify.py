@@ -2,18 +2,24 @@
 """``repo-tool verify``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from repo_tool.cli.console import ConsoleProgress, complete_model, console
 
+if TYPE_CHECKING:
+    from repo_tool.workflows.verify_model import VerifiedModel
+
+_DEFAULT_SERVER = "grpc://127.0.0.1:8001"
+
 
 def verify(
     model: Annotated[str, typer.Argument(help="The model's name.", autocompletion=complete_model)],
     server: Annotated[
-        str, typer.Option(help="grpc://, grpcs://, http:// or https:// host:port.")
-    ] = "grpc://127.0.0.1:8001",
+        str | None,
+        typer.Option(help=f"grpc://, grpcs://, http:// or https:// host:port. Default: {_DEFAULT_SERVER}."),
+    ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Start an embedded Triton for it instead.")] = False,
     version: Annotated[int | None, typer.Option(min=1, help="Default: the newest.")] = None,
     repository: Annotated[
@@ -31,14 +37,18 @@ def verify(
 
         repo-tool verify churn --server grpc://127.0.0.1:8001
     """
-    from repo_tool.cli.tensors import show_tensors
+    from repo_tool.errors import UserMistakeError
     from repo_tool.workflows.verify_model import VerifyRequest, verify_model
 
+    if serve and server:
+        raise UserMistakeError(
+            "--serve contradicts --server", cause="the first starts a server of its own", next_step="give one of them"
+        )
     verified = verify_model(
         VerifyRequest(
             model=model,
             repository=repository,
-            server=None if serve else server,
+            server=None if serve else server or _DEFAULT_SERVER,
             version=version,
             timeout_s=timeout,
         ),
@@ -49,14 +59,30 @@ def verify(
 
         print(json.dumps(verified.to_dict(), indent=2))
     else:
-        out = console()
-        show_tensors(verified.config, verified.version, verified.parity)
-        for complaint in verified.file_complaints:
-            out.print(complaint, style="red", markup=False, soft_wrap=True)
-        for output in verified.parity.outputs:
-            if not output.equal:
-                words = output.complaint or f"by {output.largest_absolute:.3g}, {verified.tolerance.words} is allowed"
-                out.print(f"output '{output.name}' differs: {words}", style="red", markup=False, soft_wrap=True)
-        out.print("as published" if verified.equal else "not as published")
+        _show(verified)
     if not verified.equal:
         raise typer.Exit(1)
+
+
+def _show(verified: "VerifiedModel") -> None:
+    from repo_tool.cli.tensors import show_tensors
+    from repo_tool.rules.render_text import printable
+
+    out = console()
+    if verified.parity is not None:
+        show_tensors(verified.config, verified.version, verified.parity)
+    complaints = [*verified.file_complaints, *verified.server_complaints, *_differences(verified)]
+    for complaint in complaints:
+        out.print(printable(complaint), style="red", markup=False, soft_wrap=True)
+    out.print("as published" if verified.equal else "not as published")
+
+
+def _differences(verified: "VerifiedModel") -> list[str]:
+    outputs = verified.parity.outputs if verified.parity else ()
+    allowed = f"{verified.tolerance.words} is allowed"
+    return [
+        f"output '{output.name}' differs: "
+        + (output.complaint or f"by {output.largest_absolute:.3g} in sample row {output.worst_row}, {allowed}")
+        for output in outputs
+        if not output.equal
+    ]

@@ -12,6 +12,10 @@ from repo_tool.errors import RepositoryError
 
 SCHEMA = 1
 PROVENANCE_FILE = "provenance.json"
+_KINDS = dict.fromkeys(("tools", "sample", "tolerance", "parity", "signature", "refinement", "files"), dict) | {
+    "trusted": list,
+    "members": list,
+}
 
 
 def digest_of(path: Path) -> str:
@@ -43,14 +47,29 @@ def read_provenance(path: Path) -> dict[str, Any]:
     """The facts that ``write_provenance`` wrote.
 
     Raises:
-        RepositoryError: absent or damaged.
+        RepositoryError: absent, damaged, or of a newer repo-tool.
     """
     try:
-        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
         raise RepositoryError(
-            f"no readable provenance at '{path}'",
-            cause=str(error),
-            next_step="add the model again: repo-tool add-model",
+            "this version was not published by repo-tool",
+            cause=f"there is no '{path}'",
+            next_step="add the model with repo-tool add-model, and its origin and proof are recorded",
         ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unreadable(path, str(error)) from error
+    if not isinstance(facts, dict):
+        raise _unreadable(path, f"it holds a {type(facts).__name__}, no object")
+    if facts.get("schema") != SCHEMA:
+        raise _unreadable(path, f"its schema is {facts.get('schema')}; this repo-tool reads {SCHEMA}")
+    odd = [name for name, kind in _KINDS.items() if not isinstance(facts.get(name), kind | None)]
+    if odd:
+        raise _unreadable(path, f"'{odd[0]}' is no {_KINDS[odd[0]].__name__}")
     return facts
+
+
+def _unreadable(path: Path, cause: str) -> RepositoryError:
+    return RepositoryError(
+        f"no readable provenance at '{path}'", cause=cause, next_step="add the model again: repo-tool add-model"
+    )

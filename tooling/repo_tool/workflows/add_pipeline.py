@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ import numpy as np
 
 import repo_tool
 from repo_tool.config import pbtxt
-from repo_tool.config.model import ModelConfig
+from repo_tool.config.model import ModelConfig, ModelTensor
 from repo_tool.errors import PipelineError, SampleError
 from repo_tool.pipelines.compiler import CompiledPipeline, ModelStage, StepStage, compile_pipeline
 from repo_tool.pipelines.spec import PipelineFile, read_pipeline
 from repo_tool.releases import DEFAULT_RELEASE, release
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
-from repo_tool.repository.provenance import digest_of, write_provenance
+from repo_tool.repository.provenance import digest_of, digests_of, write_provenance
 from repo_tool.repository.publish import StagedModel, Staging, next_version, publish, staging, translating_disk_errors
 from repo_tool.samples import Array, RawSample, Sample, bind, read_raw_sample, write_published_sample
 from repo_tool.signature import TensorSpec
@@ -100,7 +100,7 @@ def add_pipeline(request: AddPipelineRequest, progress: Progress) -> AddedPipeli
             require_parity(parity, model=pipeline.name, framework="its steps run alone", tolerance=request.tolerance)
             step.detail = parity.summary
         with translating_disk_errors(repository.path):
-            _write_proof(stage.repository.model(pipeline.name), version, request, compiled, parity, sample)
+            _write_proof(stage.repository, version, request, compiled, parity, sample)
         if not request.dry_run:
             with progress.step("publish"):
                 publish(staged, repository)
@@ -220,21 +220,38 @@ def _run_member(stage: ModelStage, arrays: Mapping[str, Array], members: Mapping
 
 
 def _write_proof(
-    directory: ModelDirectory,
+    repository: ModelRepository,
     version: int,
     request: AddPipelineRequest,
     compiled: CompiledPipeline,
     parity: Parity,
     sample: Sample,
 ) -> None:
-    write_published_sample(directory.sample_path(version), published_rows(sample, compiled.ensemble))
+    ensemble, source = compiled.ensemble, {"source": request.file.name, "source_digest": digest_of(request.file)}
+    directory = repository.model(ensemble.name)
+    write_published_sample(directory.sample_path(version), published_rows(sample, ensemble))
     facts = {
-        "repo_tool": repo_tool.__version__,
-        "source": request.file.name,
-        "source_digest": digest_of(request.file),
         "members": list(compiled.member_names),
+        "release": request.release,
+        "signature": {"inputs": _specs(ensemble.inputs), "outputs": _specs(ensemble.outputs)},
         "sample": {"origin": request.sample.name, "digest": digest_of(request.sample), "rows": sample.rows},
-        "tolerance": {"absolute": request.tolerance.absolute, "relative": request.tolerance.relative},
+        "tolerance": asdict(request.tolerance),
+        "verified": True,
         "parity": parity.to_dict(),
     }
-    write_provenance(directory.provenance_path(version), facts)
+    _write_facts(directory, version, source | facts)
+    for model in compiled.step_models:
+        _write_facts(repository.model(model.config.name), version, source | {"pipeline": ensemble.name})
+
+
+def _write_facts(directory: ModelDirectory, version: int, facts: Mapping[str, Any]) -> None:
+    files = digests_of(directory.version_path(version))
+    own = {"repo_tool": repo_tool.__version__, "backend": directory.read_config().backend}
+    write_provenance(directory.provenance_path(version), own | {**facts, "files": files})
+
+
+def _specs(tensors: Sequence[ModelTensor]) -> list[dict[str, Any]]:
+    return [
+        {"name": tensor.name, "datatype": tensor.datatype and tensor.datatype.wire_name, "shape": [-1, *tensor.dims]}
+        for tensor in tensors
+    ]

@@ -3,13 +3,14 @@
 
 __all__ = ["ModelRecord", "read_record"]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from repo_tool.errors import RepositoryError
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.provenance import digests_of, read_provenance
+from repo_tool.verification import Tolerance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +22,41 @@ class ModelRecord:
     versions: tuple[int, ...]
     facts: dict[str, Any]
 
+    @property
+    def pipeline(self) -> str:
+        """The pipeline that this model is a step of; empty for every other."""
+        return str(self.facts.get("pipeline") or "")
+
+    @property
+    def unproven(self) -> str:
+        """Why no server has answered for this version yet; empty for what was proven."""
+        if self.facts.get("parity") or self.pipeline:
+            return ""
+        return str(self.facts.get("unproven") or "no comparison with the framework was recorded")
+
+    def tolerance(self) -> Tolerance:
+        """What was allowed when it was proven.
+
+        Raises:
+            RepositoryError: it is no tolerance.
+        """
+        recorded = self.facts.get("tolerance") or {}
+        known = {field.name for field in fields(Tolerance)}
+        if recorded.keys() <= known and all(_is_size(value) for value in recorded.values()):
+            return Tolerance(**recorded)
+        raise RepositoryError(
+            f"the provenance of '{self.directory.name}' holds no tolerance",
+            cause=f"it has {recorded}; a tolerance is made of {', '.join(sorted(known))}, none below zero",
+            next_step="add the model again: repo-tool add-model",
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for ``--json``."""
         return {
             "name": self.directory.name,
             "version": self.version,
             "versions": list(self.versions),
+            "file_complaints": list(self.file_complaints()),
             "provenance": self.facts,
         }
 
@@ -40,6 +70,10 @@ class ModelRecord:
         added = [f"{name} was not published with it" for name in found.keys() - recorded.keys()]
         changed = [f"{name} was changed" for name in recorded.keys() & found.keys() if recorded[name] != found[name]]
         return tuple(sorted((*missing, *added, *changed)))
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int | float) and value >= 0
 
 
 def read_record(repository: Path, model: str, version: int | None = None) -> ModelRecord:
