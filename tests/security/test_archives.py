@@ -322,6 +322,7 @@ def saved_model(folder, *operators, asset=""):
 
 OPERATORS = (
     "ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "EagerPyFunc", "TextLineDataset", "SaveV2", "RestoreV2",
+    "ImmutableConst", "DecodeProtoV2", "EncodeProto", "GenerateVocabRemapping", "LoadAndRemapMatrix", "LMDBReader",
     "WholeFileReaderV2", "InitializeTableFromTextFileV2", "PrintV2", "SomebodysOwn", "DebugIdentityV2", "RemoteCall",
 )  # fmt: skip
 

@@ -18,7 +18,9 @@ _REACHES_OUT = re.compile(
     r".*(File|Dataset|Iterator|Reader|PyFunc|Summary|Checkpoint|Record|Debug|Rpc|Tpu|TPU|Xla|Nccl|Collective|Send|Recv"
     r"|Barrier|Session|Dump|Save|Restore|Unbatch|Remote|Kafka|BigQuery|SQL|Generator|Print|Audio\w*Summary|Abort).*"
     r"|Save|SaveV2|Restore|RestoreV2|RestoreSlice|SymbolicGradient|Batch(Function|FFT)?|Print.*"
+    r"|ImmutableConst|(Encode|Decode)Proto\w*|GenerateVocabRemapping|LoadAndRemapMatrix"  # files by an attribute
 )
+_FILES = re.compile("file|memory_region|descriptor_source|(^|_)(path|uri|url|address)($|_)", re.IGNORECASE)
 _READ_OR_WRITTEN_BY_LOADING = frozenset({"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename"})
 _COMPUTING_STATEFUL = re.compile(
     r"\w*VarHandleOp|VarIsInitializedOp|(Read|Assign|AssignAdd|AssignSub|Destroy|Resource)\w*Variable\w*|Variable(V2)?"
@@ -92,9 +94,14 @@ def _why(operator: str, definition: Any) -> str:
         return "is not TensorFlow's own"
     if _COMPUTING_STATEFUL.fullmatch(operator):
         return ""
-    if _REACHES_OUT.fullmatch(operator):
+    if _REACHES_OUT.fullmatch(operator) or _takes_files(definition):
         return "reads, writes or calls something outside of the graph"
     return "keeps a state that is not known to stay inside the graph" if definition.is_stateful else ""
+
+
+def _takes_files(definition: Any) -> bool:
+    """Whether an operator that no table knows is told of files by one of its inputs or attributes."""
+    return any(_FILES.search(entry.name) for entry in (*definition.input_arg, *definition.attr))
 
 
 # --- what saves and restores the variables ---------------------------------------------------------------------------
