@@ -12,7 +12,22 @@ from repo_tool.importers.registry import installed_importers
 from support.artifacts import run_artifact
 from support.importer_sources import CASES
 
-FRAMEWORKS = ("sklearn", "skl2onnx", "joblib", "skops", "torch", "tensorflow", "keras", "onnx", "onnxruntime")
+FRAMEWORKS = (
+    "sklearn",
+    "skl2onnx",
+    "joblib",
+    "skops",
+    "torch",
+    "tensorflow",
+    "keras",
+    "onnx",
+    "onnxruntime",
+    "xgboost",
+    "lightgbm",
+    "catboost",
+    "transformers",
+    "pandas",
+)
 _BESIDE = {"onnx-external-data": {"weights"}, "python-class": {"code"}}  # what belongs to an artifact
 RECOGNISE = """
 import json, sys
