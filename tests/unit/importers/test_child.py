@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The worker process: what it keeps out of the caller, and what becomes of it when things go wrong."""
 
+import json
 import operator
 import os
 import pickle
@@ -16,6 +17,7 @@ import pytest
 from repo_tool.errors import MissingExtraError, ReleaseError, SampleError, SourceError
 from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.child import import_in_child
+from repo_tool.samples import Sample, write_published_sample
 from support.importer_sources import write_linear_onnx
 
 HIDE = """
@@ -121,6 +123,52 @@ def test_a_worker_that_crashes_is_told_with_the_last_it_printed(tmp_path):
 def test_a_worker_that_ends_without_an_answer_is_told(tmp_path):
     with pytest.raises(SourceError, match="it ended with status 5 and no answer"):
         bring_in(pickled(tmp_path, Calling(os._exit, 5)), tmp_path)
+
+
+ANSWERS = {
+    "another-folder": "imported",
+    "a-link": "ln -s {outside}/kept {artifact}/model.onnx",
+    "a-link-beside-it": "ln -s {outside}/kept {artifact}/weights.bin",
+    "no-json": "{",
+    "no-error": '{"error": {"error": "SourceError"}}',
+    "an-unknown-error": '{"error": 7}',
+    "a-list": "[]",
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_that_code_in_the_source_wrote_moves_nothing(tmp_path, name):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/kept").write_text("kept")
+    artifact, text = tmp_path / "in/artifact", ANSWERS[name]
+    if "imported" in text or "ln" in text:
+        link = text if "ln" in text else "true"
+        values = {
+            "framework": "onnx", "backend": "onnxruntime", "signature": {"inputs": [], "outputs": []},
+            "artifact": str(tmp_path / "outside/kept") if "imported" in text else str(artifact / "model.onnx"),
+            "inputs_were_generated": True, "labels": [], "tool_versions": {}, "notes": [], "fallback_reason": "",
+            "parameters": {}, "trusted": [], "unproven": "",
+        }  # fmt: skip
+        text = json.dumps({"imported": values})
+        link = link.format(outside=tmp_path / "outside", artifact=artifact)
+    else:
+        link = "true"
+    (tmp_path / "answer.json").write_text(text)
+    write_published_sample(tmp_path / "tensors.npz", Sample(inputs={}, outputs={}))
+    command = f"cp {tmp_path}/answer.json {tmp_path}/tensors.npz {tmp_path}/in/worker-*/; {link}; kill -9 $PPID"
+    with pytest.raises(SourceError, match=r"left something else than a model|left no answer that reads"):
+        bring_in(pickled(tmp_path, Calling(os.system, command)), tmp_path)
+    assert (tmp_path / "outside/kept").read_text() == "kept"
+
+
+def test_what_a_worker_prints_without_end_is_not_read_whole(tmp_path):
+    source = pickled(
+        tmp_path, Calling(os.system, "head -c 100000000 /dev/zero | tr '\\0' x; echo; echo end; kill -9 $PPID")
+    )
+    with pytest.raises(SourceError) as refused:
+        bring_in(source, tmp_path)
+    assert refused.value.cause.endswith("  end")
+    assert len(refused.value.cause) < 70_000
 
 
 def is_running(process):

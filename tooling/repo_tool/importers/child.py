@@ -11,7 +11,8 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import IO
 
 from repo_tool.environment import without_credentials
 from repo_tool.errors import NoSpaceError, RepoToolError, SourceError
@@ -23,8 +24,7 @@ from repo_tool.importers.packages.opened import Opened
 from repo_tool.importers.packages.opening import open_package
 from repo_tool.importers.registry import recognise
 
-_LOG = "worker.log"
-_LOG_LINES = 12
+_LOG_LINES, _LOG_BYTES = 12, 2**16
 _CACHES = ("TMPDIR", "KERAS_HOME", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "NUMBA_CACHE_DIR")
 _LIKELY_CAUSES = {
     signal.SIGKILL: "something killed it, most likely because memory ran out",
@@ -46,21 +46,38 @@ def import_in_child(request: ImportRequest, folder: Path, *, timeout_s: float = 
     """
     destination = folder.absolute() / "artifact"
     destination.mkdir(parents=True)
-    with TemporaryDirectory(dir=folder, prefix="worker-") as scratch:
+    with TemporaryDirectory(dir=folder, prefix="worker-") as scratch, TemporaryFile(dir=scratch) as log:
         opened = open_package(request, Path(scratch).absolute() / "package")
         importer = type(recognise(opened.request.source, opened.request.framework))
         asked = opened.request if opened.code is None else _with_whole_paths(opened.request)
         job = Job(importer=f"{importer.__module__}:{importer.__qualname__}", request=asked, destination=destination)
         write_job(Path(scratch), job)
-        status = _run_worker(opened, Path(scratch), timeout_s=timeout_s)
+        status = _run_worker(opened, Path(scratch), log, timeout_s=timeout_s)
         answer = read_answer(Path(scratch))
         if answer is None and status == errno.ENOSPC:
             raise NoSpaceError(f"no space left to bring '{request.source}' in", next_step="free some space, then retry")
         if answer is None:
-            raise _died(request, status, Path(scratch) / _LOG)
+            raise _died(request, status, log)
         if isinstance(answer, RepoToolError):
             raise answer
+        _refuse_what_leads_elsewhere(answer, destination)
         return opened.complete(answer)
+
+
+def _refuse_what_leads_elsewhere(answer: ImportedModel, destination: Path) -> None:
+    """The caller moves and reads what the worker names, without the worker's walls.
+
+    Raises:
+        SourceError: that is not a plain file or folder in ``destination``.
+    """
+    found = [answer.artifact, *destination.rglob("*")]
+    odd = [path for path in found if path.is_symlink() or not (path.is_file() or path.is_dir())]
+    if answer.artifact.parent != destination or odd:
+        raise SourceError(
+            f"loading the model left something else than a model: {odd[0] if odd else answer.artifact}",
+            cause="no importer does that: code in the source did",
+            next_step="do not load it",
+        )
 
 
 def _with_whole_paths(request: ImportRequest) -> ImportRequest:
@@ -72,21 +89,20 @@ def _with_whole_paths(request: ImportRequest) -> ImportRequest:
     )
 
 
-def _run_worker(opened: Opened, scratch: Path, *, timeout_s: float) -> int:
+def _run_worker(opened: Opened, scratch: Path, log: IO[bytes], *, timeout_s: float) -> int:
     """The worker's exit status; it runs where the code of a package lies, so that importers find it as a person's."""
     # -P: a file in the caller's folder called like a package must not shadow it.
     command = [sys.executable, "-P", "-X", "faulthandler", "-m", "repo_tool.importers._worker", str(os.getpid())]
     command += [str(scratch.absolute()), str(memory_limit()), str(int(timeout_s * (os.cpu_count() or 1)) + 1)]
-    with (scratch / _LOG).open("wb") as log:
-        worker = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            command,
-            cwd=opened.code,
-            env=_environment(scratch.absolute()),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    worker = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        command,
+        cwd=opened.code,
+        env=_environment(scratch.absolute()),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
     try:
         return worker.wait(timeout_s)
     except subprocess.TimeoutExpired as error:
@@ -109,8 +125,9 @@ def _environment(scratch: Path) -> dict[str, str]:
     return without_credentials(os.environ) | kept | moved | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
-def _died(request: ImportRequest, status: int, log: Path) -> SourceError:
-    printed = "\n".join(f"  {line}" for line in _last_lines(log.read_text(encoding="utf-8", errors="replace")))
+def _died(request: ImportRequest, status: int, log: IO[bytes]) -> SourceError:
+    log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_BYTES))
+    printed = "\n".join(f"  {line}" for line in _last_lines(log.read().decode("utf-8", errors="replace")))
     if status < 0:
         name = signal.Signals(-status).name
         cause = f"{name}: {_LIKELY_CAUSES.get(signal.Signals(-status), 'it did not end by itself')}"

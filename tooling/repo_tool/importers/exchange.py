@@ -10,6 +10,7 @@ from typing import Any
 
 from repo_tool.errors import RepoToolError, error_from_dict
 from repo_tool.importers.base import ImportedModel, ImportRequest
+from repo_tool.importers.foreign import refusing
 from repo_tool.samples import Sample, read_published_sample, write_published_sample
 from repo_tool.signature import ModelSignature
 
@@ -78,7 +79,12 @@ def read_answer(folder: Path) -> ImportedModel | RepoToolError | None:
     path = folder / _ANSWER
     if not path.is_file():
         return None
-    values = json.loads(path.read_text(encoding="utf-8"))
+    # Code in a source may have written the answer.
+    with refusing("the process that loaded the model left no answer that reads", next_step="do not load that file"):
+        return _read_answer(json.loads(path.read_text(encoding="utf-8")), folder)
+
+
+def _read_answer(values: dict[str, Any], folder: Path) -> ImportedModel | RepoToolError:
     if "error" in values:
         return error_from_dict(values["error"])
     values = values["imported"]

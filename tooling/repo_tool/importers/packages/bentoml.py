@@ -12,7 +12,7 @@ from typing import Any
 
 from repo_tool.errors import SourceError
 from repo_tool.importers.base import ImportRequest
-from repo_tool.importers.packages.opened import Opened, read_yaml
+from repo_tool.importers.packages.opened import Opened, inside, read_yaml
 
 _MODEL, _BENTO = "model.yaml", "bento.yaml"
 _FRAMEWORKS = {  # BentoML's module: our word, None where the file tells
@@ -90,4 +90,4 @@ def _saved(root: Path) -> Path:
     found = sorted((*root.glob("saved_model*"), *root.glob("mlflow_model")))
     if not found:
         raise SourceError(f"the BentoML model '{root.name}' holds no saved_model file", next_step="save it again")
-    return found[0]
+    return inside(root, found[0].name)

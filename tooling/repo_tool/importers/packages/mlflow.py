@@ -21,6 +21,7 @@ from repo_tool.importers.packages.opened import Opened, inside, read_yaml, requi
 
 _DESCRIPTION = "MLmodel"
 _PYFUNC = "python_function"
+_LARGEST_EXAMPLE = 2**26  # bytes
 _Flavor = Mapping[str, Any]
 
 
@@ -130,8 +131,7 @@ def _starts_with(path: Path, start: bytes) -> bool:
 
 
 def _only(folder: Path, names: tuple[str, ...]) -> Path:
-    found = next((folder / name for name in names if (folder / name).exists()), None)
-    return found if found is not None else inside(folder, names[0])
+    return inside(folder, next((name for name in names if (folder / name).exists()), names[0]))
 
 
 def _choose(description: _Flavor, request: ImportRequest, root: Path) -> tuple[str, Callable[..., Path]]:
@@ -188,11 +188,13 @@ def _example(root: Path, description: _Flavor, folder: Path) -> Path | None:
     if not isinstance(described, dict) or "artifact_path" not in described:
         return None
     path = inside(root, described["artifact_path"])
-    with refusing(f"the input example '{path.name}' does not read as JSON", next_step="pass rows with --sample"):
+    with refusing(f"the input example '{path.name}' does not read as rows", next_step="pass rows with --sample"):
+        if path.stat().st_size > _LARGEST_EXAMPLE:
+            raise ValueError(f"it is larger than {_LARGEST_EXAMPLE >> 20} MiB")
         values = json.loads(path.read_text(encoding="utf-8"))
-    if described.get("type") == "dataframe":
-        return _table(values, folder)
-    return _tensors(values.get("inputs", values) if isinstance(values, dict) else values, folder)
+        if described.get("type") == "dataframe":
+            return _table(values, folder)
+        return _tensors(values.get("inputs", values) if isinstance(values, dict) else values, folder)
 
 
 def _table(values: Any, folder: Path) -> Path | None:

@@ -4,6 +4,7 @@
 __all__ = ["Opened", "inside", "read_yaml", "require_trust", "tidy_copy"]
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.foreign import refusing
 
 _LARGEST_YAML = 1 << 20  # bytes
+_MOST_VALUES = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +58,35 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if path.stat().st_size > _LARGEST_YAML:
         raise SourceError(f"'{path.name}' is larger than {_LARGEST_YAML >> 20} MiB", next_step="check what it is")
     with refusing(f"'{path.name}' does not read as YAML", next_step="save the model again with the tool that wrote it"):
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _refuse_merges(yaml.parse(text, Loader=yaml.SafeLoader))
+        values = yaml.safe_load(text)
+        _refuse_bomb(values)
     if not isinstance(values, dict):
         raise SourceError(
             f"'{path.name}' holds no mapping", next_step="save the model again with the tool that wrote it"
         )
     return values
+
+
+def _refuse_merges(events: Iterable[Any]) -> None:
+    """Merge keys multiply while they are read; no tool that saves models writes them."""
+    if any(getattr(event, "value", None) == "<<" for event in events):
+        raise ValueError("it merges mappings into others")
+
+
+def _refuse_bomb(values: Any) -> None:
+    """Refuse aliases of aliases, which are small until somebody prints them, and those that hold themselves."""
+    waiting, seen = [values], 0
+    while waiting:
+        found = waiting.pop()
+        seen += 1
+        if seen > _MOST_VALUES:
+            raise ValueError(f"its aliases unfold to more than {_MOST_VALUES} values")
+        if isinstance(found, dict):
+            waiting.extend(found.values())
+        elif isinstance(found, list | tuple | set):
+            waiting.extend(found)
 
 
 def inside(folder: Path, name: object) -> Path:
@@ -81,6 +106,10 @@ def inside(folder: Path, name: object) -> Path:
             f"'{folder.name}' lacks '{name}'",
             cause=f"its description names that file; there are {there}",
             next_step="copy the whole folder, or save the model again",
+        )
+    if not (path.is_file() or path.is_dir()):
+        raise SourceError(
+            f"'{name}' in '{folder.name}' is neither a file nor a folder", next_step="pack the model again, whole"
         )
     return path
 

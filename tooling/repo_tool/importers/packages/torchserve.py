@@ -10,18 +10,20 @@ import ast
 import json
 import re
 import shutil
-import stat
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from repo_tool.errors import SourceError
 from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.foreign import refusing
+from repo_tool.importers.guards.archives import check_archive
 from repo_tool.importers.packages.opened import Opened, inside, require_trust
 
 _MANIFEST = "MAR-INF/MANIFEST.json"
+_NAMES = "index_to_name.json"
 _MOST_BYTES = 1 << 36
 _MOST_RATIO = 200  # weights compress little; a bomb compresses a thousandfold
 _CODE_SUFFIX = ".py"
@@ -66,7 +68,7 @@ class TorchServeArchive:
 def _described(root: Path, source: Path) -> dict[str, Any]:
     step = "make the archive again with torch-model-archiver"
     with refusing(f"'{source.name}' has no manifest that reads as one of TorchServe's", next_step=step):
-        described: dict[str, Any] = json.loads((root / _MANIFEST).read_text(encoding="utf-8"))["model"]
+        described: dict[str, Any] = dict(json.loads(inside(root, _MANIFEST).read_text(encoding="utf-8"))["model"])
     if not described.get("serializedFile"):
         raise SourceError(
             f"'{source.name}' holds no serialized model",
@@ -93,37 +95,24 @@ def _unpack(source: Path, folder: Path) -> Path:
     Raises:
         SourceError: no archive, a member that would land elsewhere, a link, or more than an archive of weights holds.
     """
+    members = [member for member in check_archive(source) if not member.is_dir()]
+    _refuse_bomb(source, members)
     step = "make the archive again with torch-model-archiver"
-    with refusing(f"'{source.name}' is no whole zip archive", next_step=step), zipfile.ZipFile(source) as archive:
-        _refuse_bomb(source, archive)
-        for member in archive.infolist():
-            _refuse_unsafe(source, member)
-            if member.is_dir():
-                continue
+    with refusing(f"'{source.name}' does not unpack", next_step=step), zipfile.ZipFile(source) as archive:
+        for member in members:
             target = folder / member.filename
             target.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(member) as packed, target.open("wb") as plain:
+            with archive.open(member) as packed, target.open("xb") as plain:
                 shutil.copyfileobj(packed, plain)  # stops at the member's declared size, which was counted above
     return folder
 
 
-def _refuse_bomb(source: Path, archive: zipfile.ZipFile) -> None:
-    size = sum(member.file_size for member in archive.infolist())
+def _refuse_bomb(source: Path, members: Sequence[zipfile.ZipInfo]) -> None:
+    size = sum(member.file_size for member in members)
     if size > _MOST_BYTES or size > _MOST_RATIO * max(source.stat().st_size, 1 << 16):
         raise SourceError(
             f"'{source.name}' would unpack to {size >> 20} MiB",
             cause=f"it is {source.stat().st_size} bytes long; weights do not compress so well",
-            next_step="check where it came from",
-        )
-
-
-def _refuse_unsafe(source: Path, member: zipfile.ZipInfo) -> None:
-    path = PurePosixPath(member.filename)
-    is_link = stat.S_ISLNK(member.external_attr >> 16)
-    if is_link or path.is_absolute() or ".." in path.parts or "\\" in member.filename:
-        fault = "is a link" if is_link else "leads out of the archive"
-        raise SourceError(
-            f"'{source.name}' holds '{member.filename}', which {fault}",
             next_step="check where it came from",
         )
 
@@ -135,12 +124,13 @@ def _refuse_custom_handler(root: Path, described: dict[str, Any], source: Path) 
     handler = str(described.get("handler", "base_handler")).split(":")[0]
     if handler in _HANDLERS:
         return
-    path = root / (handler if handler.endswith(_CODE_SUFFIX) else f"{handler}{_CODE_SUFFIX}")
-    if not path.is_file():
+    name = handler if handler.endswith(_CODE_SUFFIX) else f"{handler}{_CODE_SUFFIX}"
+    if not (root / name).is_file():
         raise SourceError(
             f"'{source.name}' names the handler '{handler}', which is neither built into TorchServe nor in the archive",
             next_step=f"make it again with --handler {' or '.join(_HANDLERS)}",
         )
+    path = inside(root, name)
     raise SourceError(
         f"'{source.name}' answers through code of its own, {path.name}",
         cause=_what_it_uses(path),
@@ -194,12 +184,11 @@ def _eager(root: Path, described: dict[str, Any], weights: Path, request: Import
 
 def _labels(root: Path) -> tuple[str, ...]:
     """The class names in ``index_to_name.json``, if their indices have no gap: a name, or [WordNet id, name]."""
-    path = root / "index_to_name.json"
-    if not path.is_file():
+    if not (root / _NAMES).is_file():
         return ()
-    with refusing("index_to_name.json does not read as JSON", next_step="make the archive again"):
-        names = json.loads(path.read_text(encoding="utf-8"))
-    names = names.get("mapping", names)
+    with refusing(f"{_NAMES} does not read as JSON", next_step="make the archive again"):
+        names = json.loads(inside(root, _NAMES).read_text(encoding="utf-8"))
+        names = names.get("mapping", names)
     if not isinstance(names, dict) or {str(index) for index in range(len(names))} != set(names):
         return ()
     ordered = [names[str(index)] for index in range(len(names))]
