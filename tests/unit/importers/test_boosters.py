@@ -4,6 +4,7 @@
 import json
 import pickle
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import joblib
@@ -143,9 +144,15 @@ def test_what_onnx_cannot_say_is_served_by_the_library_and_the_reason_told(tmp_p
     imported = bring_in_case("LightGBM linear trees", tmp_path)
     assert imported.backend == "python"
     assert "linear models" in imported.fallback_reason
-    assert "requirements.txt" in imported.notes[0]
+    assert "TRITON_BACKENDS=boosters" in imported.notes[0]
     beside = {entry.name for entry in imported.artifact.parent.iterdir()}
     assert beside == {"model.py", "model.txt", "answers.json"}
+
+
+def test_the_image_can_have_the_libraries_as_they_were_tested():
+    lines = (Path(__file__).parents[3] / "deploy/triton/requirements-boosters.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert pins == {name: metadata.version(name) for name in ("catboost", "lightgbm", "xgboost-cpu")}
 
 
 def test_what_onnx_cannot_say_is_refused_to_who_insists_on_it(tmp_path):

@@ -200,9 +200,7 @@ def _by_itself(
     (folder / _ANSWERS).write_text(json.dumps(dict(told), indent=1), encoding="utf-8")
     artifact = folder / "model.py"
     shutil.copyfile(Path(__file__).with_name(f"served_{booster.library}.py"), artifact)
-    note = (
-        f"the server needs the Python package {booster.library}: add it to deploy/triton/requirements.txt for the image"
-    )
+    note = f"the server needs the Python package {booster.library}: build the image with TRITON_BACKENDS=boosters"
     outputs = tuple(
         TensorSpec(name=name, datatype=DataType.from_numpy(array.dtype), shape=(FREE, *array.shape[1:]))
         for name, array in reference.items()
