@@ -25,6 +25,7 @@
     └── TritonError                    the server
         ├── ServerStartError           it did not become ready
         └── LoadRefusedError           it refused a model, in its own words
+            └── LoadTimeoutError       it did not come to an end with it
 
 Findings of the validator are values (``repo_tool.rules``), not exceptions.
 """
@@ -36,6 +37,7 @@ __all__ = [
     "ConfigError",
     "EnvironmentUnfitError",
     "LoadRefusedError",
+    "LoadTimeoutError",
     "MissingExtraError",
     "ModelNameError",
     "NoSpaceError",
@@ -164,6 +166,10 @@ class ServerStartError(TritonError):
 
 class LoadRefusedError(TritonError):
     """Triton refused to load a model; ``cause`` holds its own words."""
+
+
+class LoadTimeoutError(LoadRefusedError):
+    """Triton has not come to an end with a model in time; it may still be at it."""
 
 
 def error_from_dict(values: dict[str, str]) -> RepoToolError:

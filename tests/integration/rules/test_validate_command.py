@@ -105,7 +105,7 @@ def test_live_goes_on_after_a_model_that_ends_the_server(tmp_path):
     RuleCase("SIG108", "good").write(repository)
     shown = repo_tool("validate", repository, "--live", "--format", "json")
     crashed, fine = json.loads(shown.stdout)["live"]
-    assert "the server ended or hung" in crashed["refusal"]
+    assert "the server ended" in crashed["refusal"]
     assert not crashed["disagreement"]
     assert fine["loads"]
 

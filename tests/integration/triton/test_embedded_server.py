@@ -21,14 +21,17 @@ from tritonclient import grpc
 from repo_tool.errors import (
     EnvironmentUnfitError,
     LoadRefusedError,
+    LoadTimeoutError,
     ModelNameError,
     PortInUseError,
     RepositoryError,
     ServerStartError,
+    UserMistakeError,
 )
 from repo_tool.triton import EmbeddedServer, ServerOptions
 from repo_tool.triton.installation import refuse_unfit_numpy
 from support.arrays import assert_same
+from support.command import repo_tool
 from support.inference import infer
 from support.onnx_cases import LINEAR, ROWS, WEIGHTS, Y2, Case, X, config, linear
 
@@ -65,6 +68,12 @@ def write(repository, *cases):
 def shared_memory_of(process):
     """The regions of the servers that the process started."""
     return sorted(SHARED_MEMORY.glob(f"repo-tool-{process}-*"))
+
+
+def tree_of(server):
+    """The server's keeper, itself and its stubs."""
+    keeper = psutil.Process(server.pid).parent()
+    return [keeper.pid, *(child.pid for child in keeper.children(recursive=True))]
 
 
 def runtime_folders(pids):
@@ -215,18 +224,16 @@ def test_no_credential_reaches_the_models(repository, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t")
     monkeypatch.setenv("TF_API_TOKEN", "s3cr3t")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with EmbeddedServer(repository, AT_ONCE):
-        (keeper,) = psutil.Process().children()
-        (triton,) = keeper.children()
+    with EmbeddedServer(repository, AT_ONCE) as server:
+        triton = psutil.Process(server.pid)
         environment = triton.environ()
     assert "s3cr3t" not in environment.values()
     assert environment["OMP_NUM_THREADS"] == "1"
 
 
 def test_only_this_machine_can_reach_it(repository):
-    with EmbeddedServer(repository, AT_ONCE):
-        (keeper,) = psutil.Process().children()
-        (triton,) = keeper.children()
+    with EmbeddedServer(repository, AT_ONCE) as server:
+        triton = psutil.Process(server.pid)
         listening = {connection.laddr.ip for connection in triton.net_connections() if connection.status == "LISTEN"}
     assert listening <= {"127.0.0.1", "::ffff:127.0.0.1"}
 
@@ -237,9 +244,10 @@ def test_stopping_leaves_nothing_behind(repository, options):
     server = EmbeddedServer(repository, options)
     server.start()
     server.load("good")
-    processes = [child.pid for child in psutil.Process().children(recursive=True)]
+    processes = tree_of(server)
     folders = runtime_folders(processes)
     assert len(processes) >= 3
+    assert any(list(folder.glob("env/python_e_*")) for folder in folders)  # not in /tmp
     assert shared_memory_of(os.getpid())
     started = time.monotonic()
     server.stop()
@@ -260,6 +268,67 @@ def test_a_port_in_use_is_named_with_its_owner(repository):
     assert "--grpc-port" in error.value.next_step
 
 
+def test_two_services_cannot_share_a_port(repository):
+    with pytest.raises(UserMistakeError, match="HTTP and gRPC were both given port 8000"):
+        EmbeddedServer(repository, ServerOptions(http_port=8000, grpc_port=8000)).start()
+
+
+def test_a_model_directory_is_no_repository(repository):
+    write(repository, GOOD)
+    with pytest.raises(RepositoryError, match="is a model directory, no model repository") as error:
+        EmbeddedServer(repository / "good").start()
+    assert error.value.next_step.endswith(str(repository))
+
+
+HANGING = """
+import time
+class TritonPythonModel:
+    def initialize(self, arguments):
+        time.sleep(1000)
+"""
+
+
+def test_models_that_hang_are_named_and_the_others_serve(repository):
+    write(repository, GOOD, Case("chain", None, ENSEMBLE.replace('"good"', '"a_stuck"')))
+    for name in ("a_stuck", "b_stuck", "c_stuck"):
+        write(repository, Case(name, None, config([X], [Y2]).replace("onnxruntime", "python")))
+        (repository / name / "1").mkdir(exist_ok=True)
+        (repository / name / "1" / "model.py").write_text(HANGING)
+    ended = []
+    with EmbeddedServer(repository, AT_ONCE) as server:
+        outcomes = {outcome.model: outcome for outcome in server.load_all(on_outcome=ended.append, patience_s=6)}
+        assert {name: outcome.state for name, outcome in outcomes.items()} == {
+            "a_stuck": "LOADING",
+            "b_stuck": "LOADING",
+            "c_stuck": "LOADING",
+            "chain": "UNAVAILABLE",
+            "good": "READY",
+        }
+        assert "a_stuck is still loading" in outcomes["chain"].reason
+        assert len(ended) == len(outcomes)
+        assert_same(ask(server, "good", {"x": ROWS}), {"y": ROWS @ WEIGHTS})
+
+
+def test_a_load_that_does_not_end_is_refused_in_time(repository):
+    write(repository, GOOD, Case("stuck", None, config([X], [Y2]).replace("onnxruntime", "python")))
+    (repository / "stuck" / "1").mkdir(exist_ok=True)
+    (repository / "stuck" / "1" / "model.py").write_text(HANGING)
+    with EmbeddedServer(repository, ServerOptions(graceful_stop_s=0, load_timeout_s=3)) as server:
+        with pytest.raises(LoadTimeoutError):
+            server.load("stuck")
+        server.load("good")
+
+
+@pytest.mark.parametrize(
+    ("models", "code", "words"), [([], 2, "holds no model"), ([WRONG_DIMS], 1, "no model is ready")]
+)
+def test_nothing_to_serve_is_said(repository, models, code, words):
+    write(repository, *models)
+    done = repo_tool("serve", repository, "--http-port", 0, "--grpc-port", 0, "--metrics-port", 0)
+    assert done.returncode == code
+    assert words in done.stdout + done.stderr
+
+
 def test_a_folder_that_is_not_there_is_no_repository(tmp_path):
     with pytest.raises(RepositoryError):
         EmbeddedServer(tmp_path / "absent").start()
@@ -269,9 +338,8 @@ def test_a_server_that_dies_is_reported_and_leaves_nothing(repository):
     write(repository, GOOD)
     with EmbeddedServer(repository, AT_ONCE) as server:
         server.load("good")
-        (keeper,) = psutil.Process().children()
-        processes = [child.pid for child in keeper.children(recursive=True)]
-        keeper.children()[0].kill()
+        processes = tree_of(server)
+        psutil.Process(server.pid).kill()
         assert wait_until(lambda: not server.is_running())
         with pytest.raises(ServerStartError):
             server.load("good")
@@ -283,9 +351,8 @@ def test_a_killed_keeper_takes_the_server_with_it(repository):
     write(repository, GOOD)
     with EmbeddedServer(repository, AT_ONCE) as server:
         server.load("good")
-        (keeper,) = psutil.Process().children()
-        processes = [child.pid for child in keeper.children(recursive=True)]
-        keeper.kill()
+        processes = tree_of(server)
+        psutil.Process(processes[0]).kill()
     assert wait_until(lambda: all_gone(processes))
     assert wait_until(lambda: not shared_memory_of(os.getpid()))
 

@@ -3,7 +3,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from repo_tool.triton import EmbeddedServer, LoadOutcome
 
 _LOG_POLL_S = 0.2
+_PATIENCE_S = 30.0  # a model that is still loading then is named, and the others are served meanwhile
+_STATES = {
+    "READY": ("ready", "green"),
+    "LOADING": ("still loading", "bold yellow"),
+    "UNAVAILABLE": ("refused", "bold red"),
+}
 _STYLES = {"E": "red", "W": "yellow", "I": "dim", "V": "dim"}
 
 Port = typer.Option(min=0, max=65535, help="0 takes a free one.")
@@ -29,40 +35,78 @@ def serve(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show the server's whole log, not its errors.")
     ] = False,
+    stay: Annotated[bool, typer.Option("--stay", help="Serve on when no model is ready.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object once the models are loaded.")] = False,
 ) -> None:
     """Serve a model repository on this machine with a real Triton, reachable from this machine only.
 
-    Each model is loaded by itself: one that Triton refuses is named with the reason, and the others serve.
-    Ctrl-C stops the server; the exit code is 1 when a model was refused.
+    Each model is loaded by itself: one that Triton refuses is named with the reason, and the others serve. One that
+    is still loading after 30 seconds is named too, and once more when it has come to an end.
+    Ctrl-C stops the server; the exit code is 1 when a model was refused, and at once when none is ready.
 
     **Example:**
 
         repo-tool serve model_repository --model digits
     """
     from repo_tool.cli.console import error_console
-    from repo_tool.triton import EmbeddedServer, ServerOptions
+    from repo_tool.triton import EmbeddedServer, LoadOutcome, ServerOptions
 
     options = ServerOptions(
         http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, http_model_control=False
     )
-    with error_console().status("starting Triton …") as status:
-        server = EmbeddedServer(repository, options)
-        with server:
-            status.update("loading the models …")
-            started = time.monotonic()
-            outcomes = server.load_all(model)
-            status.stop()
-            try:
-                _show(server, outcomes, seconds=time.monotonic() - started, as_json=as_json)
-                _serve_until_interrupted(server, verbose=verbose)
-            except KeyboardInterrupt:
-                error_console().print("stopping …", style="dim")
-    if not all(outcome.is_ready for outcome in outcomes):
+    if not stay:
+        _refuse_emptiness(repository)
+    told: list[LoadOutcome] = []  # of each model as it ends; of those that were still loading once more
+    with error_console().status("starting Triton …") as status, EmbeddedServer(repository, options) as server:
+        status.update("loading the models …")
+        started = time.monotonic()
+        outcomes = server.load_all(model, on_outcome=told.append, patience_s=_PATIENCE_S)
+        status.stop()
+        serves = stay or any(outcome.is_ready or outcome.is_loading for outcome in outcomes)
+        try:
+            _show(server, outcomes, seconds=time.monotonic() - started, as_json=as_json, serves=serves)
+            if serves:
+                _serve_until_interrupted(server, verbose=verbose, tell=_teller(told, outcomes, as_json=as_json))
+        except KeyboardInterrupt:
+            error_console().print("stopping …", style="dim")
+    if not all(outcome.is_ready for outcome in {outcome.model: outcome for outcome in told}.values()):
         raise typer.Exit(1)
 
 
-def _show(server: "EmbeddedServer", outcomes: "Sequence[LoadOutcome]", *, seconds: float, as_json: bool) -> None:
+def _refuse_emptiness(repository: Path) -> None:
+    from repo_tool.errors import RepositoryError
+    from repo_tool.repository.layout import ModelRepository
+
+    if not any(ModelRepository(repository).models()):
+        raise RepositoryError(
+            f"'{repository}' holds no model",
+            cause="there is nothing to serve",
+            next_step="repo-tool add-model puts one there; --stay serves on without any",
+        )
+
+
+def _teller(told: "Sequence[LoadOutcome]", shown: "Sequence[LoadOutcome]", *, as_json: bool) -> Callable[[], None]:
+    """A function that shows what became of the models ``shown`` as still loading; ``told`` grows meanwhile."""
+    from rich.text import Text
+
+    from repo_tool.cli.console import console, error_console
+
+    loading = {outcome.model for outcome in shown if outcome.is_loading}
+
+    def tell() -> None:
+        for outcome in tuple(told):
+            if outcome.model in loading and not outcome.is_loading:
+                loading.remove(outcome.model)
+                words = f"ready after {outcome.seconds:.1f} s" if outcome.is_ready else outcome.reason
+                line = Text.assemble((outcome.model, "green" if outcome.is_ready else "bold red"), f": {words}")
+                (error_console() if as_json else console()).print(line, soft_wrap=True)
+
+    return tell
+
+
+def _show(
+    server: "EmbeddedServer", outcomes: "Sequence[LoadOutcome]", *, seconds: float, as_json: bool, serves: bool
+) -> None:
     from repo_tool.cli.console import console
 
     urls = {"http": server.http_url, "grpc": server.grpc_url, "metrics": server.metrics_url}
@@ -74,9 +118,10 @@ def _show(server: "EmbeddedServer", outcomes: "Sequence[LoadOutcome]", *, second
     if outcomes:
         out.print(_table(outcomes))
         _print_reasons(outcomes)
-    else:
-        out.print(f"{server.repository} holds no model yet: repo-tool add-model puts one there", style="yellow")
     out.print(f"{ready} of {len(outcomes)} models ready after {seconds:.1f} s")
+    if not serves:
+        out.print("no model is ready, so there is nothing to serve; --stay serves on without any", style="yellow")
+        return
     out.print(f"HTTP {server.http_url}   gRPC {server.grpc_url}   metrics {server.metrics_url}", soft_wrap=True)
     out.print("Ctrl-C stops", style="dim")
 
@@ -98,12 +143,12 @@ def _table(outcomes: "Sequence[LoadOutcome]") -> "Table":
 
     table = Table("model", "version", "state", "load time", box=box.SIMPLE_HEAD, pad_edge=False)
     for outcome in outcomes:
-        state = Text("ready", style="green") if outcome.is_ready else Text("refused", style="bold red")
+        state = Text(*_STATES[outcome.state])
         table.add_row(Text(outcome.model), ", ".join(outcome.versions) or "-", state, f"{outcome.seconds:.2f} s")
     return table
 
 
-def _serve_until_interrupted(server: "EmbeddedServer", *, verbose: bool) -> None:
+def _serve_until_interrupted(server: "EmbeddedServer", *, verbose: bool, tell: Callable[[], None]) -> None:
     """Show the log as it grows: all of it from the start, or the errors from now on.
 
     Raises:
@@ -116,6 +161,7 @@ def _serve_until_interrupted(server: "EmbeddedServer", *, verbose: bool) -> None
     position = 0 if verbose else server.log.end
     while True:
         server.raise_if_ended()
+        tell()
         for end, line in server.log.lines_with_end(position):
             position = end
             if verbose or line.is_error:

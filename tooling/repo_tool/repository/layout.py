@@ -150,14 +150,30 @@ class ModelRepository:
         """Every sub-folder, which is what Triton takes for a model, by name.
 
         Raises:
-            RepositoryError: the repository is no folder.
+            RepositoryError: the repository is no folder, or a single model's.
         """
-        if not self.path.is_dir():
-            raise RepositoryError(
-                f"no model repository at '{self.path}'",
-                cause="there is no such folder",
-                next_step="pass its path, or add a first model: repo-tool add-model",
-            )
-        for entry in sorted(self.path.iterdir()):
+        for entry in self.require():
             if entry.is_dir():
                 yield ModelDirectory(entry)
+
+    def require(self) -> list[Path]:
+        """What lies in it, by name.
+
+        Raises:
+            RepositoryError: it is no folder, cannot be read, or is a single model's.
+        """
+        try:
+            entries = sorted(self.path.iterdir())
+        except OSError as error:
+            raise RepositoryError(
+                f"no model repository at '{self.path}'",
+                cause="there is no such folder" if isinstance(error, FileNotFoundError) else str(error),
+                next_step="pass its path, or add a first model: repo-tool add-model",
+            ) from error
+        if self.path / "config.pbtxt" in entries and not any((entry / "config.pbtxt").exists() for entry in entries):
+            raise RepositoryError(
+                f"'{self.path}' is a model directory, no model repository",
+                cause="it holds a config.pbtxt, and no model directory does",
+                next_step=f"pass the folder that it lies in: {self.path.absolute().parent}",
+            )
+        return entries

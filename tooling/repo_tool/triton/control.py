@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The few control requests that we send to our own server, over plain HTTP: importing a client library takes longer."""
 
-__all__ = ["ControlApi", "ControlUnreachableError", "Reply"]
+__all__ = ["ControlApi", "ControlTimeoutError", "ControlUnreachableError", "Reply"]
 
 import http.client
 import json
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,10 @@ from typing import Any
 
 class ControlUnreachableError(Exception):
     """The server does not answer (yet, or any more)."""
+
+
+class ControlTimeoutError(ControlUnreachableError):
+    """It took the request and did not answer in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +39,16 @@ class Reply:
 
 
 class ControlApi:
-    """Requests to one server; each thread has its own connection, kept open between requests."""
+    """Requests to one server, each on a connection of its own.
+
+    A kept connection belongs to one of Triton's threads, which a model that hangs while it is loaded may hold for good.
+    """
 
     def __init__(self, address: str, *, headers: Mapping[str, str], timeout_s: float) -> None:
         self._address = address
         self._headers = dict(headers)
         self._timeout_s = timeout_s
-        self._local = threading.local()
-        self._open: list[http.client.HTTPConnection] = []
+        self._open: set[http.client.HTTPConnection] = set()
 
     def get(self, path: str) -> Reply:
         """One GET.
@@ -63,23 +68,20 @@ class ControlApi:
 
     def close(self) -> None:
         """Close every connection: an open one holds up the server's exit."""
-        for connection in self._open:
+        for connection in tuple(self._open):
             connection.close()
-        self._open.clear()
 
     def _send(self, method: str, path: str) -> Reply:
-        connection = self._connection()
+        connection = http.client.HTTPConnection(self._address, timeout=self._timeout_s)
+        self._open.add(connection)
         try:
             connection.request(method, path, headers=self._headers)
             response = connection.getresponse()
             return Reply(status=response.status, body=response.read())
+        except TimeoutError as error:
+            raise ControlTimeoutError(f"no answer within {self._timeout_s:g} s") from error
         except (OSError, http.client.HTTPException) as error:
-            connection.close()
             raise ControlUnreachableError(str(error) or type(error).__name__) from error
-
-    def _connection(self) -> http.client.HTTPConnection:
-        if not hasattr(self._local, "connection"):
-            self._local.connection = http.client.HTTPConnection(self._address, timeout=self._timeout_s)
-            self._open.append(self._local.connection)
-        connection: http.client.HTTPConnection = self._local.connection
-        return connection
+        finally:
+            connection.close()
+            self._open.discard(connection)

@@ -22,6 +22,9 @@ from pathlib import Path
 from repo_tool.errors import EnvironmentUnfitError, needs_extra
 
 BACKENDS = Path(__file__).parent / "backends"
+# Compiled into the Python backend: the folder for unpacked environments, which a server that is killed leaves behind.
+# The same length, below the server's working directory, it goes with the server's private folder.
+_ENVIRONMENTS, _OWN_ENVIRONMENTS = b"/tmp/python_env_", b"../env/python_e_"
 EMBEDDED_BACKENDS = ("onnxruntime", "pytorch", "sklearn", "tensorflow")
 
 
@@ -85,8 +88,9 @@ def assemble_backends(installation: Installation, folder: Path, settings: Mappin
     """
     python = folder / "python"
     python.mkdir(parents=True)
-    for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
-        shutil.copy(installation.python_backend / name, python / name)
+    shutil.copy(installation.python_backend / "triton_python_backend_utils.py", python)
+    library = (installation.python_backend / "libtriton_python.so").read_bytes()
+    (python / "libtriton_python.so").write_bytes(library.replace(_ENVIRONMENTS, _OWN_ENVIRONMENTS))
     shutil.copy(installation.stub, python / "triton_python_backend_stub")
     for name in EMBEDDED_BACKENDS:
         _assemble_backend(name, folder / name, settings.get(name, {}))

@@ -37,15 +37,23 @@ class LoadOutcome:
     versions: tuple[str, ...]
     seconds: float
     refusal: RepoToolError | None = None
+    is_loading: bool = False  # it had not ended when the others had; ``seconds`` is how long it had been at it
 
     @property
     def is_ready(self) -> bool:
         """Whether the model serves."""
-        return self.refusal is None
+        return self.refusal is None and not self.is_loading
+
+    @property
+    def state(self) -> str:
+        """Triton's word for it."""
+        return "LOADING" if self.is_loading else "READY" if self.is_ready else "UNAVAILABLE"
 
     @property
     def reason(self) -> str:
         """Why it does not serve; empty when it does."""
+        if self.is_loading:
+            return f"it is still loading after {self.seconds:.0f} s"
         return (self.refusal.cause or self.refusal.fact) if self.refusal else ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,7 +61,7 @@ class LoadOutcome:
         return {
             "model": self.model,
             "versions": list(self.versions),
-            "state": "READY" if self.is_ready else "UNAVAILABLE",
+            "state": self.state,
             "seconds": round(self.seconds, 3),
             "reason": self.reason,
         }

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """TCP ports on the loopback interface: free ones, and who holds a taken one."""
 
-__all__ = ["LOOPBACK", "free_ports", "refuse_port_in_use"]
+__all__ = ["LOOPBACK", "free_ports", "refuse_port_in_use", "refuse_shared_ports"]
 
 import socket
+from collections.abc import Mapping
 from contextlib import ExitStack
 
-from repo_tool.errors import PortInUseError, needs_extra
+from repo_tool.errors import PortInUseError, UserMistakeError, needs_extra
 
 LOOPBACK = "127.0.0.1"
 
@@ -18,6 +19,23 @@ def free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind((LOOPBACK, 0))
         return [each.getsockname()[1] for each in sockets]
+
+
+def refuse_shared_ports(wanted: Mapping[str, int]) -> None:
+    """Check that each service has a port of its own; 0 is a free one.
+
+    Raises:
+        UserMistakeError: two were given the same.
+    """
+    taken: dict[int, str] = {}
+    for purpose, port in wanted.items():
+        if port and port in taken:
+            raise UserMistakeError(
+                f"{taken[port]} and {purpose} were both given port {port}",
+                cause="each service listens on a port of its own",
+                next_step=f"choose another one with --{purpose.lower()}-port, 0 for any free one",
+            )
+        taken[port] = purpose
 
 
 def refuse_port_in_use(port: int, *, purpose: str) -> None:

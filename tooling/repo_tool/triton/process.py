@@ -51,6 +51,10 @@ class ServerProcess:
         """Whether the server is there."""
         return self._keeper is not None and self._keeper.poll() is None
 
+    def server_pid(self) -> int:
+        """The process number of tritonserver, which the keeper starts."""
+        return int((self._runtime / "server.pid").read_text())
+
     def wait(self, timeout_s: float) -> None:
         """Wait for its end, or for ``timeout_s`` seconds."""
         if self._keeper is not None:
@@ -68,6 +72,7 @@ class ServerProcess:
     ) -> subprocess.Popen[bytes]:
         empty = self._runtime / "empty"
         empty.mkdir()
+        (self._runtime / "env").mkdir()  # where the Python backend unpacks what EXECUTION_ENV_PATH names
         script = Path(__file__).with_name("keeper.py")
         keeper = [sys.executable, "-I", "-S", str(script), str(self._runtime), self._shm_prefix, f"{grace_s:g}"]
         with self.log.path.open("ab") as output:
@@ -96,7 +101,7 @@ class ServerProcess:
 
     def _end_what_the_keeper_left(self) -> None:
         with suppress(OSError, ValueError):
-            os.killpg(int((self._runtime / "server.pid").read_text()), signal.SIGKILL)
+            os.killpg(self.server_pid(), signal.SIGKILL)
         for region in _SHARED_MEMORY.glob(f"{self._shm_prefix}*"):
             region.unlink(missing_ok=True)
 

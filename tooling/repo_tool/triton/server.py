@@ -6,7 +6,6 @@ __all__ = ["EmbeddedServer"]
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
@@ -16,21 +15,21 @@ from repo_tool.config.shell import unsafe_shell_words
 from repo_tool.errors import (
     ConfigError,
     LoadRefusedError,
+    LoadTimeoutError,
     ModelNameError,
-    RepositoryError,
     RepoToolError,
     ServerStartError,
 )
 from repo_tool.repository.layout import ModelDirectory, ModelRepository, check_model_name
-from repo_tool.triton.control import ControlApi, ControlUnreachableError, Reply
+from repo_tool.triton.control import ControlApi, ControlTimeoutError, ControlUnreachableError, Reply
 from repo_tool.triton.installation import Installation, find_installation
+from repo_tool.triton.loading import Loader
 from repo_tool.triton.log import ServerLog
 from repo_tool.triton.options import LoadOutcome, Ports, ServerOptions
-from repo_tool.triton.ports import LOOPBACK, free_ports, refuse_port_in_use
+from repo_tool.triton.ports import LOOPBACK, free_ports, refuse_port_in_use, refuse_shared_ports
 from repo_tool.triton.process import KEY_HEADER, ServerProcess
 from repo_tool.triton.refusals import cleaned, poll_failure
 
-_LOADS_AT_ONCE = 3  # one stub's start is half waiting; more at once only share the same cores
 _POLL_S = 0.01
 
 
@@ -85,18 +84,14 @@ class EmbeddedServer:
         """Start the server and wait until it answers; no model is loaded yet.
 
         Raises:
-            RepositoryError: the repository is no folder.
+            RepositoryError: the repository is no folder, or a model directory.
+            UserMistakeError: two services were given one port.
             MissingExtraError: the wheel with Triton is not installed.
             EnvironmentUnfitError: this machine or environment cannot run it.
             PortInUseError: somebody listens on a port that was asked for.
             ServerStartError: it ended, or did not answer in time.
         """
-        if not self.repository.is_dir():
-            raise RepositoryError(
-                f"{self.repository} is no model repository",
-                cause="there is no such folder",
-                next_step="give the folder that holds the model directories, or add a model first",
-            )
+        ModelRepository(self.repository).require()
         installation = find_installation()
         for last_attempt in (False, False, True):
             try:
@@ -106,6 +101,15 @@ class EmbeddedServer:
                     raise
             else:
                 return
+
+    @property
+    def pid(self) -> int:
+        """The process number of tritonserver itself.
+
+        Raises:
+            ServerStartError: the server was not started, or was stopped.
+        """
+        return self._started_process().server_pid()
 
     def stop(self) -> None:
         """End the server, its stubs and their shared memory, within five seconds; twice is once."""
@@ -159,6 +163,7 @@ class EmbeddedServer:
         Raises:
             ModelNameError: no name that Triton's shell may see.
             LoadRefusedError: Triton refused; ``cause`` holds its own words.
+            LoadTimeoutError: it has not come to an end with it within the load time-out.
             ServerStartError: the server is not running.
         """
         for directory in self._loaded_along(model):
@@ -200,27 +205,40 @@ class EmbeddedServer:
         return tuple(entry["version"] for entry in entries if entry["name"] == model and entry.get("state") == "READY")
 
     def load_all(
-        self, models: Sequence[str] | None = None, *, on_outcome: Callable[[LoadOutcome], None] | None = None
+        self,
+        models: Sequence[str] | None = None,
+        *,
+        on_outcome: Callable[[LoadOutcome], None] | None = None,
+        patience_s: float | None = None,
     ) -> list[LoadOutcome]:
         """Load every model directory (or ``models``), each by itself, so that a bad one is named and the others serve.
 
-        Ensembles come last. ``on_outcome`` hears of each model, in the order of their names.
+        Ensembles come last. ``on_outcome`` hears of each model as it ends. A model that takes longer than
+        ``patience_s`` does not hold up the rest: its outcome is that it is still loading, and ``on_outcome`` hears
+        from another thread what became of it.
 
         Raises:
             ServerStartError: the server is not running.
         """
-        repository = ModelRepository(self.repository)
-        names = sorted(models) if models is not None else [entry.name for entry in repository.models()]
+        names = sorted(models) if models is not None else self._model_names()
         ensembles = [name for name in names if _is_ensemble(ModelDirectory(self.repository / name))]
-        singles = [name for name in names if name not in ensembles]
-        outcomes: list[LoadOutcome] = []
-        with ThreadPoolExecutor(max_workers=_LOADS_AT_ONCE) as pool:
-            for group in (singles, ensembles):
-                for outcome in pool.map(self._outcome, group):
-                    outcomes.append(outcome)
-                    if on_outcome is not None:
-                        on_outcome(outcome)
+        loader = Loader(self._outcome, patience_s=patience_s, on_outcome=on_outcome)
+        outcomes = loader.run([name for name in names if name not in ensembles])
+        blocked = [name for name in ensembles if loader.late & self._names_along(name)]
+        outcomes += loader.run([name for name in ensembles if name not in blocked])
+        for name in blocked:
+            outcomes.append(_blocked(name, sorted(loader.late & self._names_along(name))))
+            if on_outcome is not None:
+                on_outcome(outcomes[-1])
         return sorted(outcomes, key=lambda outcome: outcome.model)
+
+    def _model_names(self) -> list[str]:
+        return [entry.name for entry in ModelRepository(self.repository).models()]
+
+    def _names_along(self, model: str) -> set[str]:
+        with suppress(LoadRefusedError, ModelNameError):  # told when it is loaded
+            return {directory.name for directory in self._loaded_along(model)}
+        return set()
 
     def _outcome(self, model: str) -> LoadOutcome:
         started = time.monotonic()
@@ -247,6 +265,7 @@ class EmbeddedServer:
     def _choose_ports(self) -> Ports:
         options = self.options
         wanted = {"HTTP": options.http_port, "gRPC": options.grpc_port, "metrics": options.metrics_port}
+        refuse_shared_ports(wanted)
         for purpose, port in wanted.items():
             if port:
                 refuse_port_in_use(port, purpose=purpose)
@@ -281,6 +300,13 @@ class EmbeddedServer:
     def _naming_the_end_of_the_server(self) -> Iterator[None]:
         try:
             yield
+        except ControlTimeoutError as error:
+            self.raise_if_ended()
+            raise LoadTimeoutError(
+                "Triton does not come to an end with a model",
+                cause=str(error),
+                next_step="look what its code waits for",
+            ) from error
         except ControlUnreachableError as error:
             self._started_process().wait(timeout_s=1.0)
             self.raise_if_ended()
@@ -303,6 +329,13 @@ class EmbeddedServer:
         if "failed to poll" not in reply.error:
             return cleaned(reply.error)
         return poll_failure(self.log.lines(log_end), model) or f"there is no model directory in {self.repository}"
+
+
+def _blocked(ensemble: str, members: Sequence[str]) -> LoadOutcome:
+    refusal = LoadRefusedError(
+        f"the ensemble {ensemble!r} was not loaded", cause=f"its model {', '.join(members)} is still loading"
+    )
+    return LoadOutcome(model=ensemble, versions=(), seconds=0.0, refusal=refusal)
 
 
 def _read_config(directory: ModelDirectory) -> ModelConfig | None:

@@ -4,11 +4,17 @@
 __all__ = ["LiveVerdict", "live_verdicts"]
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from repo_tool.errors import ConfigError, LoadRefusedError, ModelNameError, RepositoryError, ServerStartError
+from repo_tool.errors import (
+    ConfigError,
+    LoadRefusedError,
+    LoadTimeoutError,
+    ModelNameError,
+    RepositoryError,
+    ServerStartError,
+)
 from repo_tool.releases import Release
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.rules import RULES, Diagnostic
@@ -76,30 +82,48 @@ def live_verdicts(
         load_timeout_s=_LOAD_TIMEOUT_S,
         graceful_stop_s=0,
     )
-    with ExitStack() as stack:
-        server = stack.enter_context(EmbeddedServer(repository.path, options))
+    with EmbeddedServer(repository.path, options) as server:
         for model in repository.models():
-            refusal = _refusal(server, model.name)
-            if not server.is_running():
+            codes = _foreseen(repository, model.name, diagnostics)
+            refusal, is_final = _load(server, model.name)
+            if refusal and not codes and not is_final:
+                server.stop()
                 server.start()
-            yield LiveVerdict(
-                model=model.name,
-                refusal=refusal,
-                codes=_foreseen(repository, model.name, diagnostics),
-                backend=_backend(model),
-            )
+                refusal, _ = _load(server, model.name)
+            _end_or_unload(server, model.name)
+            yield LiveVerdict(model=model.name, refusal=refusal, codes=codes, backend=_backend(model))
 
 
-def _refusal(server: EmbeddedServer, model: str) -> str:
+def _load(server: EmbeddedServer, model: str) -> tuple[str, bool]:
+    """Why the model does not load, and whether asking once more is pointless.
+
+    Triton 2.51 crashes now and then when the models before this one go, above all those of the tensorflow backend: a
+    refusal that no rule foresaw is believed when a new server, which has seen no other model, repeats it.
+    """
     try:
+        if not server.is_running():
+            server.stop()
+            server.start()
         server.load(model)
-        server.unload(model)
+    except LoadTimeoutError as error:
+        server.stop()  # it is stuck in this model
+        return f"it was still loading after {_LOAD_TIMEOUT_S:g} s: {error.fact}", True
     except (LoadRefusedError, ModelNameError) as error:
-        return error.cause or error.fact
+        return error.cause or error.fact, isinstance(error, ModelNameError)
     except ServerStartError as error:
-        server.stop()  # it may still run, stuck in this model
-        return f"the server ended or hung: {error.cause or error.fact}"
-    return ""
+        server.stop()
+        return f"the server ended: {error.cause or error.fact}", False
+    return "", True
+
+
+def _end_or_unload(server: EmbeddedServer, model: str) -> None:
+    """Make room for the next model; a server that does not outlive it is no fault of the model's."""
+    if not server.is_running():
+        return
+    try:
+        server.unload(model)
+    except (LoadRefusedError, ModelNameError, ServerStartError):
+        server.stop()
 
 
 def _backend(model: ModelDirectory) -> str:
