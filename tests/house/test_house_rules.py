@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The code's own rules that no linter knows."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,33 @@ def test_an_unknown_option_is_a_mistake_of_the_user():
     assert done.returncode == 2
     assert "--loud" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("ParityError", 1), ("LoadRefusedError", 1), ("SourceError", 2), ("PortInUseError", 2), ("TritonError", 3),
+        ("ServerStartError", 3), ("BenchmarkError", 3), ("RepoToolError", 3),
+    ],
+)  # fmt: skip
+def test_an_exit_code_says_whose_the_failure_is_and_programs_read_which(tmp_path, kind, code):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, types\n"
+        "broken = types.ModuleType('repo_tool.workflows.call_model')\n"
+        f"def fail(name):\n    from repo_tool import errors\n    raise errors.{kind}('f', cause='c', next_step='n')\n"
+        "broken.__getattr__ = fail\n"
+        "sys.modules['repo_tool.workflows.call_model'] = broken\n"
+    )
+    done = repo_tool("call", "wine", "--json", PYTHONPATH=str(tmp_path))
+    assert done.returncode == code, done.stderr
+    assert json.loads(done.stdout) == {"error": kind, "fact": "f", "cause": "c", "next_step": "n"}
+    assert done.stderr.splitlines() == ["error: f", "cause: c", "next:  n"]
+
+
+def test_a_wrong_option_is_told_to_programs_as_well():
+    done = repo_tool("show", "wine", "--json", "--loud")
+    assert done.returncode == 2
+    assert "--loud" in json.loads(done.stdout)["fact"]
 
 
 def test_a_bug_of_ours_leaves_a_report(tmp_path):

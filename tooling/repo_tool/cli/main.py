@@ -24,9 +24,13 @@ from repo_tool.cli.serve import serve
 from repo_tool.cli.show import show
 from repo_tool.cli.validate import validate
 from repo_tool.cli.verify import verify
-from repo_tool.errors import LoadRefusedError, ParityError, RepoToolError
+from repo_tool.errors import LoadRefusedError, ParityError, RepoToolError, UserMistakeError
 
 EXIT_FINDINGS, EXIT_MISTAKE, EXIT_OURS, EXIT_INTERRUPTED = 1, 2, 3, 130
+_EXIT_CODES: tuple[tuple[tuple[type[RepoToolError], ...], int], ...] = (
+    ((ParityError, LoadRefusedError), EXIT_FINDINGS),
+    ((UserMistakeError,), EXIT_MISTAKE),
+)
 
 app = typer.Typer(
     name="repo-tool",
@@ -64,7 +68,12 @@ app.command("rule")(rule)
 
 
 def main() -> None:
-    """Run the command line and leave with its exit code: 0, 1 findings, 2 a mistake, 3 ours, 130 interrupted."""
+    """Run the command line and leave with its exit code.
+
+    0; 1 findings, a comparison that failed, a model that Triton refused; 2 a mistake of the person's; 3 what no person
+    at the keyboard did wrong: a server or tool that failed, or a bug, which leaves a report; 128 and the number of the
+    signal that ended it (130 Ctrl-C, 143 SIGTERM, 129 SIGHUP).
+    """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP for us
             signal.signal(number, _terminate)
@@ -82,7 +91,8 @@ def _run() -> int:
         return app(standalone_mode=False) or 0
     except RepoToolError as error:
         show_error(error)
-        return EXIT_FINDINGS if isinstance(error, ParityError | LoadRefusedError) else EXIT_MISTAKE
+        _print_for_programs(error.to_dict())
+        return next((code for kinds, code in _EXIT_CODES if isinstance(error, kinds)), EXIT_OURS)
     except (KeyboardInterrupt, typer.Abort):
         error_console().print("interrupted", style="yellow")
         return EXIT_INTERRUPTED
@@ -96,12 +106,23 @@ def _run() -> int:
         return EXIT_OURS
 
 
+def _print_for_programs(error: dict[str, str]) -> None:
+    """The error on standard output as well, where whoever asked for JSON reads it; an option may not have parsed."""
+    words = " ".join(sys.argv[1:]).replace("=", " ")
+    if "--json" in sys.argv[1:] or "--format json" in words:
+        import json
+
+        print(json.dumps(error, indent=2))
+
+
 def _usage_error(error: Exception) -> int | None:
     """Show a wrong option or argument the way Typer does, and its exit code; None for any other failure."""
     show = getattr(error, "show", None)
     if show is None or not hasattr(error, "exit_code"):
         return None
     show()
+    fact = str(getattr(error, "message", error))
+    _print_for_programs({"error": type(error).__name__, "fact": fact, "cause": "", "next_step": "see --help"})
     return int(error.exit_code)
 
 
@@ -117,6 +138,8 @@ def _report_bug(error: Exception) -> None:
     out = error_console()
     out.print(f"bug in repo-tool: {type(error).__name__}: {error}", style="bold red", markup=False, soft_wrap=True)
     out.print(f"please attach {path} to a report", markup=False, soft_wrap=True)
+    fact, next_step = f"bug in repo-tool: {error}", f"please attach {path} to a report"
+    _print_for_programs({"error": type(error).__name__, "fact": fact, "cause": "", "next_step": next_step})
 
 
 if __name__ == "__main__":
