@@ -65,14 +65,17 @@ def test_an_ir_version_newer_than_this_onnx_runtime_is_lowered_too(tmp_path):
     np.testing.assert_array_equal(imported.reference["y"], np.maximum(imported.inputs["x"], 0))
 
 
-def test_an_ir_version_that_an_element_type_needs_is_refused(tmp_path):
+def test_an_ir_version_that_an_element_type_needs_is_left_to_onnx_s_evaluator(tmp_path):
     nodes = [
         helper.make_node("Cast", ["x"], ["small"], to=TensorProto.INT4),
         helper.make_node("Cast", ["small"], ["y"], to=TensorProto.FLOAT),
     ]
     source = save(tmp_path / "some.onnx", nodes, [tensor("x", ["n"])], [tensor("y", ["n"])], opset=21, ir=10)
+    imported = bring_in(source, tmp_path / "in", max_ir_version=9)
+    assert imported.backend == "python"
+    assert "needs IR version 10, the Triton release loads up to 9" in imported.fallback_reason
     with pytest.raises(ReleaseError, match="needs IR version 10, the Triton release loads up to 9"):
-        bring_in(source, tmp_path / "in", max_ir_version=9)
+        bring_in(source, tmp_path / "in2", max_ir_version=9, backend="onnxruntime")
 
 
 def test_an_opset_newer_than_the_release_is_lowered_where_the_answers_stay(tmp_path):
@@ -82,14 +85,107 @@ def test_an_opset_newer_than_the_release_is_lowered_where_the_answers_stay(tmp_p
     np.testing.assert_array_equal(imported.reference["y"], np.maximum(imported.inputs["x"], 0))
 
 
-def test_an_operator_newer_than_the_release_is_refused_with_both_numbers(tmp_path):
+def rms(path):
     scale = onnx.numpy_helper.from_array(np.ones(4, np.float32), "scale")
     nodes = [helper.make_node("RMSNormalization", ["x", "scale"], ["y"])]
     inputs, outputs = [tensor("x", ["n", 4])], [tensor("y", ["n", 4])]
-    source = save(tmp_path / "some.onnx", nodes, inputs, outputs, opset=23, ir=10, initializers=[scale])
-    with pytest.raises(ReleaseError, match=r"opset 23 of ai\.onnx, the Triton release loads up to 21") as refused:
-        bring_in(source, tmp_path / "in")
+    return save(path, nodes, inputs, outputs, opset=23, ir=10, initializers=[scale])
+
+
+def test_an_operator_newer_than_the_release_is_spelled_out_in_older_ones(tmp_path):
+    imported = bring_in(rms(tmp_path / "some.onnx"), tmp_path / "in")
+    assert imported.backend == "onnxruntime"
+    model = onnx.load(imported.artifact)
+    assert [entry.version for entry in model.opset_import] == [21]
+    assert "RMSNormalization" not in {node.op_type for node in model.graph.node}
+    assert imported.notes[0].startswith("RMSNormalization spelled out")
+    x = imported.inputs["x"]
+    expected = x / np.sqrt((x**2).mean(axis=1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(imported.reference["y"], expected, rtol=1e-5)
+    (answers,) = onnx_graph.open_session(imported.artifact).run(None, {"x": x})
+    np.testing.assert_allclose(answers, expected, rtol=1e-5)
+
+
+def test_an_operator_that_only_widened_its_types_is_lowered_and_held_to_the_evaluator(tmp_path):
+    node = helper.make_node("Range", ["zero", "n", "one"], ["y"])
+    ends = [
+        onnx.numpy_helper.from_array(np.array(value, np.float32), name) for name, value in (("zero", 0), ("one", 1))
+    ]
+    made = save(
+        tmp_path / "some.onnx", [node], [tensor("n", [])], [tensor("y", ["m"])], opset=27, ir=10, initializers=ends
+    )
+    imported = bring_in(made, tmp_path / "in", sample=RawSample(origin="rows", array=np.array(3.0, np.float32)))
+    assert imported.backend == "onnxruntime"
+    assert imported.notes[0] == "opset lowered from 27 to 21, the newest that the Triton release loads"
+    assert imported.reference["y"].tolist() == [0.0, 1.0, 2.0]
+
+
+def swap(path, **options):
+    """BitShift of int16, which came with opset 28."""
+    values = [tensor(name, ["n"], TensorProto.INT16) for name in "xyz"]
+    node = helper.make_node("BitShift", ["x", "y"], ["z"], direction="LEFT")
+    return save(path, [node], values[:2], values[2:], opset=28, ir=10, **options)
+
+
+def test_what_onnx_runtime_has_not_is_answered_by_onnx_s_evaluator_and_the_reason_names_it(tmp_path):
+    sample = RawSample(origin="rows", tensors={"x": np.array([1, 3], np.int16), "y": np.array([4, 1], np.int16)})
+    imported = bring_in(swap(tmp_path / "some.onnx"), tmp_path / "in", sample=sample)
+    assert (imported.backend, imported.artifact.name) == ("python", "model.py")
+    assert sorted(entry.name for entry in (tmp_path / "in").iterdir()) == ["model.onnx", "model.py"]
+    assert (tmp_path / "in" / "model.onnx").read_bytes() == (tmp_path / "some.onnx").read_bytes()
+    assert imported.reference["z"].tolist() == [16, 6]
+    assert "opset 28 of ai.onnx" in imported.fallback_reason
+    assert "BitShift" in imported.fallback_reason
+    assert "slow" in imported.fallback_reason
+    assert "package onnx" in imported.notes[-1]
+
+
+def test_the_evaluator_does_not_stand_in_for_a_backend_that_was_asked_for(tmp_path):
+    with pytest.raises(ReleaseError, match=r"opset 28 of ai\.onnx, the Triton release loads up to 21") as refused:
+        bring_in(swap(tmp_path / "some.onnx"), tmp_path / "in", backend="onnxruntime")
     assert "--release" in refused.value.next_step
+
+
+def test_the_evaluator_can_be_asked_for(tmp_path):
+    imported = bring_in(relu(tmp_path / "some.onnx"), tmp_path / "in", backend="python")
+    assert imported.backend == "python"
+    assert imported.signature.can_batch
+    np.testing.assert_array_equal(imported.reference["y"], np.maximum(imported.inputs["x"], 0))
+
+
+def test_what_nobody_runs_is_refused_with_both_reasons(tmp_path):
+    node = helper.make_node("Gradient", ["x"], ["y"], domain="ai.onnx.preview.training", xs=["x"], y="y")
+    source = save(
+        tmp_path / "some.onnx",
+        [node],
+        [tensor("x", ["n"])],
+        [tensor("y", ["n"])],
+        domains=[("ai.onnx.preview.training", 1)],
+    )
+    with pytest.raises(SourceError, match=r"Gradient of ai\.onnx\.preview\.training") as refused:
+        bring_in(source, tmp_path / "in")
+    assert "they come from a library of their own" in refused.value.cause
+    assert "No registered implementation for operator 'Gradient'" in refused.value.cause
+    assert list((tmp_path / "in").iterdir()) == []
+
+
+def test_random_numbers_that_only_the_evaluator_draws_are_refused(tmp_path):
+    node = helper.make_node("Bernoulli", ["x"], ["y"])
+    values = [tensor("x", ["n"]), tensor("y", ["n"])]
+    source = save(tmp_path / "some.onnx", [node], values[:1], values[1:], opset=22, ir=10)
+    sample = RawSample(origin="rows", array=np.full(64, 0.5, np.float32))
+    with pytest.raises(SourceError) as refused:
+        bring_in(source, tmp_path / "in", sample=sample, max_opset=22)
+    assert "draws random numbers" in refused.value.cause
+
+
+def test_an_output_that_is_always_empty_is_left_to_the_evaluator_and_named(tmp_path):
+    nodes = [helper.make_node("Shape", ["x"], ["y"], start=2, end=1)]
+    outputs = [tensor("y", ["m"], TensorProto.INT64)]
+    source = save(tmp_path / "some.onnx", nodes, [tensor("x", [3, 4, 5])], outputs)
+    imported = bring_in(source, tmp_path / "in")
+    assert imported.reference["y"].shape == (0,)
+    assert "output 'y' never holds a value: its shape is [0]" in imported.fallback_reason
 
 
 def test_an_opset_that_onnx_runtime_dropped_is_raised(tmp_path):
@@ -103,10 +199,14 @@ def test_an_opset_that_onnx_runtime_dropped_is_raised(tmp_path):
     assert "opset raised from 6" in imported.notes[0]
 
 
-def test_an_ml_opset_newer_than_the_release_is_refused(tmp_path):
+def test_an_ml_opset_that_nothing_needs_is_lowered(tmp_path):
     source = relu(tmp_path / "some.onnx", domains=[("ai.onnx.ml", 5)])
-    with pytest.raises(ReleaseError, match=r"opset 5 of ai\.onnx\.ml, the Triton release loads up to 3"):
-        bring_in(source, tmp_path / "in", max_opset=19)
+    imported = bring_in(source, tmp_path / "in", max_opset=19)
+    assert [(entry.domain, entry.version) for entry in onnx.load(imported.artifact).opset_import] == [
+        ("", 17),
+        ("ai.onnx.ml", 3),
+    ]
+    assert imported.notes == ("opset lowered from 5 to 3, the newest that the Triton release loads",)
 
 
 @pytest.mark.parametrize("content", [b"\x08", b"not a protobuf at all", b"PK\x03\x04"])

@@ -10,7 +10,11 @@ from contextlib import contextmanager
 from repo_tool.errors import RepoToolError, SourceError
 
 _LONGEST_CAUSE = 400
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_NOISE = re.compile(
+    r"\x1b\[[0-9;]*m"  # colours
+    r"|\[ONNXRuntimeError\] : \d+ : \w+ : "
+    r"|/onnxruntime_src/\S+ [^)]*\)(?:::<lambda[^>]*>)?(?: const)?(?: \[with [^\]]*\])? "  # where in its C++ code
+)
 
 
 @contextmanager
@@ -29,7 +33,7 @@ def refusing(fact: str, *, next_step: str, kind: type[RepoToolError] = SourceErr
 
 
 def _cause(error: Exception) -> str:
-    text = _ANSI.sub("", str(error))
+    text = _NOISE.sub("", str(error))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     words = f"{type(error).__name__}: {' '.join(lines)}" if lines else type(error).__name__
     return words if len(words) <= _LONGEST_CAUSE else words[:_LONGEST_CAUSE] + " ..."

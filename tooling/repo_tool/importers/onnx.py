@@ -3,34 +3,39 @@
 
 __all__ = ["OnnxImporter"]
 
-import errno
-import os
-import shutil
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import Any
+from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from repo_tool.errors import SourceError, needs_extra
+from repo_tool.errors import ReleaseError, RepoToolError, SourceError, needs_extra
 from repo_tool.importers import onnx_graph
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.first_bytes import looks_like
-from repo_tool.importers.foreign import refusing
-from repo_tool.importers.onnx_mending import Mended, mend, reference
-from repo_tool.importers.trials import Trial, batching, try_rows
+from repo_tool.importers.graphs import evaluator, opsets
+from repo_tool.importers.graphs.evaluator import Evaluated
+from repo_tool.importers.graphs.files import OnnxFile, publish, read_file
+from repo_tool.importers.graphs.mending import Mended, mend, reference, with_vectors
+from repo_tool.importers.graphs.opsets import Rewritten
+from repo_tool.importers.onnx_graph import OnnxModel
+from repo_tool.importers.trials import Trial, batching, disagreement, try_rows
 from repo_tool.samples import RawSample
 from repo_tool.signature import ModelSignature
 
-_NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
-
-_EXTERNAL_KEYS = frozenset({"location", "offset", "length", "checksum"})  # of onnx.proto, TensorProto.external_data
+_FRAMEWORK = "onnx"
+_LONGEST_REASON = 240
+_SLOW = "ONNX's own reference implementation answers, which is slow"
+_NEEDS = "the server needs the Python package onnx; the image of deploy/triton has it"
+_LACKING = re.compile(r"(?:Could not find an implementation for|Failed to find kernel for) (\w+)\((\d+)\)")
 
 
 class OnnxImporter:
     """ONNX files, with external data beside them if any."""
 
-    framework = "onnx"
+    framework = _FRAMEWORK
     extra = "onnx"
 
     def recognises(self, source: str) -> bool:
@@ -40,37 +45,169 @@ class OnnxImporter:
     def bring_in(self, request: ImportRequest, sample: RawSample | None, folder: Path) -> ImportedModel:
         """Check, copy, and answer the rows in ONNX Runtime with the file as it was given.
 
+        What ONNX Runtime does not take is written in words that it knows; what it still does not, ONNX's own evaluator
+        answers, as a Python model.
+
         Raises:
-            SourceError: not valid, its external data is absent or elsewhere, it has operators that ONNX Runtime lacks,
-                or Triton cannot carry its tensors.
+            SourceError: not valid, its external data is absent or elsewhere, nobody has its operators, or Triton
+                cannot carry its tensors.
             SampleError: the rows do not fit.
             ReleaseError: its opset or IR version is newer than allowed.
         """
         with needs_extra("onnx"):
-            import onnx
-            import onnxruntime
+            import onnx  # noqa: F401 - so that its absence is told as such
+            import onnxruntime  # noqa: F401
         _refuse_other_backends(request)
-        source = Path(request.source)
-        model = _parse(source)
-        beside = _external_files(model, source.parent)
-        onnx_graph.refuse_what_no_server_takes(model)
-        mended = mend(model, request, source, sample)
-        artifact = _publish(source, mended.model, beside, folder, changed=bool(mended.notes))
-        onnx_graph.drop_weights(mended.model)
-        with refusing(f"'{source.name}' is not valid ONNX", next_step="export it again, then try onnx.checker on it"):
-            onnx.checker.check_model(artifact)
-        signature, notes, trial = _try(mended, artifact, sample)
-        return ImportedModel(
-            framework=self.framework,
-            backend="onnxruntime",
-            signature=signature,
-            artifact=artifact,
-            inputs=trial.rows.inputs,
-            inputs_were_generated=trial.rows.generated,
-            reference=reference(mended, source, trial),
-            tool_versions={"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},
-            notes=(*mended.notes, *notes),
+        file = read_file(Path(request.source))
+        onnx_graph.refuse_what_triton_cannot_carry(file.model)
+        if request.backend == "python":
+            with _attempt(folder) as scratch:
+                evaluated = evaluator.evaluate(file, sample, scratch)
+                return _by_evaluator(evaluated, scratch, folder, reason="asked for with --backend python")
+        try:
+            with _attempt(folder) as scratch:
+                return _moved(_by_runtime(file, request, sample, scratch), scratch, folder)
+        except (SourceError, ReleaseError) as refused:
+            if refused.fact.startswith(onnx_graph.FAILS_ON_ROWS) and sample is None:
+                raise  # most likely it is the made-up rows that do not fit
+            return _otherwise(refused, request, sample, folder)
+
+
+def _refuse_other_backends(request: ImportRequest) -> None:
+    if request.backend not in (None, "onnxruntime", "python"):
+        raise SourceError(
+            f"ONNX models are not served by the backend '{request.backend}'", next_step="leave --backend out"
         )
+
+
+# --- attempts --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _attempt(folder: Path) -> Iterator[Path]:
+    """A folder inside ``folder`` that is gone afterwards, with what is left in it."""
+    with TemporaryDirectory(dir=folder, prefix="attempt-") as scratch:
+        yield Path(scratch)
+
+
+def _moved(imported: ImportedModel, scratch: Path, folder: Path) -> ImportedModel:
+    for entry in scratch.iterdir():
+        entry.rename(folder / entry.name)
+    return replace(imported, artifact=folder / imported.artifact.name)
+
+
+def _otherwise(refused: RepoToolError, request: ImportRequest, sample: RawSample | None, folder: Path) -> ImportedModel:
+    """What ``refused`` was said of, in other words or by ONNX's evaluator."""
+    source = Path(request.source)
+    with _attempt(folder) as scratch:
+        # Asked only where needed: it is slow, and answers of a graph in other words may follow from ONNX alone.
+        ask = cache(lambda: _evaluated_or_why_not(read_file(source), sample, scratch))
+        tried = _in_other_words(refused, ask, request, sample, folder)
+        if isinstance(tried, ImportedModel):
+            return tried
+        if request.backend is not None:
+            raise refused
+        evaluated = ask()
+        if isinstance(evaluated, SourceError):
+            raise _both(refused, evaluated) from evaluated
+        reason = f"{_why(refused, tried, request)}; {_SLOW}"
+        return _by_evaluator(evaluated, scratch, folder, reason=reason)
+
+
+def _in_other_words(
+    refused: RepoToolError,
+    ask: Callable[[], Evaluated | SourceError],
+    request: ImportRequest,
+    sample: RawSample | None,
+    folder: Path,
+) -> ImportedModel | RepoToolError:
+    """By ONNX Runtime, from a graph that says the same; or why not by the last such graph, if one is known."""
+
+    def read() -> OnnxModel:
+        return read_file(Path(request.source)).model
+
+    words = f"{refused.fact} {refused.cause}"
+    tried: ImportedModel | RepoToolError = refused
+    for rewritten in opsets.lowered(read, request):
+        tried = _as_rewritten(rewritten, ask, request, sample, folder)
+        if isinstance(tried, ImportedModel):
+            return tried
+        words += f" {tried.cause}"
+    for rewritten in opsets.spelled_out(read, request, words):
+        tried = _as_rewritten(rewritten, ask, request, sample, folder)
+        if isinstance(tried, ImportedModel):
+            return tried
+    return tried
+
+
+def _evaluated_or_why_not(file: OnnxFile, sample: RawSample | None, scratch: Path) -> Evaluated | SourceError:
+    try:
+        return evaluator.evaluate(file, sample, scratch)
+    except SourceError as error:
+        return error
+
+
+def _as_rewritten(
+    rewritten: Rewritten,
+    ask: Callable[[], Evaluated | SourceError],
+    request: ImportRequest,
+    sample: RawSample | None,
+    folder: Path,
+) -> ImportedModel | RepoToolError:
+    """By ONNX Runtime in other words, or why not: it does not take these either, or answers otherwise."""
+    evaluated = None if rewritten.exact else ask()
+    if isinstance(evaluated, SourceError):
+        return evaluated  # nobody can say what the answers should be
+    file = replace(read_file(Path(request.source)), model=rewritten.model)
+    try:
+        with _attempt(folder) as inputs, _attempt(folder) as scratch:
+            path = publish(file, rewritten.model, inputs)
+            imported = _by_runtime(replace(file, path=path), request, sample, scratch)
+            if evaluated is not None:
+                imported = _held(imported, evaluated, request.tolerance)
+            return _moved(replace(imported, notes=(rewritten.note, *imported.notes)), scratch, folder)
+    except (SourceError, ReleaseError) as error:
+        return error
+
+
+def _held(imported: ImportedModel, evaluated: Evaluated, tolerance: float) -> ImportedModel:
+    """The model, to be held to the evaluator's answers.
+
+    Raises:
+        SourceError: ONNX Runtime's are others.
+    """
+    rows, answers = evaluated.trial.rows, evaluated.trial.answers
+    session = onnx_graph.open_session(imported.artifact)
+    complaint = disagreement(onnx_graph.run(session, rows.inputs), answers, tolerance=tolerance)
+    if complaint:
+        raise SourceError("in other words the model answers otherwise", cause=complaint)
+    return replace(imported, inputs=rows.inputs, inputs_were_generated=rows.generated, reference=answers)
+
+
+# --- by ONNX Runtime -------------------------------------------------------------------------------------------------
+
+
+def _by_runtime(file: OnnxFile, request: ImportRequest, sample: RawSample | None, folder: Path) -> ImportedModel:
+    import onnx
+    import onnxruntime
+
+    onnx_graph.refuse_foreign_operators(file.model)
+    mended = mend(file.model, request, file.path, sample)
+    artifact = publish(file, mended.model if mended.notes else None, folder)
+    onnx_graph.drop_weights(mended.model)
+    onnx_graph.check(artifact, Path(request.source).name)
+    signature, notes, trial = _try(mended, artifact, sample)
+    return ImportedModel(
+        framework=_FRAMEWORK,
+        backend="onnxruntime",
+        signature=signature,
+        artifact=artifact,
+        inputs=trial.rows.inputs,
+        inputs_were_generated=trial.rows.generated,
+        reference=reference(mended, file.path, trial),
+        tool_versions={"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},
+        notes=(*mended.notes, *notes),
+    )
 
 
 def _try(mended: Mended, artifact: Path, sample: RawSample | None) -> tuple[ModelSignature, tuple[str, ...], Trial]:
@@ -78,141 +215,60 @@ def _try(mended: Mended, artifact: Path, sample: RawSample | None) -> tuple[Mode
     session = onnx_graph.open_session(artifact)
     signature = onnx_graph.read_signature(session, mended.model)
     answer = partial(onnx_graph.run, session)
-    trial = try_rows(_with_vectors(sample, mended.scalars), signature.inputs, answer)
+    trial = try_rows(with_vectors(sample, mended.scalars), signature.inputs, answer)
     signature, notes = batching(signature, answer, trial)
     return signature, notes, trial
 
 
-def _with_vectors(sample: RawSample | None, scalars: tuple[str, ...]) -> RawSample | None:
-    """The sample with its scalars as the vectors that the graph takes now."""
-    if sample is None or not scalars:
-        return sample
-    tensors = {name: a.reshape(1) if name in scalars and a.ndim == 0 else a for name, a in sample.tensors.items()}
-    array = sample.array.reshape(1) if sample.array is not None and sample.array.ndim == 0 else sample.array
-    return replace(sample, tensors=tensors, array=array)
+# --- by ONNX's evaluator ---------------------------------------------------------------------------------------------
 
 
-def _refuse_other_backends(request: ImportRequest) -> None:
-    if request.backend not in (None, "onnxruntime"):
-        raise SourceError(
-            f"ONNX models are not served by the backend '{request.backend}'", next_step="leave --backend out"
-        )
-
-
-def _parse(source: Path) -> Any:
+def _by_evaluator(evaluated: Evaluated, scratch: Path, folder: Path, *, reason: str) -> ImportedModel:
     import onnx
 
-    next_step = "copy or export it again; the file may have been cut short"
-    with refusing(f"'{source.name}' does not read as ONNX", next_step=next_step):
-        model = onnx.load_model(source, load_external_data=False)
-    if not model.graph.output:
-        raise SourceError(
-            f"'{source.name}' does not read as ONNX", cause="it holds no graph with outputs", next_step=next_step
-        )
-    return model
+    rows = evaluated.trial.rows
+    imported = ImportedModel(
+        framework=_FRAMEWORK,
+        backend="python",
+        signature=evaluated.signature,
+        artifact=evaluator.serve(scratch),
+        inputs=rows.inputs,
+        inputs_were_generated=rows.generated,
+        reference=evaluated.trial.answers,
+        tool_versions={"onnx": onnx.__version__},
+        notes=(*evaluated.notes, _NEEDS),
+        fallback_reason=reason,
+    )
+    return _moved(imported, scratch, folder)
 
 
-def _publish(source: Path, model: Any, beside: list[PurePosixPath], folder: Path, *, changed: bool) -> Path:
-    artifact = folder / onnx_graph.ONNX_FILE
-    if changed:
-        artifact.write_bytes(model.SerializeToString())
-    else:
-        _copy(source, artifact)
-    for location in beside:
-        (folder / location).parent.mkdir(parents=True, exist_ok=True)
-        _copy(source.parent / location, folder / location)
-    return artifact
+def _why(refused: RepoToolError, tried: RepoToolError, request: ImportRequest) -> str:
+    """Why ONNX Runtime does not answer, in one line that names the operator.
+
+    Args:
+        refused: what was said of the file.
+        tried: what was said of it in the last other words.
+        request: what was asked for.
+    """
+    lacking = _LACKING.search(refused.cause)
+    if lacking:
+        return f"ONNX Runtime has no {lacking[1]} of opset {lacking[2]} for these element types"
+    if isinstance(refused, ReleaseError):
+        newer = opsets.newer_operators(read_file(Path(request.source)).model, request)
+        more = f"it needs {', '.join(newer)} as there" if newer else _brief(tried)
+        return f"{refused.fact}: {more}" if newer or tried is not refused else refused.fact
+    if refused.fact.startswith(onnx_graph.LACKS_OPERATORS):
+        return refused.fact  # it names them
+    return _brief(refused)
 
 
-def _copy(source: Path, destination: Path) -> None:
-    """Copy inside the kernel, where the file system can by sharing the blocks; nothing passes through memory."""
-    with source.open("rb") as taken, destination.open("wb") as given:
-        left = source.stat().st_size
-        try:
-            while left > 0:
-                copied = os.copy_file_range(taken.fileno(), given.fileno(), left)
-                if copied == 0:
-                    break
-                left -= copied
-        except OSError as error:
-            if error.errno not in _NO_KERNEL_COPY:
-                raise
-    if left > 0:
-        shutil.copyfile(source, destination)
+def _brief(error: RepoToolError) -> str:
+    words = f"{error.fact}: {error.cause}" if error.cause else error.fact
+    return words if len(words) <= _LONGEST_REASON else words[:_LONGEST_REASON] + " ..."
 
 
-# --- external data ---------------------------------------------------------------------------------------------------
-
-
-def _external_files(model: Any, folder: Path) -> list[PurePosixPath]:
-    """The files beside the model that hold its weights, relative to ``folder``; every one is safe to copy."""
-    _refuse_unknown_keys(model)
-    locations = {
-        PurePosixPath(entry.value)
-        for tensor in _tensors(model)
-        for entry in tensor.external_data
-        if tensor.data_location == tensor.EXTERNAL and entry.key == "location"
-    }
-    for location in locations:
-        _refuse_unsafe(location, folder)
-    return sorted(locations)
-
-
-def _tensors(model: Any) -> Iterator[Any]:
-    yield from _tensors_of_graph(model.graph)
-    for function in model.functions:
-        for node in function.node:
-            yield from _tensors_of_node(node)
-
-
-def _tensors_of_graph(graph: Any) -> Iterator[Any]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        yield from _tensors_of_node(node)
-
-
-def _tensors_of_node(node: Any) -> Iterator[Any]:
-    for attribute in node.attribute:
-        yield from (attribute.t, *attribute.tensors)
-        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-            yield from (sparse.values, sparse.indices)
-        for subgraph in (attribute.g, *attribute.graphs):
-            yield from _tensors_of_graph(subgraph)
-
-
-def _refuse_unknown_keys(model: Any) -> None:
-    """Libraries have taken keys that nobody specified for attributes of their own objects."""
-    keys = {entry.key for tensor in _tensors(model) for entry in tensor.external_data}
-    unknown = sorted(keys - _EXTERNAL_KEYS)
-    if unknown:
-        raise SourceError(
-            f"the model's external data says {', '.join(map(repr, unknown))}, which ONNX does not know",
-            cause=f"it knows {', '.join(sorted(_EXTERNAL_KEYS))}",
-            next_step="export the model again, or save it as one file",
-        )
-
-
-def _refuse_unsafe(location: PurePosixPath, folder: Path) -> None:
-    """Weights may only come from plain files inside the model's own folder."""
-    reason = _why_unsafe(location, folder)
-    if reason:
-        raise SourceError(
-            f"the model's external data '{location}' cannot be taken along",
-            cause=reason,
-            next_step="put the model and the files with its weights into one folder, or save it as one file",
-        )
-
-
-def _why_unsafe(location: PurePosixPath, folder: Path) -> str:
-    if location.is_absolute() or "\\" in str(location):
-        return "it is an absolute path"
-    if ".." in location.parts:
-        return "it points outside the model's folder"
-    parts = [folder.joinpath(*location.parts[: count + 1]) for count in range(len(location.parts))]
-    if any(part.is_symlink() for part in parts):
-        return "it is a symbolic link"
-    if not parts or not parts[-1].is_file():
-        return "there is no such file beside the model"
-    return "it is a hard link to a file elsewhere" if parts[-1].stat().st_nlink > 1 else ""
+def _both(refused: RepoToolError, evaluated: SourceError) -> RepoToolError:
+    if evaluated.fact == refused.fact:
+        return refused
+    causes = (refused.cause, evaluated.fact, evaluated.cause)
+    return type(refused)(refused.fact, cause="; ".join(filter(None, causes)), next_step=refused.next_step)

@@ -6,21 +6,29 @@ declares, and Triton's C++ backend compares the configuration with the refined s
 """
 
 __all__ = [
+    "FAILS_ON_ROWS",
+    "LACKS_OPERATORS",
     "ONNX_FILE",
     "OnnxModel",
+    "all_nodes",
     "as_text",
+    "check",
+    "datatype_of",
     "declare_shapes",
     "drop_weights",
     "fit_release",
     "keep_outputs",
+    "newer_opsets",
     "open_session",
     "read_inputs",
     "read_signature",
-    "refuse_what_no_server_takes",
+    "refuse_foreign_operators",
+    "refuse_what_triton_cannot_carry",
     "rename_tensors",
     "reshape_output",
     "run",
     "take_column",
+    "without_rank",
     "write",
 ]
 
@@ -39,7 +47,9 @@ from repo_tool.samples import Array, Tensors, as_bytes
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
 
 OnnxModel = Any  # onnx.ModelProto
+LACKS_OPERATORS = "the model uses operators that ONNX Runtime does not have"  # the fact; their names follow
 ONNX_FILE = "model.onnx"
+FAILS_ON_ROWS = "the model fails on rows of the shapes it declares"  # the fact, when ONNX Runtime does
 _LARGEST_PROTOBUF = 2**31 - 2**24  # bytes; protobuf refuses 2 GiB, and the graph itself takes some
 
 # Of ai.onnx.ml, what the ONNX Runtime that loads this ai.onnx opset can load: measured on its releases 1.16 to 1.28.
@@ -156,8 +166,8 @@ def drop_weights(model: OnnxModel) -> None:
 # --- what a server can load ------------------------------------------------------------------------------------------
 
 
-def refuse_what_no_server_takes(model: OnnxModel) -> None:
-    """Refuse operators that ONNX Runtime has not, by name, complex numbers, and a graph without inputs.
+def refuse_what_triton_cannot_carry(model: OnnxModel) -> None:
+    """Refuse a graph without inputs, or with inputs or outputs that are no tensors, or are of complex numbers.
 
     Raises:
         SourceError: naming them.
@@ -167,25 +177,63 @@ def refuse_what_no_server_takes(model: OnnxModel) -> None:
         raise SourceError(
             "the model takes no input", cause="Triton serves models with at least one", next_step="give it an input"
         )
-    for value in (*model.graph.input, *model.graph.output):
-        if value.type.tensor_type.elem_type in _COMPLEX:
-            raise SourceError(
-                f"'{value.name}' holds complex numbers",
-                cause="neither Triton nor ONNX Runtime carries them",
-                next_step="split them into a real and an imaginary part inside the model",
-            )
+    for role, values in (("input", model.graph.input), ("output", model.graph.output)):
+        for value in values:
+            if value.type.WhichOneof("value") not in (None, "tensor_type"):
+                raise _no_tensor(role, value.name, _type_words(value.type), model)
+            if value.type.tensor_type.elem_type in _COMPLEX:
+                raise SourceError(
+                    f"'{value.name}' holds complex numbers",
+                    cause="neither Triton nor ONNX Runtime carries them",
+                    next_step="split them into a real and an imaginary part inside the model",
+                )
+
+
+def _type_words(kind: Any) -> str:
+    """A type as ONNX Runtime writes it: ``seq(tensor(float))``."""
+    import onnx
+
+    which = kind.WhichOneof("value")
+    if which in ("tensor_type", "sparse_tensor_type"):
+        name = onnx.TensorProto.DataType.Name(getattr(kind, which).elem_type).lower()
+        return f"{which.removesuffix('_type')}({name})"
+    if which == "map_type":
+        key = onnx.TensorProto.DataType.Name(kind.map_type.key_type).lower()
+        return f"map({key},{_type_words(kind.map_type.value_type)})"
+    word = {"sequence_type": "seq", "optional_type": "optional"}.get(which)
+    return f"{word}({_type_words(getattr(kind, which).elem_type)})" if word else "of no type"
+
+
+def refuse_foreign_operators(model: OnnxModel) -> None:
+    """Refuse operators of domains that ONNX Runtime has not.
+
+    Raises:
+        SourceError: naming them.
+    """
     foreign = sorted(_foreign_operators(model))
     if foreign:
         raise SourceError(
-            f"the model uses operators that ONNX Runtime does not have: {', '.join(foreign)}",
+            f"{LACKS_OPERATORS}: {', '.join(foreign)}",
             cause="they come from a library of their own, or are for training",
             next_step="export the model with standard operators, or write them as functions of the ONNX model",
         )
 
 
+def check(artifact: Path, name: str) -> None:
+    """Hold the file to ONNX's own checker; ``name`` is what messages call it.
+
+    Raises:
+        SourceError: it is not valid.
+    """
+    import onnx
+
+    with refusing(f"'{name}' is not valid ONNX", next_step="export it again, then try onnx.checker on it"):
+        onnx.checker.check_model(artifact)
+
+
 def _foreign_operators(model: OnnxModel) -> set[str]:
     own = {(function.domain, function.name) for function in model.functions}
-    nodes = [*_all_nodes(model.graph), *(node for function in model.functions for node in function.node)]
+    nodes = [*all_nodes(model.graph), *(node for function in model.functions for node in function.node)]
     return {
         f"{node.op_type} of {node.domain}"
         for node in nodes
@@ -209,21 +257,27 @@ def fit_release(model: OnnxModel, request: ImportRequest) -> tuple[str, ...]:
     Raises:
         ReleaseError: an opset or the IR version is newer than allowed.
     """
-    opsets = _merge_opsets(model)
-    limits = {"ai.onnx": request.max_opset, "ai.onnx.ml": _max_ml_opset(request.max_opset)}
-    for domain, version in opsets.items():
-        if version > limits.get(domain, version):
-            raise ReleaseError(
-                f"the model uses opset {version} of {domain}, {request.target} loads up to {limits[domain]}",
-                cause="its ONNX Runtime is older than the model",
-                next_step=f"export the model again with opset {limits[domain]} (or onnx.version_converter), "
-                "or aim at a newer release with --release",
-            )
+    _merge_opsets(model)
+    for domain, most in newer_opsets(model, request).items():
+        version = next(entry.version for entry in model.opset_import if (entry.domain or "ai.onnx") == domain)
+        raise ReleaseError(
+            f"the model uses opset {version} of {domain}, {request.target} loads up to {most}",
+            cause="its ONNX Runtime is older than the model",
+            next_step=f"export the model again with opset {most} (or onnx.version_converter), "
+            "or aim at a newer release with --release",
+        )
     return _lower_ir(model, request)
 
 
-def _merge_opsets(model: OnnxModel) -> dict[str, int]:
-    """The opset of each domain; a domain listed twice, as some converters do, is listed once afterwards."""
+def newer_opsets(model: OnnxModel, request: ImportRequest) -> dict[str, int]:
+    """The domains whose opset is newer than the release loads, and the newest that it does."""
+    limits = {"ai.onnx": request.max_opset, "ai.onnx.ml": _max_ml_opset(request.max_opset)}
+    declared = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    return {domain: most for domain, most in limits.items() if declared.get(domain, 0) > most}
+
+
+def _merge_opsets(model: OnnxModel) -> None:
+    """List a domain once that is listed twice, as some converters do."""
     versions: dict[str, int] = {}
     for entry in model.opset_import:
         versions[entry.domain] = max(entry.version, versions.get(entry.domain, 0))
@@ -231,7 +285,6 @@ def _merge_opsets(model: OnnxModel) -> dict[str, int]:
         del model.opset_import[:]
         for domain, version in versions.items():
             model.opset_import.add(domain=domain, version=version)
-    return {domain or "ai.onnx": version for domain, version in versions.items()}
 
 
 def _max_ml_opset(max_opset: int) -> int:
@@ -254,18 +307,19 @@ def _lower_ir(model: OnnxModel, request: ImportRequest) -> tuple[str, ...]:
 
 
 def _needed_ir(model: OnnxModel) -> int:
-    nodes = [*_all_nodes(model.graph), *(node for function in model.functions for node in function.node)]
+    nodes = [*all_nodes(model.graph), *(node for function in model.functions for node in function.node)]
     fields = [ir for name, ir in _IR_OF_FIELD if any(getattr(node, name, None) for node in nodes)]
     types = {*_value_types(model.graph), *(kind for node in nodes for kind in _attribute_types(node))}
     return max([_OLDEST_IR, *fields, *(_IR_OF_ELEMENT_TYPE.get(kind, 0) for kind in types)])
 
 
-def _all_nodes(graph: Any) -> Iterator[Any]:
+def all_nodes(graph: Any) -> Iterator[Any]:
+    """The nodes of a graph or function, and of the graphs inside them."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
             for subgraph in (attribute.g, *attribute.graphs):
-                yield from _all_nodes(subgraph)
+                yield from all_nodes(subgraph)
 
 
 def _value_types(graph: Any) -> Iterator[int]:
@@ -342,31 +396,52 @@ def read_inputs(session: Any, model: OnnxModel) -> tuple[TensorSpec, ...]:
 def _tensor(role: str, value: Any, declared: Mapping[str, Any], model: OnnxModel) -> TensorSpec:
     kind = re.fullmatch(r"tensor\((\w+)\)", value.type)
     if kind is None:
-        raise _no_tensor(role, value, model)
-    if kind[1] not in _ELEMENT_TYPES:
+        raise _no_tensor(role, value.name, value.type, model)
+    datatype = datatype_of(role, value.name, kind[1])
+    if not value.shape and not declared[value.name].type.tensor_type.HasField("shape"):
+        raise without_rank(role, value.name)
+    shape = tuple(size if isinstance(size, int) else FREE for size in value.shape)
+    if 0 in shape:
         raise SourceError(
-            f"{role} '{value.name}' is of type {kind[1]}, which Triton's onnxruntime backend does not carry",
+            f"{role} '{value.name}' never holds a value: its shape is {list(shape)}",
+            cause="Triton's configuration has no dimension of size 0",
+            next_step="leave it out of the graph",
+        )
+    return TensorSpec(name=value.name, datatype=datatype, shape=shape)
+
+
+def datatype_of(role: str, name: str, element: str) -> DataType:
+    """Triton's type for an element type of ONNX: ``float``, ``int64``, ``string``, in any case.
+
+    Raises:
+        SourceError: Triton has none.
+    """
+    if element.lower() not in _ELEMENT_TYPES:
+        raise SourceError(
+            f"{role} '{name}' is of type {element.lower()}, which Triton's onnxruntime backend does not carry",
             next_step="cast it inside the model to float32 or float16, or to int8 for small integers",
         )
-    if not value.shape and not declared[value.name].type.tensor_type.HasField("shape"):
-        raise SourceError(
-            f"{role} '{value.name}' does not say how many dimensions it has",
-            cause="the graph declares no shape for it, and ONNX Runtime's shape inference found none",
-            next_step="declare its shape when exporting, with free dimensions where sizes vary",
-        )
-    shape = tuple(size if isinstance(size, int) else FREE for size in value.shape)
-    return TensorSpec(name=value.name, datatype=_ELEMENT_TYPES[kind[1]], shape=shape)
+    return _ELEMENT_TYPES[element.lower()]
 
 
-def _no_tensor(role: str, value: Any, model: OnnxModel) -> SourceError:
-    fact = f"{role} '{value.name}' is {value.type}, and Triton carries tensors only"
+def without_rank(role: str, name: str) -> SourceError:
+    """What to say of a tensor of any number of dimensions."""
+    return SourceError(
+        f"{role} '{name}' does not say how many dimensions it has",
+        cause="the graph declares no shape for it, and ONNX Runtime's shape inference found none",
+        next_step="declare its shape when exporting, with free dimensions where sizes vary",
+    )
+
+
+def _no_tensor(role: str, name: str, words: str, model: OnnxModel) -> SourceError:
+    fact = f"{role} '{name}' is {words}, and Triton carries tensors only"
     if any(node.op_type == "ZipMap" for node in model.graph.node):
         return SourceError(
             fact,
             cause="a ZipMap node makes a list of dictionaries of the class probabilities",
             next_step="convert again with options={id(model): {'zipmap': False}}, or add the estimator itself",
         )
-    word = "an optional value" if value.type.startswith("optional") else "a sequence or a map"
+    word = "an optional value" if words.startswith("optional") else "a sparse tensor, a sequence or a map"
     return SourceError(
         fact, cause=f"the graph declares {word}", next_step="export the model with plain tensors as inputs and outputs"
     )
@@ -382,7 +457,7 @@ def run(session: Any, inputs: Tensors) -> dict[str, Array]:
     feeds = {name: as_text(name, array) for name, array in inputs.items()}
     shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
     with refusing(
-        f"the model fails on rows of the shapes it declares: {shapes}",
+        f"{FAILS_ON_ROWS}: {shapes}",
         next_step="give rows it was made for with --sample; if only batches fail, free its batch dimension",
     ):
         answers = session.run(None, feeds)

@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """What keeps a valid ONNX file from being served, and can be mended in its graph without changing an answer."""
 
-__all__ = ["Mended", "mend", "reference"]
+__all__ = ["Carried", "Mended", "carry", "mend", "outputs_without_rank", "reference", "with_vectors", "write_ranks"]
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from repo_tool.errors import ReleaseError, SourceError
+from repo_tool.errors import SourceError
 from repo_tool.importers import onnx_graph
 from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.foreign import refusing
 from repo_tool.importers.onnx_graph import OnnxModel
-from repo_tool.importers.trials import Trial, disagreement, try_rows
-from repo_tool.samples import Array, RawSample, Tensors, as_bytes
+from repo_tool.importers.trials import Trial, try_rows
+from repo_tool.samples import RawSample, Tensors
 from repo_tool.signature import FREE
 
 # Element types that Triton's onnxruntime backend has not (TensorProto's numbers), and which of its own holds every
@@ -31,85 +31,73 @@ _READ_BY_ALL_IR = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """What was changed at the graph's ends so that Triton can carry what goes in and comes out."""
+
+    notes: tuple[str, ...]
+    scalars: tuple[str, ...]  # inputs that take a vector of one value now
+    same_tensors: bool  # whether, but for these, all tensors are as they were
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mended:
     """The graph as it is published, and what was changed so that Triton can serve it."""
 
     model: OnnxModel
     notes: tuple[str, ...]
-    scalars: tuple[str, ...]  # inputs that take a vector of one value now
+    scalars: tuple[str, ...]
     comparable: bool  # whether ONNX Runtime can be asked what the file answered before
-    refusal: ReleaseError | None  # of a file in too new an opset: what to say if the older one answers differently
 
 
 def mend(model: OnnxModel, request: ImportRequest, source: Path, sample: RawSample | None) -> Mended:
-    """Change what no server could load.
+    """Change what ONNX Runtime could not load, and Triton not carry.
 
     Raises:
-        ReleaseError: the release is too old for the file, and it cannot be written for it.
+        ReleaseError: the release is too old for the file.
         SourceError: it is too old for ONNX Runtime, and cannot be written anew.
     """
-    model, fitted, refusal = _fit_release(model, request)
+    fitted = onnx_graph.fit_release(model, request)
     ranks = _declare_ranks(model, source, sample)
     model, raised = _raise_opset(model, source)
+    carried = carry(model)
+    return Mended(
+        model=model,
+        notes=(*fitted, *ranks, *raised, *carried.notes),
+        scalars=carried.scalars,
+        comparable=not raised and carried.same_tensors,
+    )
+
+
+def carry(model: OnnxModel) -> Carried:
+    """Change inputs and outputs that Triton has no way to send."""
     casts = _cast_to_carried_types(model)
     scalars = _take_scalars_as_vectors(model)
     vectors = tuple(f"input '{name}' takes its one value as [1]" for name in scalars)
     freed = _free_empty_dimensions(model)
-    if refusal and (casts or freed):
-        raise refusal  # too much at once to be compared with what the file answers
-    return Mended(
-        model=model,
-        notes=(*fitted, *ranks, *raised, *casts, *vectors, *freed),
-        scalars=scalars,
-        comparable=not (raised or casts or freed),
-        refusal=refusal,
-    )
+    if (casts or scalars) and not any(entry.domain in ("", "ai.onnx") for entry in model.opset_import):
+        model.opset_import.add(domain="", version=_RAISED_OPSET)  # a graph of another domain's operators alone
+    return Carried(notes=(*casts, *vectors, *freed), scalars=scalars, same_tensors=not (casts or freed))
 
 
-def _fit_release(model: OnnxModel, request: ImportRequest) -> tuple[OnnxModel, tuple[str, ...], ReleaseError | None]:
-    try:
-        return model, onnx_graph.fit_release(model, request), None
-    except ReleaseError as refusal:
-        declared = _opset(model)
-        lowered = _lower_opset(model, request.max_opset) if declared > request.max_opset else None
-        if lowered is None:
-            raise
-        note = f"opset lowered from {declared} to {request.max_opset}, the newest that {request.target} loads"
-        return lowered, (note, *onnx_graph.fit_release(lowered, request)), refusal
+def with_vectors(sample: RawSample | None, scalars: tuple[str, ...]) -> RawSample | None:
+    """The sample with its scalars as the vectors that the graph takes now."""
+    if sample is None or not scalars:
+        return sample
+    tensors = {name: a.reshape(1) if name in scalars and a.ndim == 0 else a for name, a in sample.tensors.items()}
+    array = sample.array.reshape(1) if sample.array is not None and sample.array.ndim == 0 else sample.array
+    return replace(sample, tensors=tensors, array=array)
 
 
 def reference(mended: Mended, source: Path, trial: Trial) -> Tensors:
-    """What the file answered before any change of ours, asked of ONNX Runtime, or of ONNX's own evaluator.
+    """What the file answered before any change of ours, asked of ONNX Runtime.
 
     A file whose IR version alone is too new for ONNX Runtime has no other answers than the one with an older number.
-
-    Raises:
-        ReleaseError: the graph in an older opset answers otherwise, or nobody can say.
     """
     if not mended.notes or not mended.comparable:
         return trial.answers
     inputs = {name: a.reshape(()) if name in mended.scalars else a for name, a in trial.rows.inputs.items()}
-    if mended.refusal is None:
-        session = _session_if_any(source)
-        return trial.answers if session is None else onnx_graph.run(session, inputs)
-    try:
-        answers = _as_specified(source, inputs)
-    except SourceError:
-        raise mended.refusal from None
-    if disagreement(trial.answers, answers):
-        raise mended.refusal
-    return answers
-
-
-def _as_specified(source: Path, inputs: Tensors) -> dict[str, Array]:
-    """The answers of the ONNX specification's evaluator, which is slow and knows every opset."""
-    from onnx.reference import ReferenceEvaluator
-
-    with refusing("the ONNX evaluator does not run it", next_step=""):
-        evaluator = ReferenceEvaluator(str(source))
-        texts = {name: onnx_graph.as_text(name, array) for name, array in inputs.items()}
-        answers = dict(zip(evaluator.output_names, map(np.asarray, evaluator.run(None, texts)), strict=True))
-        return {name: as_bytes(answer) if answer.dtype.kind in "OSU" else answer for name, answer in answers.items()}
+    session = _session_if_any(source)
+    return trial.answers if session is None else onnx_graph.run(session, inputs)
 
 
 # --- dimensions ------------------------------------------------------------------------------------------------------
@@ -117,7 +105,7 @@ def _as_specified(source: Path, inputs: Tensors) -> dict[str, Array]:
 
 def _declare_ranks(model: Any, source: Path, sample: RawSample | None) -> tuple[str, ...]:
     """Say how many dimensions an output has, where the file does not: ONNX and Triton's backend ask for it."""
-    silent = _outputs_without_rank(model)
+    silent = outputs_without_rank(model)
     if not silent:
         return ()
     session = onnx_graph.open_session(source)
@@ -126,11 +114,11 @@ def _declare_ranks(model: Any, source: Path, sample: RawSample | None) -> tuple[
         inputs = onnx_graph.read_inputs(session, model)
         answers = try_rows(sample, inputs, partial(onnx_graph.run, session)).answers
         inferred |= {name: (FREE,) * answers[name].ndim for name in silent if name not in inferred}
-    _write_ranks(model, {name: inferred[name] for name in silent})
+    write_ranks(model, {name: inferred[name] for name in silent})
     return (f"the number of dimensions of {', '.join(silent)} was not declared; it is now",)
 
 
-def _outputs_without_rank(model: OnnxModel) -> tuple[str, ...]:
+def outputs_without_rank(model: OnnxModel) -> tuple[str, ...]:
     """The tensors among the outputs that do not even say how many dimensions they have."""
     return tuple(
         output.name
@@ -139,7 +127,7 @@ def _outputs_without_rank(model: OnnxModel) -> tuple[str, ...]:
     )
 
 
-def _write_ranks(model: OnnxModel, shapes: Mapping[str, Sequence[int | str]]) -> None:
+def write_ranks(model: OnnxModel, shapes: Mapping[str, Sequence[int | str]]) -> None:
     """Give outputs their shapes; a size that is no number, or -1, is free."""
     for output in model.graph.output:
         sizes = shapes.get(output.name)
@@ -263,20 +251,6 @@ def _session_if_any(source: Path) -> Any:
     """None where ONNX Runtime does not load the file; of old operators it kept many."""
     try:
         return onnx_graph.open_session(source)
-    except SourceError:
-        return None
-
-
-def _lower_opset(model: OnnxModel, most: int) -> OnnxModel | None:
-    """The model in opset ``most``, if onnx can write it so; it loses functions, and does not know external data."""
-    import onnx
-
-    weights = model.graph.initializer
-    if model.functions or any(tensor.data_location == tensor.EXTERNAL for tensor in weights):
-        return None
-    try:
-        with refusing("not convertible", next_step=""):
-            return onnx.version_converter.convert_version(model, most)
     except SourceError:
         return None
 
