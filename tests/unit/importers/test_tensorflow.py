@@ -195,3 +195,46 @@ def test_a_fixed_first_dimension_is_told_by_the_signature(tmp_path):
     assert imported.signature.output("sums").shape == (2,)
     answers = run_artifact(imported, imported.inputs)
     np.testing.assert_allclose(answers["sums"], imported.reference["sums"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [[None], []])
+def test_a_single_string_is_an_answer(tmp_path, shape):
+    texts = tf.TensorSpec(shape, tf.string, name="text")
+    source = save_function(tmp_path / "saved", lambda text: {"all": tf.strings.reduce_join(text)}, text=texts)
+    rows = RawSample(origin="rows", array=np.array([b"a", b"", b"b"] if shape else b"ab", dtype=object))
+    imported = bring_in(source, tmp_path / "in", sample=rows)
+    assert imported.reference["all"].tolist() == b"ab"
+    assert imported.signature.output("all").shape == ()
+
+
+def test_a_convolution_in_groups_is_converted(tmp_path):
+    model = keras.Sequential([keras.Input((8, 8, 4), name="pixels"), keras.layers.Conv2D(8, 3, groups=4)])
+    model.save(tmp_path / "model.keras")
+    imported = bring_in(tmp_path / "model.keras", tmp_path / "in")
+    assert (imported.backend, imported.fallback_reason) == ("onnxruntime", "")
+
+
+def _drawing(x):
+    return {"y": x + tf.random.uniform(tf.shape(x))}
+
+
+def test_a_model_that_draws_random_numbers_is_refused(tmp_path):
+    rows = tf.TensorSpec([None, 3], tf.float32, name="x")
+    error = refusal(save_function(tmp_path / "saved", _drawing, x=rows), tmp_path / "in")
+    assert error.fact.startswith("the model answers the same rows differently each time: output 'y'")
+
+
+def test_an_answer_of_rows_of_different_lengths_is_refused(tmp_path):
+    rows = tf.TensorSpec([None, 3], tf.float32, name="x")
+    source = save_function(tmp_path / "saved", lambda x: {"y": tf.RaggedTensor.from_tensor(x)}, x=rows)
+    error = refusal(source, tmp_path / "in")
+    assert (error.fact, error.next_step) == (
+        "output 'y' is a RaggedTensor",
+        "pad it inside the model: ragged.to_tensor()",
+    )
+
+
+def test_a_signature_without_an_answer_is_refused(tmp_path):
+    rows = tf.TensorSpec([None, 3], tf.float32, name="x")
+    error = refusal(save_function(tmp_path / "saved", lambda x: {}, x=rows), tmp_path / "in")
+    assert error.fact == "the signature 'serving_default' gives no output"

@@ -22,7 +22,7 @@ from repo_tool.importers import onnx_graph
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.first_bytes import Kind, kind_of, looks_like
 from repo_tool.importers.foreign import refusing
-from repo_tool.importers.trials import Trial, batching, disagreement, other_lengths, try_rows
+from repo_tool.importers.trials import Answer, Trial, batching, disagreement, other_lengths, try_rows
 from repo_tool.samples import Array, RawSample, Tensors, as_bytes
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
 
@@ -35,6 +35,7 @@ _OPSET = 18  # the newest of tf2onnx
 _DAMAGED = "copy or save it again; the file may have been cut short"
 _KEEP = "keep it a SavedModel: --backend tensorflow"
 _BACKENDS = ("onnxruntime", "tensorflow")
+_XLA = "_XlaMustCompile"  # an attribute of functions and of their calls
 _TABLE = re.compile("HashTable|LookupTable|DenseTable")
 
 
@@ -76,27 +77,43 @@ class TensorflowImporter:
         _refuse_other_kinds(source)
         _prepare_environment()
         with TemporaryDirectory(dir=folder) as scratch:
-            model = _load_keras(source) if kind_of(source) is Kind.KERAS else None
-            saved = source if model is None else _export(model, source, Path(scratch) / _SAVED_MODEL)
-            served = _load(saved, model, request.signature or _SIGNATURE)
-            answer = partial(_answers, served)
-            trial = try_rows(sample, served.signature.inputs, answer)
-            served = replace(served, signature=_with_ranks(served.signature, trial.answers))
-            signature, notes = batching(served.signature, answer, trial)
-            served = replace(served, signature=signature)
-            published = _publish(served, saved, trial, request, Path(scratch), folder)
-        return ImportedModel(
-            framework=self.framework,
-            backend=published.backend,
-            signature=published.signature,
-            artifact=published.artifact,
-            inputs=trial.rows.inputs,
-            inputs_were_generated=trial.rows.generated,
-            reference=trial.answers,
-            tool_versions=_tool_versions(published.backend),
-            notes=(*notes, *published.notes),
-            fallback_reason=published.fallback_reason,
-            parameters=published.parameters,
+            return _brought_in(source, request, sample, Path(scratch), folder)
+
+
+def _brought_in(
+    source: Path, request: ImportRequest, sample: RawSample | None, scratch: Path, folder: Path
+) -> ImportedModel:
+    model = _load_keras(source) if kind_of(source) is Kind.KERAS else None
+    saved = source if model is None else _export(model, source, scratch / _SAVED_MODEL)
+    served = _load(saved, model, request.signature or _SIGNATURE)
+    answer = partial(_answers, served)
+    trial = try_rows(sample, served.signature.inputs, answer)
+    _refuse_other_answers_each_time(answer, trial)
+    served = replace(served, signature=_with_ranks(served.signature, trial.answers))
+    signature, notes = batching(served.signature, answer, trial)
+    published = _publish(replace(served, signature=signature), saved, trial, request, scratch, folder)
+    return ImportedModel(
+        framework=TensorflowImporter.framework,
+        backend=published.backend,
+        signature=published.signature,
+        artifact=published.artifact,
+        inputs=trial.rows.inputs,
+        inputs_were_generated=trial.rows.generated,
+        reference=trial.answers,
+        tool_versions=_tool_versions(published.backend),
+        notes=(*notes, *published.notes),
+        fallback_reason=published.fallback_reason,
+        parameters=published.parameters,
+    )
+
+
+def _refuse_other_answers_each_time(answer: Answer, trial: Trial) -> None:
+    complaint = disagreement(answer(trial.rows.inputs), trial.answers)
+    if complaint:
+        raise SourceError(
+            f"the model answers the same rows differently each time: {complaint}",
+            cause="it draws random numbers or counts its calls, so that no served answer can be compared with it",
+            next_step="draw them only in training, or take them as an input",
         )
 
 
@@ -143,7 +160,8 @@ def _load_keras(source: Path) -> Any:
 
 def _export(model: Any, source: Path, destination: Path) -> Path:
     with refusing(
-        f"Keras cannot export '{source.name}'", next_step="call the model once before saving, so it is built"
+        f"Keras cannot export '{source.name}'",
+        next_step="let the model answer a tensor, or one list or dict of them, and call it once before saving",
     ):
         model.export(destination, verbose=False)
     return destination
@@ -156,25 +174,10 @@ def _load(saved: Path, model: Any, name: str) -> _Served:
     with refusing(f"'{saved.name}' does not load as a SavedModel", next_step=_DAMAGED):
         tag = _tag(saved)
         loaded = tf.saved_model.load(saved, tags=[tag])
-    if name not in loaded.signatures:
-        known = ", ".join(sorted(loaded.signatures))
-        raise SourceError(
-            f"the SavedModel has no signature '{name}'",
-            cause=f"it has {known or 'none'}",
-            next_step=f"name one of them: --signature {sorted(loaded.signatures)[0]}"
-            if known
-            else f"save it again with tf.saved_model.save(model, folder, signatures={{'{name}': function}})",
-        )
-    function = loaded.signatures[name]
+    function = _signature_of(loaded, name)
     # TensorFlow keeps both in maps without an order of their own.
     takes = sorted(function.structured_input_signature[1].items())
     gives = sorted(function.structured_outputs.items())
-    if not takes:
-        raise SourceError(
-            f"the signature '{name}' takes no input",
-            cause="Triton serves models with at least one",
-            next_step="name another with --signature",
-        )
     signature = ModelSignature(
         inputs=tuple(_tensor(f"input '{tensor}'", tensor, spec) for tensor, spec in takes),
         outputs=tuple(_tensor(f"output '{tensor}'", tensor, spec, may_lack_rank=True) for tensor, spec in gives),
@@ -183,6 +186,30 @@ def _load(saved: Path, model: Any, name: str) -> _Served:
     if tag != _TAG:
         parameters[_TAG_PARAMETER] = tag
     return _Served(function=function, signature=signature, owner=loaded, model=model, parameters=parameters)
+
+
+def _signature_of(loaded: Any, name: str) -> Any:
+    known = sorted(loaded.signatures)
+    if name not in known:
+        raise SourceError(
+            f"the SavedModel has no signature '{name}'",
+            cause=f"it has {', '.join(known) or 'none'}",
+            next_step=f"name one of them: --signature {known[0]}"
+            if known
+            else f"save it again with tf.saved_model.save(model, folder, signatures={{'{name}': function}})",
+        )
+    function = loaded.signatures[name]
+    for what, tensors in (
+        ("takes no input", function.structured_input_signature[1]),
+        ("gives no output", function.structured_outputs),
+    ):
+        if not tensors:
+            raise SourceError(
+                f"the signature '{name}' {what}",
+                cause="Triton serves models with at least one input and one output",
+                next_step="name another with --signature",
+            )
+    return function
 
 
 def _tag(saved: Path) -> str:
@@ -204,6 +231,12 @@ def _tag(saved: Path) -> str:
 
 
 def _tensor(role: str, name: str, spec: Any, *, may_lack_rank: bool = False) -> TensorSpec:
+    if hasattr(spec, "flat_values") or hasattr(spec, "row_splits_dtype"):
+        raise SourceError(
+            f"{role} is a RaggedTensor",
+            cause="its rows are of different lengths, and Triton carries tensors only",
+            next_step="pad it inside the model: ragged.to_tensor()",
+        )
     if spec.shape.rank is None and not may_lack_rank:
         raise SourceError(
             f"{role} does not say how many dimensions it has", next_step="give its tf.TensorSpec a shape when saving"
@@ -239,8 +272,13 @@ def _answers(served: _Served, inputs: Tensors) -> dict[str, Array]:
         answers = _keras_answers(served.model, values)
         if sorted(answers) != sorted(names):  # Keras and its export do not name alike what is nested
             answers = served.function(**values)
-    arrays = {name: answers[name].numpy() for name in names}
-    return {name: as_bytes(array) if array.dtype == object else array for name, array in arrays.items()}
+    return {name: _array(answers[name].numpy()) for name in names}
+
+
+def _array(value: Any) -> Array:
+    """A single string comes as plain bytes, and strings as whatever objects they are."""
+    array = np.asarray(value, dtype=object) if isinstance(value, bytes) else np.asarray(value)
+    return as_bytes(array) if array.dtype == object else array
 
 
 def _keras_answers(model: Any, values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -279,7 +317,7 @@ def _publish(
     reason = ""
     if request.backend != "tensorflow":
         try:
-            return _as_onnx(served, trial, request, scratch, folder)
+            return _as_onnx(_convertible(served, saved, scratch), trial, request, scratch, folder)
         except SourceError as error:
             if request.backend == "onnxruntime":
                 raise
@@ -292,6 +330,29 @@ def _publish(
         fallback_reason=reason,
         parameters=served.parameters,
     )
+
+
+def _convertible(served: _Served, saved: Path, scratch: Path) -> _Served:
+    """The same without the wish to be compiled by XLA, for which TensorFlow leaves a function's calls as they are.
+
+    Keras wishes it for convolutions in groups.
+    """
+    import tensorflow as tf
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    message = SavedModel()
+    message.ParseFromString((saved / "saved_model.pb").read_bytes())
+    functions = [function for graph in message.meta_graphs for function in graph.graph_def.library.function]
+    wishing = [each for function in functions for each in (function, *function.node_def) if _XLA in each.attr]
+    if not wishing:
+        return served
+    for each in wishing:
+        del each.attr[_XLA]
+    plain = Path(shutil.copytree(saved, scratch / "plain"))
+    (plain / "saved_model.pb").write_bytes(message.SerializeToString())
+    loaded = tf.saved_model.load(plain, tags=[served.parameters.get(_TAG_PARAMETER, _TAG)])
+    name = served.parameters.get(_SIGNATURE_PARAMETER, _SIGNATURE)
+    return replace(served, function=loaded.signatures[name], owner=(served.owner, loaded))
 
 
 def _as_onnx(served: _Served, trial: Trial, request: ImportRequest, scratch: Path, folder: Path) -> _Published:
