@@ -400,7 +400,9 @@ def _catboost_text(folder: Path) -> ZooSource:
     return ZooSource(source=str(folder / "model.cbm"), sample=folder / "rows.csv")
 
 
-def _catboost_wrapper(name: str, kind: str, *, names: tuple[str, ...] = ()) -> Callable[[Path], ZooSource]:
+def _catboost_wrapper(
+    name: str, kind: str, *, names: tuple[Any, ...] = (), threshold: float | None = None
+) -> Callable[[Path], ZooSource]:
     def build(folder: Path) -> ZooSource:
         import catboost
         import joblib
@@ -409,7 +411,10 @@ def _catboost_wrapper(name: str, kind: str, *, names: tuple[str, ...] = ()) -> C
         target = _target_for(kind, targets)
         model = getattr(catboost, name)(iterations=8, thread_count=2, verbose=False, allow_writing_files=False)
         fit = {"group_id": np.repeat(np.arange(_ROWS // 20), 20)} if name == "CatBoostRanker" else {}
-        joblib.dump(model.fit(rows, np.array(names)[target] if names else target, **fit), folder / "model.joblib")
+        model.fit(rows, np.array(names)[target] if names else target, **fit)
+        if threshold is not None:
+            model.set_probability_threshold(threshold)
+        joblib.dump(model, folder / "model.joblib")
         return ZooSource(source=str(folder / "model.joblib"))
 
     return build
@@ -441,6 +446,11 @@ def _catboost_cases() -> Mapping[str, Callable[[Path], ZooSource]]:
         "CatBoostClassifier": _catboost_wrapper("CatBoostClassifier", "two"),
         "CatBoostClassifier, text classes": _catboost_wrapper(
             "CatBoostClassifier", "three", names=("low", "middle", "high")
+        ),
+        "CatBoostClassifier, broken numbers": _catboost_wrapper("CatBoostClassifier", "three", names=(0.5, 1.5, 2.0)),
+        "CatBoostClassifier, threshold": _catboost_wrapper("CatBoostClassifier", "two", threshold=0.2),
+        "CatBoostClassifier, threshold, text classes": _catboost_wrapper(
+            "CatBoostClassifier", "two", names=("no", "yes"), threshold=0.2
         ),
         "CatBoostRegressor": _catboost_wrapper("CatBoostRegressor", "number"),
         "CatBoostRanker": _catboost_wrapper("CatBoostRanker", "three"),

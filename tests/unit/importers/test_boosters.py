@@ -7,6 +7,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import catboost
 import joblib
 import lightgbm
 import numpy as np
@@ -168,6 +169,23 @@ def test_categorical_columns_of_catboost_are_inputs_of_their_own(tmp_path):
     assert imported.inputs["column5"][0, 0].startswith(b"town ")
 
 
+def catboost_classifier(folder, classes):
+    rows, targets = rows_and_targets()
+    settings = {"iterations": 5, "thread_count": 2, "verbose": False, "allow_writing_files": False}
+    model = catboost.CatBoostClassifier(**settings).fit(rows, np.where(targets > 1, *classes))
+    return model, folder / "model.cbm"
+
+
+def test_classes_that_are_no_whole_numbers_keep_what_they_are(tmp_path):
+    model, path = catboost_classifier(tmp_path, (1.5, 2.5))
+    model.save_model(path)
+    imported = bring_in(path, tmp_path / "in")
+    assert imported.labels == ("1.5", "2.5")
+    expected = model.predict(imported.inputs["features"]).ravel()
+    assert [float(label) for label in imported.reference["label"]] == expected.tolist()
+    np.testing.assert_array_equal(run_artifact(imported, imported.inputs)["label"], imported.reference["label"])
+
+
 def test_another_backend_is_refused(tmp_path):
     with pytest.raises(SourceError, match="not served by the backend 'pytorch'"):
         bring_in(regressor(tmp_path), tmp_path / "in", backend="pytorch")
@@ -178,6 +196,7 @@ def test_another_backend_is_refused(tmp_path):
     [
         ("model.json", b'{"learner": {', "xgboost"),
         ("model.ubj", b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner{L", "xgboost"),
+        ("model.model", b"binf\x00\x00\x00?", "xgboost"),
         ("model.txt", b"tree\nversion=v4\nnum_class=1\n", "lightgbm"),
         ("model.cbm", b"CBM1\x00\x01", "catboost"),
     ],

@@ -33,6 +33,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
+from xgboost import XGBClassifier
 
 from repo_tool.errors import SampleError, SourceError
 from repo_tool.importers.base import ImportRequest
@@ -347,3 +348,10 @@ def test_what_skl2onnx_refuses_only_for_how_it_is_handed_over_is_served_as_onnx(
     found = run_artifact(imported, imported.inputs)
     for name, reference in imported.reference.items():
         np.testing.assert_allclose(found[name], reference, rtol=1e-4, atol=1e-4)
+
+
+def test_a_booster_in_a_pipeline_is_served_by_itself_and_named_as_what_the_server_needs(tmp_path):
+    fitted = make_pipeline(StandardScaler(), XGBClassifier(n_estimators=2, n_jobs=1)).fit(WINE, KINDS)
+    imported = bring_in(dumped(tmp_path, fitted), tmp_path / "in", sample=rows_of(WINE))
+    assert imported.backend == "sklearn"
+    assert any("needs the Python package xgboost" in note for note in imported.notes)

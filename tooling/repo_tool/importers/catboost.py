@@ -169,9 +169,8 @@ def _model(loaded: Any) -> _Model:
             cause="a row of it holds vectors beside numbers, for which there is no tensor yet",
             next_step="train it with the vectors' elements as columns of their own",
         )
-    classes = tuple(np.asarray(whole.classes_).tolist()) if loss in _CLASSIFY else ()
-    named = tuple(name if isinstance(name, str) else int(name) for name in classes)
-    return _Model(model=whole, loss=loss, classes=named, columns={kind: at for kind, at in columns.items() if at})
+    classes = bringing.class_names(whole.classes_) if loss in _CLASSIFY else ()
+    return _Model(model=whole, loss=loss, classes=classes, columns={kind: at for kind, at in columns.items() if at})
 
 
 def _inputs(model: _Model) -> tuple[TensorSpec, ...]:
@@ -305,6 +304,7 @@ def _write_served(model: _Model, folder: Path) -> Mapping[str, Any]:
     return {
         "columns": _tensor_names(model) if model.columns else [],
         "classes": list(model.classes),
+        "names": [str(name) for name in model.model.classes_] if model.classes else [],
         "several_labels": model.loss in _SEVERAL_LABELS,
         "prediction_type": "Exponent" if _LINKS.get(model.loss) is Link.EXPONENTIAL else "RawFormulaVal",
     }

@@ -156,8 +156,7 @@ def _from_object(path: Path, loaded: Any) -> _Model:
         )
     with refusing(f"'{path.name}' holds a model that was never fitted", next_step="call fit before saving it"):
         booster = loaded.booster_
-    classes = tuple(np.asarray(getattr(loaded, "classes_", ())).tolist())
-    return _model(booster, classes=classes)
+    return _model(booster, classes=bringing.class_names(getattr(loaded, "classes_", ())))
 
 
 def _model(booster: Any, *, classes: tuple[Any, ...] = ()) -> _Model:
@@ -165,9 +164,7 @@ def _model(booster: Any, *, classes: tuple[Any, ...] = ()) -> _Model:
     found = _Model(booster=booster, state=state)
     if found.objective[0] not in _CLASSIFY:
         return found
-    own = classes or tuple(range(max(2, found.targets)))
-    whole = tuple(name if isinstance(name, str) else int(name) for name in own)
-    return replace(found, classes=whole)
+    return replace(found, classes=classes or tuple(range(max(2, found.targets))))
 
 
 def _column_names(model: _Model) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ from repo_tool.samples import Array, RawSample
 from repo_tool.signature import FREE, TensorSpec
 
 _FRAMEWORK = "xgboost"
-_STARTS = (b'{"learner":', b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner{")
+_STARTS = (b'{"learner":', b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner{", b"binf")  # the last: until XGBoost 3.0
 _CATEGORICAL = "c"
 
 # What an objective makes of the sums, by its name; all others leave them as they are. The sums start at base_score,
@@ -164,7 +164,8 @@ def _load(path: Path, request: ImportRequest) -> _Model:
         return replace(_from_object(path, loaded), trusted=trusted)
     booster = xgboost.Booster()
     with refusing(
-        f"'{path.name}' does not load as an XGBoost booster", next_step="save it again with save_model('model.ubj')"
+        f"'{path.name}' does not load as an XGBoost booster",
+        next_step="save it again with save_model('model.ubj'), a binary of old with an XGBoost before 3.1",
     ):
         booster.load_model(bytearray(path.read_bytes()))
     return _model(booster)

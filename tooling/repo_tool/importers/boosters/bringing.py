@@ -9,6 +9,7 @@ __all__ = [
     "as_table",
     "bring_in",
     "category_notes",
+    "class_names",
     "edge_rows",
     "load_pickled",
 ]
@@ -304,6 +305,13 @@ def as_table(values: Any) -> Array:
     """Floats ``[rows, values]`` of what a booster predicted."""
     array = np.asarray(values, dtype=np.float32)
     return np.ascontiguousarray(array if array.ndim > 1 else array[:, None])
+
+
+def class_names(classes: Any) -> tuple[Any, ...]:
+    """Classes as integers where all are whole numbers, else as text, which keeps a 1.5 what it is."""
+    values = np.asarray(classes).tolist()
+    is_whole = all(not isinstance(value, str) and float(value).is_integer() for value in values)
+    return tuple(int(value) if is_whole else str(value) for value in values)
 
 
 def as_label(classes: Sequence[Any], chosen: Array) -> Array:

@@ -51,9 +51,11 @@ class TritonPythonModel:
         if not len(self._classes):
             return {"prediction": _table(self._model.predict(rows, prediction_type=self._told["prediction_type"]))}
         likely = _table(self._model.predict_proba(rows))
+        chosen = np.asarray(self._model.predict(rows))  # not always the likeliest: a model may have a threshold
         if self._told["several_labels"]:
-            return {"label": np.asarray(self._model.predict(rows)).astype(np.int64), "probabilities": likely}
-        return {"label": self._classes[likely.argmax(axis=1)].astype(self._label_type), "probabilities": likely}
+            return {"label": chosen.astype(np.int64), "probabilities": likely}
+        places = [self._told["names"].index(str(name)) for name in chosen.ravel()]
+        return {"label": self._classes[places].astype(self._label_type), "probabilities": likely}
 
 
 def _table(values: Any) -> Any:

@@ -12,12 +12,14 @@ from typing import Any
 from repo_tool.errors import SourceError
 from repo_tool.importers.estimators.answers import Predictor
 from repo_tool.importers.estimators.parity import disagreement
+from repo_tool.importers.estimators.parts import parts_of
 from repo_tool.importers.estimators.sources import import_skops, name_of
 from repo_tool.importers.foreign import refusing
 from repo_tool.samples import Tensors
 
 BACKEND = "sklearn"
 _DESCRIPTION = "model.json"
+_BOOSTERS = ("catboost", "lightgbm", "xgboost")
 
 
 def parameters(predictor: Predictor) -> Mapping[str, str]:
@@ -40,6 +42,7 @@ def write_estimator(
         (folder / "model.skops").unlink(missing_ok=True)
         artifact, trusted = _write_joblib(predictor, folder / "model.joblib"), []
         notes = (f"kept as joblib, which runs code when loaded, because skops cannot: {error.cause}",)
+    notes += _needed(predictor.estimator)
     description = {
         "trusted_types": trusted,
         "input": predictor.form.to_dict(),
@@ -48,6 +51,16 @@ def write_estimator(
     }
     (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     return artifact, notes
+
+
+def _needed(estimator: Any) -> tuple[str, ...]:
+    """What a server has to have beside scikit-learn, for estimators of other packages in it."""
+    packages = {type(part).__module__.partition(".")[0] for part in parts_of(estimator)} - {"sklearn"}
+    boosters = ": build the image with TRITON_BACKENDS='sklearn boosters'"
+    return tuple(
+        f"the server needs the Python package {package}{boosters if package in _BOOSTERS else ''}"
+        for package in sorted(packages)
+    )
 
 
 def _write_skops(predictor: Predictor, inputs: Tensors, reference: Tensors, path: Path) -> tuple[Path, list[str]]:
