@@ -17,7 +17,7 @@ def add_model(
     source: Annotated[
         str,
         typer.Argument(
-            help="The model: .joblib .pkl .skops .pt2 .pt .keras .onnx .mar, a SavedModel, MLflow or BentoML folder, "
+            help="The model: .joblib .pkl .skops .json .ubj .txt .cbm .pt2 .pt .keras .onnx .mar, a SavedModel, MLflow or BentoML folder, "
             "package.module:factory, or package.module:Class with predict."
         ),
     ],
@@ -29,16 +29,24 @@ def add_model(
         int | None, typer.Option(min=1, max=2**31 - 1, help="Default: one more than the highest there.")
     ] = None,
     framework: Annotated[
-        str | None, typer.Option(help="sklearn, pytorch, tensorflow or onnx. Default: recognised from the source.")
+        str | None,
+        typer.Option(
+            help="sklearn, xgboost, lightgbm, catboost, pytorch, huggingface, tensorflow, onnx or python. "
+            "Default: recognised from the source."
+        ),
     ] = None,
     backend: Annotated[
         str | None,
-        typer.Option(help="onnxruntime, pytorch, tensorflow or fil. Default: what the framework converts to best."),
+        typer.Option(
+            help="onnxruntime, pytorch, tensorflow, sklearn, python or fil. "
+            "Default: what the framework converts to best."
+        ),
     ] = None,
     method: Annotated[
         str | None,
         typer.Option(
-            help="scikit-learn: predict, predict_proba, decision_function or transform. Default: as it is used."
+            help="scikit-learn: predict, predict_proba, predict_log_proba, decision_function, transform, "
+            "score_samples, kneighbors or mahalanobis. Default: as it is used."
         ),
     ] = None,
     signature: Annotated[str | None, typer.Option(help="SavedModel: which one. Default: serving_default.")] = None,
