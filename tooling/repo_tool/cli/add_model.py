@@ -17,8 +17,8 @@ def add_model(
     source: Annotated[
         str,
         typer.Argument(
-            help="The model: .joblib .pkl .skops .json .ubj .txt .cbm .pt2 .pt .keras .onnx .mar, a SavedModel, MLflow or BentoML folder, "
-            "package.module:factory, or package.module:Class with predict."
+            help="The model: .joblib .pkl .skops .json .ubj .txt .cbm .pt2 .pt .keras .onnx .mar, a SavedModel, "
+            "MLflow or BentoML folder, package.module:factory, or package.module:Class with predict."
         ),
     ],
     name: Annotated[str, typer.Option("--name", "-n", help="What Triton calls it: letters, digits, '_', '.', '-'.")],
