@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Differences between what is served and what was trained are found, measured and told with their row."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -142,3 +144,20 @@ def test_a_tie_excuses_no_label_of_another_class():
         return {"label": labels.astype(np.int64), "probabilities": inputs["x"]}
 
     assert not verify(infer, classifier(probabilities), sample, tolerance=Tolerance()).equal
+
+
+def test_a_tie_is_one_without_batching_too():
+    probabilities = np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]], dtype=np.float32)
+    sample = Sample(inputs={"x": probabilities}, outputs={"label": np.array([0, 0, 1]), "probabilities": probabilities})
+    outputs = (
+        ModelTensor(name="label", datatype=DataType.INT64, dims=(-1,)),
+        ModelTensor(name="probabilities", datatype=DataType.FP32, dims=(-1, 2)),
+    )
+    config = replace(classifier(probabilities), max_batch_size=0, outputs=outputs)
+
+    def answering(label):
+        return lambda inputs: {"label": np.array([0, label, 1]), "probabilities": inputs["x"]}
+
+    parity = verify(answering(1), config, sample, tolerance=Tolerance())
+    assert (parity.equal, parity.outputs[0].ties) == (True, 1)
+    assert not verify(answering(2), config, sample, tolerance=Tolerance()).equal

@@ -105,7 +105,7 @@ def verify(infer: Infer, config: ModelConfig, sample: Sample, *, tolerance: Tole
         tensor.name: tolerance.at(sample, tensor.name) if _is_float(tensor) else tolerance for tensor in config.outputs
     }
     comparisons = {tensor.name: _Comparison(config, tensor, tolerances[tensor.name]) for tensor in config.outputs}
-    ties = {} if config.max_batch_size == 0 else _labels_of_ties(config, sample, tolerances)
+    ties = _labels_of_ties(config, sample, tolerances)
     for rows in _requests(config, sample):
         part = sample if rows is None else sample.take(rows)
         served = infer(part.inputs)
@@ -140,7 +140,7 @@ def _labels_of_ties(
     are no scores of this label, and excuse nothing.
     """
     found: dict[str, dict[int, frozenset[Any]]] = {}
-    labels = [tensor for tensor in config.outputs if tensor.reshape == () and not _is_float(tensor)]
+    labels = [tensor for tensor in config.outputs if sample.outputs[tensor.name].ndim == 1 and not _is_float(tensor)]
     for tensor in (tensor for tensor in config.outputs if _is_float(tensor)):
         scores, tolerance = sample.outputs[tensor.name].astype(np.float64), tolerances[tensor.name]
         if scores.ndim != 2 or scores.shape[1] < 2:
@@ -149,6 +149,8 @@ def _labels_of_ties(
         is_best = best - scores <= tolerance.absolute + tolerance.relative * np.abs(best)
         for label in labels:
             words = sample.outputs[label.name].tolist()
+            if len(words) != len(scores):
+                continue  # without batching the first dimension need not be rows
             found.setdefault(label.name, {}).update(_right_labels(is_best, words))
     return found
 
@@ -197,10 +199,10 @@ class _Comparison:
         self, served: Array, reference: Array, rows: NDArray[np.intp] | None, ties: Mapping[int, frozenset[Any]]
     ) -> Array:
         """The reference, with what was served in the tied rows where another label is as right."""
-        if rows is None or not ties:
+        if not ties:
             return reference
         excused = reference.copy()
-        for at, row in enumerate(rows.tolist()):
+        for at, row in enumerate(range(len(reference)) if rows is None else rows.tolist()):
             if served[at].item() != reference[at].item() and served[at].item() in ties.get(row, ()):
                 excused[at] = served[at]
                 self._ties.add(row)

@@ -166,8 +166,18 @@ def test_a_refined_model_is_smaller_and_as_good_as_allowed(add, digits, options,
     assert (facts["tolerance"]["scale"] > 0) == ("precision" in options)
 
 
-def test_without_rows_int8_is_dynamic_and_says_so(add, digits):
-    assert "quantised at each run" in add(digits[0], precision=Precision.INT8).refined.how[0]
+def test_without_rows_int8_is_dynamic_and_rows_of_several_requests_are_kept_apart(add, digits):
+    added = add(digits[0], precision=Precision.INT8)
+    assert "quantised at each run" in added.refined.how[0]
+    assert "a row's answer depends on the rows beside it" in added.refined.how[1]
+    assert added.config.max_batch_size == 0
+
+
+def test_a_quantised_classifier_says_how_often_it_chooses_as_before(add, digits):
+    refined = add(digits[0], sample=digits[1], precision=Precision.INT8).refined
+    assert [agreement.output for agreement in refined.agreement] == ["label", "probabilities"]
+    assert all(0.9 * agreement.rows <= agreement.same <= agreement.rows for agreement in refined.agreement)
+    assert f"'label' chooses the same in {refined.agreement[0].same} of" in refined.words
 
 
 def test_what_fails_the_gate_is_refused_with_its_figures(add, digits, tmp_path):

@@ -19,8 +19,10 @@ from repo_tool.errors import RepoToolError, SourceError
 from repo_tool.importers import onnx_graph
 from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.guards.sandbox import die_with
+from repo_tool.importers.rows import Rows
+from repo_tool.importers.trials import Trial, batching
 from repo_tool.refinement import transform
-from repo_tool.refinement.plan import Measured
+from repo_tool.refinement.plan import Agreement, Measured
 from repo_tool.refinement.precision import Precision
 from repo_tool.samples import Array, Sample, Tensors, read_published_sample
 from repo_tool.signature import ModelSignature
@@ -56,6 +58,9 @@ def _refine(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     after, session = _measure(path, signature, sample)
     found = replace(onnx_graph.read_signature(session, model), batches=signature.batches)
     refined = _same_tensors(found, signature)
+    if job["precision"] == Precision.INT8.value and not job["calibrate"]:
+        refined, notes = _by_rows(session, refined, sample)
+        how.extend(notes)
     parity = _parity(session, refined, sample, Tolerance(**job["tolerance"]))
     path.parent.rename(folder / "refined")
     return {
@@ -63,6 +68,7 @@ def _refine(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         "before": asdict(before),
         "after": asdict(after),
         "parity": parity.to_dict(),
+        "agreement": [asdict(each) for each in _agreement(session, sample)] if job["precision"] else [],
         "signature": refined.to_dict(),
     }
 
@@ -102,6 +108,33 @@ def _same_tensors(found: ModelSignature, wanted: ModelSignature) -> ModelSignatu
                 next_step="leave --precision and --optimize out",
             )
     return found
+
+
+def _by_rows(session: Any, signature: ModelSignature, sample: Sample) -> tuple[ModelSignature, tuple[str, ...]]:
+    """Without batching where a row's neighbours change its answer: ranges are measured over all rows of a run."""
+    answer = partial(onnx_graph.run, session)
+    rows = Rows(inputs=sample.inputs, generated=True)
+    return batching(signature, answer, Trial(rows=rows, answers=answer(sample.inputs)))
+
+
+def _agreement(session: Any, sample: Sample) -> list[Agreement]:
+    """Of outputs that choose: labels, one a row, and scores, of which the largest is meant."""
+    found = onnx_graph.run(session, sample.inputs)
+    return [
+        Agreement(output=name, same=int((_chosen(found[name]) == _chosen(wanted)).sum()), rows=len(wanted))
+        for name, wanted in sample.outputs.items()
+        if _chooses(wanted) and found[name].shape == wanted.shape
+    ]
+
+
+def _chooses(values: Array) -> bool:
+    if values.dtype.kind == "f":
+        return values.ndim == 2 and values.shape[1] > 1
+    return values.ndim == 1 and len(values) > 0
+
+
+def _chosen(values: Array) -> Array:
+    return values.argmax(axis=1) if values.dtype.kind == "f" else values
 
 
 def _measure(path: Path, signature: ModelSignature, sample: Sample) -> tuple[Measured, Any]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is to be done to an ONNX artifact, how much it may change for it, and what it came to."""
 
-__all__ = ["Measured", "Refinement", "RefinementResult", "default_tolerance"]
+__all__ = ["Agreement", "Measured", "Refinement", "RefinementResult", "default_tolerance"]
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -51,6 +51,20 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """In how many rows an output chooses as the framework does: its label, or the column of its largest value."""
+
+    output: str
+    same: int
+    rows: int
+
+    @property
+    def words(self) -> str:
+        """In one line."""
+        return f"'{self.output}' chooses the same in {self.same} of {self.rows} rows"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RefinementResult:
     """What became smaller or faster, and what it cost in accuracy."""
 
@@ -58,14 +72,16 @@ class RefinementResult:
     before: Measured
     after: Measured
     parity: Parity  # in process, to the framework's answers
+    agreement: tuple[Agreement, ...] = ()  # in a lower precision, of outputs that choose among classes
 
     @property
     def words(self) -> str:
         """In one line, for a terminal."""
         before, after = self.before, self.after
+        chosen = "".join(f", {agreement.words}" for agreement in self.agreement)
         return (
             f"{_bytes(before.size)} → {_bytes(after.size)}, {before.milliseconds:.3g} → {after.milliseconds:.3g} ms "
-            f"for {after.rows} rows in process, largest difference {self.parity.largest_absolute:.2g}"
+            f"for {after.rows} rows in process, largest difference {self.parity.largest_absolute:.2g}{chosen}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,6 +91,7 @@ class RefinementResult:
             "before": asdict(self.before),
             "after": asdict(self.after),
             "parity": self.parity.to_dict(),
+            "agreement": [asdict(agreement) for agreement in self.agreement],
         }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from repo_tool.errors import ParityError, SourceError, error_from_dict
 from repo_tool.importers.base import ImportedModel
-from repo_tool.refinement.plan import Measured, Refinement, RefinementResult
+from repo_tool.refinement.plan import Agreement, Measured, Refinement, RefinementResult
 from repo_tool.samples import Sample, write_published_sample
 from repo_tool.signature import ModelSignature
 from repo_tool.verification import OutputParity, Parity, Tolerance
@@ -106,6 +106,7 @@ def _result(answer: dict[str, Any]) -> RefinementResult:
             rows=parity["rows"],
             outputs=tuple(OutputParity(**output) for output in parity["outputs"]),
         ),
+        agreement=tuple(Agreement(**agreement) for agreement in answer["agreement"]),
     )
 
 
