@@ -58,6 +58,7 @@ def recognise(
         raise SourceError(
             f"no importer is called '{framework}'", next_step=f"give --framework one of {', '.join(sorted(known))}"
         )
+    _refuse_pipes(source)
     asked = known if framework is None else {framework: known[framework]}
     found = [importer for importer in asked.values() if importer.recognises(source)]
     named_in_python = framework is not None and is_factory(source)
@@ -67,6 +68,17 @@ def recognise(
     if len(found) == 1:
         return found[0]
     raise _unknown(source, known) if not found else _ambiguous(source, found)
+
+
+def _refuse_pipes(source: str) -> None:
+    """What would be read without end, before anything reads it."""
+    path = Path(source)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise SourceError(
+            f"'{source}' is neither a file nor a folder",
+            cause="it is a pipe, a socket or a device",
+            next_step="save the model to a file",
+        )
 
 
 def _refuse_absent_or_empty(source: str, *, recognised: bool) -> None:

@@ -3,6 +3,7 @@
 
 __all__ = ["admit"]
 
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from repo_tool.errors import SourceError
 from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.first_bytes import Kind, is_factory, kind_of
+from repo_tool.importers.foreign import refusing
 from repo_tool.importers.guards.archives import check_archive
 
 
@@ -25,7 +27,7 @@ def admit(request: ImportRequest) -> tuple[str, ...]:
     path = Path(request.source)
     if is_factory(request.source) or not path.exists():
         return ()  # a person's own code, named by that person
-    check = _CHECKS.get(kind_of(path))
+    check = _archive if path.suffix.lower() == ".skops" and path.is_file() else _CHECKS.get(kind_of(path))
     code = check(path) if check else ""
     if not code:
         return ()
@@ -76,6 +78,21 @@ def _saved_model(path: Path) -> str:
     return code_in_saved_model(path)
 
 
+def _folder(path: Path) -> str:
+    """Hugging Face: an index says in which files the weights lie, and transformers opens them wherever they are."""
+    for index in sorted(path.glob("*.index.json")):
+        with refusing(f"'{index.name}' does not read as an index of weights", next_step="save the model again"):
+            places = set(map(str, json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        outside = sorted(place for place in places if Path(place).name != place)
+        if outside:
+            raise SourceError(
+                f"'{path.name}' points to '{outside[0]}', outside of itself",
+                cause=f"its {index.name} names that file as one with weights",
+                next_step="save the model again: model.save_pretrained(folder)",
+            )
+    return ""
+
+
 _CHECKS: dict[Kind, Callable[[Path], str]] = {
     Kind.SKOPS: _archive,
     Kind.TORCH_SAVE: _archive,
@@ -83,4 +100,5 @@ _CHECKS: dict[Kind, Callable[[Path], str]] = {
     Kind.EXPORTED_PROGRAM: _program,
     Kind.KERAS: _keras,
     Kind.SAVED_MODEL: _saved_model,
+    Kind.OTHER_FOLDER: _folder,
 }

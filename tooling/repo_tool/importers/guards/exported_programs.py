@@ -89,6 +89,8 @@ _FUNCTIONS = frozenset(
         "BooleanFalse",
     ]
 )
+_POWERS = frozenset({"Pow", "LShift", "PowByNatural", "FloatPow"})
+_LARGEST_POWER = 4096
 _EXPRESSION_NODES = (
     ast.Expression, ast.Call, ast.Constant, ast.Name, ast.keyword, ast.Load, ast.BinOp, ast.UnaryOp, ast.Compare,
     ast.operator, ast.unaryop, ast.cmpop,
@@ -177,7 +179,25 @@ def _code_in_expression(text: Any) -> str:
             return f"it has a size that is a program: {text!r}"
         if isinstance(node, ast.Name) and "__" in node.id:
             return f"it has a size that is a program: {text!r}"
+    if _largest_power(tree) > _LARGEST_POWER:
+        return f"it has a size that takes forever to compute: {text!r}"
     return "" if _texts_are_names(tree) else f"it has a size that is a program: {text!r}"
+
+
+def _largest_power(node: ast.AST) -> int:
+    """What the exponents from a value to the whole multiply to; sympy computes numbers as soon as they are written."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _POWERS:
+        parts: list[ast.AST] = [*node.args, *(keyword.value for keyword in node.keywords)]
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow | ast.LShift):
+        parts = [node.left, node.right]
+    else:
+        return max((_largest_power(child) for child in ast.iter_child_nodes(node)), default=1)
+    base, *exponents = parts or [node]
+    if any(_largest_power(exponent) > 1 for exponent in exponents):
+        return _LARGEST_POWER + 1
+    constants = [found.value for part in exponents for found in ast.walk(part) if isinstance(found, ast.Constant)]
+    largest = max([2, *(abs(value) for value in constants if isinstance(value, int))])
+    return min(largest * (_largest_power(base) if parts else 1), _LARGEST_POWER + 1)
 
 
 def _texts_are_names(tree: ast.AST) -> bool:

@@ -65,6 +65,12 @@ def _refuse_links(folder: Path) -> None:
                 cause="the file that it points to would be published with the model",
                 next_step="copy the folder with its files: cp -rL",
             )
+        if not (path.is_file() or path.is_dir()):
+            raise SourceError(
+                f"'{folder.name}' holds what is neither a file nor a folder: {path.relative_to(folder)}",
+                cause="reading a pipe or a device may never end",
+                next_step="save the model again",
+            )
 
 
 def _code_in_graph(graph: Any, registry: Any) -> str:
