@@ -85,6 +85,13 @@ def test_an_opset_newer_than_the_release_is_lowered_where_the_answers_stay(tmp_p
     np.testing.assert_array_equal(imported.reference["y"], np.maximum(imported.inputs["x"], 0))
 
 
+def test_an_opset_that_onnx_itself_does_not_know_is_not_lowered(tmp_path):
+    source = relu(tmp_path / "some.onnx", opset=onnx.defs.onnx_opset_version() + 1, ir=10, checked=False)
+    with pytest.raises(ReleaseError, match="loads up to 21") as refused:
+        bring_in(source, tmp_path / "in")
+    assert "the installed onnx knows up to" in refused.value.cause
+
+
 def rms(path):
     scale = onnx.numpy_helper.from_array(np.ones(4, np.float32), "scale")
     nodes = [helper.make_node("RMSNormalization", ["x", "scale"], ["y"])]
@@ -362,7 +369,9 @@ def test_an_initializer_that_may_be_overridden_is_no_input(tmp_path):
     nodes = [helper.make_node("Add", ["x", "bias"], ["y"])]
     inputs = [tensor("x", ["n", 4]), tensor("bias", [4])]
     source = save(tmp_path / "some.onnx", nodes, inputs, [tensor("y", ["n", 4])], initializers=[bias])
-    assert [spec.name for spec in bring_in(source, tmp_path / "in").signature.inputs] == ["x"]
+    imported = bring_in(source, tmp_path / "in")
+    assert [spec.name for spec in imported.signature.inputs] == ["x"]
+    assert imported.notes == ("fixed to the default that the file has: input 'bias'",)
 
 
 def test_text_goes_in_and_comes_out_as_bytes(tmp_path):

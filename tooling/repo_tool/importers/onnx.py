@@ -27,6 +27,8 @@ from repo_tool.signature import ModelSignature
 
 _FRAMEWORK = "onnx"
 _LONGEST_REASON = 240
+_DEFAULTS_SINCE_IR = 4
+_MOST_NAMES = 3
 _SLOW = "ONNX's own reference implementation answers, which is slow"
 _NEEDS = "the server needs the Python package onnx; the image of deploy/triton has it"
 _LACKING = re.compile(r"(?:Could not find an implementation for|Failed to find kernel for) (\w+)\((\d+)\)")
@@ -60,17 +62,35 @@ class OnnxImporter:
         _refuse_other_backends(request)
         file = read_file(Path(request.source))
         onnx_graph.refuse_what_triton_cannot_carry(file.model)
-        if request.backend == "python":
-            with _attempt(folder) as scratch:
-                evaluated = evaluator.evaluate(file, sample, scratch)
-                return _by_evaluator(evaluated, scratch, folder, reason="asked for with --backend python")
-        try:
-            with _attempt(folder) as scratch:
-                return _moved(_by_runtime(file, request, sample, scratch), scratch, folder)
-        except (SourceError, ReleaseError) as refused:
-            if refused.fact.startswith(onnx_graph.FAILS_ON_ROWS) and sample is None:
-                raise  # most likely it is the made-up rows that do not fit
-            return _otherwise(refused, request, sample, folder)
+        defaults = _defaults(file.model)
+        imported = _brought_in(file, request, sample, folder)
+        return replace(imported, notes=(*imported.notes, *defaults))
+
+
+def _brought_in(file: OnnxFile, request: ImportRequest, sample: RawSample | None, folder: Path) -> ImportedModel:
+    if request.backend == "python":
+        with _attempt(folder) as scratch:
+            evaluated = evaluator.evaluate(file, sample, scratch)
+            return _by_evaluator(evaluated, scratch, folder, reason="asked for with --backend python")
+    try:
+        with _attempt(folder) as scratch:
+            return _moved(_by_runtime(file, request, sample, scratch), scratch, folder)
+    except (SourceError, ReleaseError) as refused:
+        if refused.fact.startswith(onnx_graph.FAILS_ON_ROWS) and sample is None:
+            raise  # most likely it is the made-up rows that do not fit
+        return _otherwise(refused, request, sample, folder)
+
+
+def _defaults(model: OnnxModel) -> tuple[str, ...]:
+    """A note on inputs that have a default, which ONNX lets a caller override; before IR 4 all weights were inputs."""
+    if model.ir_version < _DEFAULTS_SINCE_IR:
+        return ()
+    weights = {tensor.name for tensor in model.graph.initializer}
+    names = [f"'{value.name}'" for value in model.graph.input if value.name in weights]
+    if not names:
+        return ()
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return (f"fixed to the default that the file has: input {', '.join(names[:_MOST_NAMES])}{more}",)
 
 
 def _refuse_other_backends(request: ImportRequest) -> None:

@@ -18,6 +18,7 @@ from repo_tool.importers import onnx_graph
 from repo_tool.importers.foreign import refusing
 from repo_tool.importers.graphs import mending
 from repo_tool.importers.graphs.files import OnnxFile, publish
+from repo_tool.importers.graphs.opsets import newest_known
 from repo_tool.importers.trials import Trial, batching, disagreement, try_rows
 from repo_tool.samples import Array, RawSample, Tensors, as_bytes
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
@@ -43,6 +44,7 @@ def evaluate(file: OnnxFile, sample: RawSample | None, folder: Path) -> Evaluate
         SampleError: the rows do not fit.
     """
     model = file.model
+    _refuse_unknown_opset(model)
     carried = mending.carry(model)
     artifact = publish(file, model if carried.notes else None, folder)
     silent = mending.outputs_without_rank(model)
@@ -67,6 +69,18 @@ def serve(folder: Path) -> Path:
     artifact = folder / "model.py"
     shutil.copyfile(_RUNNER, artifact)
     return artifact
+
+
+def _refuse_unknown_opset(model: Any) -> None:
+    """Of a later opset than it knows, the evaluator would answer with the operators of its own last one."""
+    for entry in model.opset_import:
+        most = newest_known("" if entry.domain == "ai.onnx" else entry.domain)
+        if most and entry.version > most:
+            raise SourceError(
+                f"the model is of opset {entry.version} of {entry.domain or 'ai.onnx'}",
+                cause=f"the installed onnx knows up to {most}",
+                next_step="install a newer onnx, or export the model again with an older opset",
+            )
 
 
 def _open(path: Path) -> Any:

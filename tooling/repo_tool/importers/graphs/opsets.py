@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A graph that ONNX Runtime does not take, in words that it knows: an older opset, or operators spelled out."""
 
-__all__ = ["Rewritten", "lowered", "newer_operators", "spelled_out"]
+__all__ = ["Rewritten", "lowered", "newer_operators", "newest_known", "spelled_out"]
 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from repo_tool.errors import SourceError
@@ -99,12 +100,22 @@ def _schema(node: Any, opsets: Mapping[str, int]) -> Any:
     import onnx
 
     version = opsets.get(node.domain or "ai.onnx")
-    if version is None:
+    domain = "" if node.domain in _ONNX_DOMAINS else node.domain
+    if version is None or version > newest_known(domain):
         return None
     try:
-        return onnx.defs.get_schema(node.op_type, version, "" if node.domain in _ONNX_DOMAINS else node.domain)
+        return onnx.defs.get_schema(node.op_type, version, domain)
     except onnx.defs.SchemaError:
         return None
+
+
+@cache
+def newest_known(domain: str) -> int:
+    """The last opset that the installed onnx has; of a later one it would give out its own last definitions."""
+    import onnx
+
+    schemas = onnx.defs.get_all_schemas_with_history()
+    return max((schema.since_version for schema in schemas if schema.domain == domain), default=0)
 
 
 def _changed(model: OnnxModel, limits: Mapping[str, int]) -> Operators:
@@ -125,14 +136,17 @@ def _lowered(opsets: Mapping[str, int], limits: Mapping[str, int]) -> dict[str, 
 
 def _is_written_in(model: OnnxModel, limits: Mapping[str, int]) -> bool:
     """Whether the older operators have every attribute and as many inputs and outputs as are used."""
-    return all(_takes(_schema(node, _lowered(opsets, limits)), node) for node, opsets in _scopes(model))
+    return all(
+        _takes(_schema(node, _lowered(opsets, limits)), node)
+        for node, opsets in _scopes(model)
+        if (node.domain or "ai.onnx") in limits
+    )
 
 
 def _takes(schema: Any, node: Any) -> bool:
-    if schema is None:
-        return node.domain not in _ONNX_DOMAINS  # not ONNX's own: not in question here
     return (
-        {attribute.name for attribute in node.attribute} <= set(schema.attributes)
+        schema is not None
+        and {attribute.name for attribute in node.attribute} <= set(schema.attributes)
         and len(node.input) <= schema.max_input
         and len(node.output) <= schema.max_output
     )
