@@ -184,7 +184,9 @@ def mlflow_python_function(folder: Path) -> Path:
     """``mlflow.pyfunc.save_model(python_model=…)``, which only MLflow can load."""
     root = mlflow_folder(folder, "python_function", {}, loader="mlflow.pyfunc.model")
     description = yaml.safe_load((root / "MLmodel").read_text(encoding="utf-8"))
-    description["flavors"]["python_function"]["python_model"] = "python_model.pkl"
+    artifacts = {"words": {"path": "artifacts/words.txt", "uri": "words.txt"}}
+    description["flavors"]["python_function"] |= {"python_model": "python_model.pkl", "artifacts": artifacts}
+    (root / "requirements.txt").write_text("mlflow==2.20.1\ncloudpickle==3.1\ntorch>=2\n# ours\nscikit-learn[x]==1.6\n")
     (root / "MLmodel").write_text(yaml.safe_dump(description), encoding="utf-8")
     (root / "python_model.pkl").write_bytes(b"\x80\x04N.")
     return root

@@ -98,7 +98,10 @@ def test_code_in_the_folder_waits_for_a_persons_word(tmp_path):
 def test_a_python_function_is_refused_by_what_it_needs(tmp_path):
     with pytest.raises(SourceError, match="is a Python function only") as refused:
         opened(package_sources.mlflow_python_function(tmp_path), tmp_path)
-    assert "mlflow.pyfunc.model loads it from python_model.pkl" in refused.value.cause
+    assert refused.value.cause == (
+        "mlflow.pyfunc.model loads it inside MLflow; it uses python_model.pkl, artifacts/words.txt (its artifact 'words') "
+        "and the packages torch, scikit-learn"
+    )
     assert "module:Class" in refused.value.next_step
 
 

@@ -7,6 +7,7 @@ The layout is that of MLflow 1.2 to 3: https://mlflow.org/docs/latest/ml/model/
 __all__ = ["MlflowFolder"]
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,9 @@ from repo_tool.importers.packages.opened import Opened, inside, read_yaml, requi
 
 _DESCRIPTION = "MLmodel"
 _PYFUNC = "python_function"
-_LARGEST_EXAMPLE = 2**26  # bytes
+_LARGEST_EXAMPLE, _LARGEST_REQUIREMENTS = 2**26, 2**16  # bytes
+_REQUIREMENTS = "requirements.txt"
+_PACKAGE = re.compile(r"[A-Za-z0-9][\w.-]*")
 _Flavor = Mapping[str, Any]
 
 
@@ -161,14 +164,35 @@ def _needs_mlflow(root: Path, flavors: _Flavor) -> SourceError:
             cause=f"it has {', '.join(flavors)}; these can be served: {known}",
             next_step="log it with one of those flavors",
         )
-    kept = [str(value) for key in ("python_model", "data", "model_code_path", "code") if (value := function.get(key))]
     return SourceError(
         f"the MLflow model '{root.name}' is a Python function only",
-        cause=f"{loader} loads it from {', '.join(kept) or 'the folder'}, which takes MLflow and the environment of "
-        f"{function.get('env', 'conda.yaml')}",
+        cause=f"{loader} loads it inside MLflow; {_what_it_uses(root, function)}",
         next_step="write a class with predict(arrays) that loads the same files, and add that: module:Class; or log it "
         f"with one of the flavors {known}",
     )
+
+
+def _what_it_uses(root: Path, function: _Flavor) -> str:
+    """The function's own files, and what its environment installs; all of it read and nothing run."""
+    kept = [str(value) for key in ("python_model", "data", "model_code_path", "code") if (value := function.get(key))]
+    artifacts = function.get("artifacts")
+    for name, described in artifacts.items() if isinstance(artifacts, dict) else ():
+        place = described.get("path") if isinstance(described, dict) else described
+        kept.append(f"{place} (its artifact '{name}')")
+    parts = [f"it uses {', '.join(kept) or 'the folder'}"]
+    if packages := _packages(root):
+        parts.append(f"and the packages {', '.join(packages)}")
+    return " ".join(parts)
+
+
+def _packages(root: Path) -> list[str]:
+    """The names in ``requirements.txt``, but for MLflow's own."""
+    if not (root / _REQUIREMENTS).is_file():
+        return []
+    with inside(root, _REQUIREMENTS).open(encoding="utf-8", errors="replace") as file:
+        lines = file.read(_LARGEST_REQUIREMENTS).splitlines()
+    names = [found[0] for line in lines if (found := _PACKAGE.match(line.strip()))]
+    return [name for name in names if name.lower() not in ("mlflow", "cloudpickle")]
 
 
 def _code(root: Path, flavors: _Flavor) -> Path | None:
