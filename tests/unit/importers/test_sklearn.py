@@ -355,3 +355,15 @@ def test_a_booster_in_a_pipeline_is_served_by_itself_and_named_as_what_the_serve
     imported = bring_in(dumped(tmp_path, fitted), tmp_path / "in", sample=rows_of(WINE))
     assert imported.backend == "sklearn"
     assert any("needs the Python package xgboost" in note for note in imported.notes)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_numbers_that_single_precision_changes_are_taken_in_double(tmp_path, named):
+    rows = pd.DataFrame({"seconds": 1.7e9 + np.arange(40.0), "size": np.linspace(0, 1, 40)})
+    scaler = make_column_transformer((StandardScaler(), ["seconds", "size"])) if named else StandardScaler()
+    fitted = make_pipeline(scaler, LogisticRegression()).fit(rows, rows["seconds"] % 40 > 20)
+    sample = RawSample(origin="rows.csv", columns={name: rows[name].to_numpy() for name in rows})
+    imported = bring_in(dumped(tmp_path, fitted), tmp_path / "in", sample=sample)
+    assert {spec.datatype.wire_name for spec in imported.signature.inputs} == {"FP64"}
+    assert any("inputs are FP64" in note for note in imported.notes)
+    np.testing.assert_array_equal(imported.reference["label"], fitted.predict(rows))

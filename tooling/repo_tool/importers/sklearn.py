@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from repo_tool.errors import SourceError
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.estimators.answers import Predictor, ask, labels_of, methods_of
@@ -50,7 +52,7 @@ class SklearnImporter:
                 next_step="leave --backend out, or choose onnxruntime or sklearn",
             )
         loaded = load(request)
-        predictor, rows = _prepare(loaded, request, sample)
+        predictor, rows, widened = _in_the_precision_it_needs(*_prepare(loaded, request, sample), sample)
         proof, notes = _prove(predictor, rows.inputs)
         served = _serve(request, predictor, proof, folder)
         return ImportedModel(
@@ -63,7 +65,7 @@ class SklearnImporter:
             reference=proof.reference,
             labels=labels_of(predictor.estimator),
             tool_versions=tool_versions(),
-            notes=(*loaded.notes, *notes, *served.notes),
+            notes=(*loaded.notes, *widened, *notes, *served.notes),
             fallback_reason=served.reason,
             parameters=served.parameters,
             trusted=loaded.trusted,
@@ -94,6 +96,22 @@ def _prepare(loaded: Loaded, request: ImportRequest, sample: RawSample | None) -
 
     rows = choose_rows(form, sample, answer)
     return Predictor.of(estimator, form, methods, rows.inputs), rows
+
+
+def _in_the_precision_it_needs(
+    predictor: Predictor, rows: Rows, sample: RawSample | None
+) -> tuple[Predictor, Rows, tuple[str, ...]]:
+    """With inputs in double precision where single changes the answers to a person's rows: long ids, times, edges."""
+    wide = predictor.form.in_double_precision()
+    if rows.generated or wide == predictor.form:
+        return predictor, rows, ()
+    exact, wide_rows = replace(predictor, form=wide), choose_rows(wide, sample, predictor.answer)
+    if all(np.array_equal(rows.inputs[name], array) for name, array in wide_rows.inputs.items()):
+        return predictor, rows, ()
+    complaint = disagreement(predictor.answer(rows.inputs), exact.answer(wide_rows.inputs))
+    if not complaint:
+        return predictor, rows, ()
+    return exact, wide_rows, (f"inputs are FP64: in FP32 the answers to the sample differ ({complaint})",)
 
 
 def _prove(predictor: Predictor, inputs: Tensors) -> tuple[Proof, tuple[str, ...]]:

@@ -49,6 +49,11 @@ class InputForm:
         """The rows as the estimator takes them; numbers in double precision, which every estimator computes in."""
         return _ASSEMBLE[self.form](self, tensors)
 
+    def in_double_precision(self) -> "InputForm":
+        """The same with FP64 for FP32."""
+        widened = (replace(s, datatype=DataType.FP64) if s.datatype is DataType.FP32 else s for s in self.inputs)
+        return replace(self, inputs=tuple(widened))
+
     def to_dict(self) -> dict[str, Any]:
         """What the backend has to know."""
         return {"form": self.form.value, "columns": list(self.columns), "missing": list(self.missing)}
