@@ -90,6 +90,15 @@ def test_an_exit_code_says_whose_the_failure_is_and_programs_read_which(tmp_path
     assert done.stderr.splitlines() == ["error: f", "cause: c", "next:  n"]
 
 
+def test_a_terminal_obeys_nothing_that_a_file_says(tmp_path):
+    place = tmp_path / "a\x1b[2J\x9b31m\u202eb.onnx"
+    place.write_bytes(b"no model")
+    done = repo_tool("add-model", place, "-n", "model", "-r", tmp_path / "models")
+    assert done.returncode == 2
+    assert "\\x1b[2J\\x9b31m\\u202eb.onnx" in done.stderr
+    assert all(sign.isprintable() or sign == "\n" for sign in done.stderr)
+
+
 def test_a_wrong_option_is_told_to_programs_as_well():
     done = repo_tool("show", "wine", "--json", "--loud")
     assert done.returncode == 2

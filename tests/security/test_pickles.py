@@ -74,6 +74,20 @@ def test_a_sample_of_objects_is_refused(save, tmp_path, canary):
         read_raw_sample(path)
 
 
+@pytest.mark.parametrize("kind", ["filename", "file"])
+def test_an_estimator_that_opens_what_its_rows_name_is_refused(tmp_path, kind):
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.pipeline import FeatureUnion, Pipeline
+
+    (tmp_path / "text").write_text("some words")
+    reader = CountVectorizer().fit(["some words"]).set_params(input=kind)
+    model = Pipeline([("parts", FeatureUnion([("words", reader)]))])
+    joblib.dump(model, tmp_path / "model.joblib")
+    request = ImportRequest(source=str(tmp_path / "model.joblib"), max_opset=21, max_ir_version=10)
+    with pytest.raises(SourceError, match="a CountVectorizer that reads files"):
+        import_in_child(request, tmp_path / "in")
+
+
 def test_a_distribution_of_scipys_own_is_loaded(tmp_path):
     from scipy import stats
 

@@ -99,8 +99,8 @@ def test_a_python_function_is_refused_by_what_it_needs(tmp_path):
     with pytest.raises(SourceError, match="is a Python function only") as refused:
         opened(package_sources.mlflow_python_function(tmp_path), tmp_path)
     assert refused.value.cause == (
-        "mlflow.pyfunc.model loads it inside MLflow; it uses python_model.pkl, artifacts/words.txt (its artifact 'words') "
-        "and the packages torch, scikit-learn"
+        "mlflow.pyfunc.model loads it inside MLflow; it uses python_model.pkl, "
+        "artifacts/words.txt (its artifact 'words') and the packages torch, scikit-learn"
     )
     assert "module:Class" in refused.value.next_step
 

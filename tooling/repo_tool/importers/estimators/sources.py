@@ -14,6 +14,7 @@ from repo_tool.errors import SourceError, needs_extra
 from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.first_bytes import Kind, kind_of
 from repo_tool.importers.foreign import refusing
+from repo_tool.importers.guards.file_readers import refuse_file_readers
 from repo_tool.importers.guards.pickles import load_pickle
 
 # What an estimator may answer new rows with; the first that it has is what it is for, classifiers and the like apart.
@@ -50,6 +51,7 @@ def load(request: ImportRequest) -> Loaded:
         is_skops = kind_of(path) is Kind.SKOPS or path.suffix.lower() == ".skops"
         estimator, trusted = (_load_skops if is_skops else _load_pickle)(path, request.trusted_types)
     _refuse_what_is_no_estimator(path, estimator)
+    refuse_file_readers(path, estimator)
     notes = {str(warning.message).split(". ")[0] for warning in caught if "Version" in warning.category.__name__}
     return Loaded(estimator=estimator, notes=tuple(sorted(notes)), trusted=trusted)
 

@@ -480,12 +480,12 @@ def _machine(trusted: frozenset[str]) -> type[Any]:
         def __init__(self, file: Any) -> None:
             super().__init__("", file, ensure_native_byte_order=True)
 
-            self.looked_up: dict[int, str] = {}  # by the identity of what was found, which its module keeps alive
+            self.looked_up: dict[int, tuple[str, Any]] = {}  # by identity, with what keeps that from being given anew
 
         def find_class(self, module: str, name: str) -> Any:
             full = _full_name(self, module, name)
             found = _INSTEAD.get(full) or (Wrapper if full == _WRAPPER else _looked_up(full, trusted))
-            self.looked_up.setdefault(id(found), full)
+            self.looked_up.setdefault(id(found), (full, found))
             return found
 
         def load_reduce(self) -> None:
@@ -501,7 +501,7 @@ def _machine(trusted: frozenset[str]) -> type[Any]:
         dispatch[pickle.NEWOBJ[0]] = load_newobj
 
         def require(self, named: Any, use: Use) -> None:
-            full = self.looked_up.get(id(named), "")
+            full, _ = self.looked_up.get(id(named), ("", None))
             if full not in trusted and not any(use in row.uses for row in allowed(full)):
                 raise _hidden(f"would {use.value} {full or 'what it made itself'}")
 
