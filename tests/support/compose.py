@@ -53,9 +53,11 @@ def compose_server(folder, *, ready):
     command += [f"--metrics-port={metrics_port}", "--http-address=127.0.0.1", "--grpc-address=127.0.0.1"]
     environment = scrubbed(os.environ, library_path=installation.library_path()) | {"TRITON_ADMIN_KEY": KEY}
     environment["PATH"] = f"{installation.server.parent}:{environment['PATH']}"
+    for name in ("env", "empty"):  # our copy of the Python backend keeps its environments beside the working directory
+        (folder / name).mkdir()
     with (folder / "log").open("wb") as log:
         start = ROOT / "deploy" / "triton" / "start-triton"
-        server = subprocess.Popen([start, *command], env=environment, stdout=log, stderr=log)
+        server = subprocess.Popen([start, *command], env=environment, cwd=folder / "empty", stdout=log, stderr=log)
         try:
             host = f"127.0.0.1:{http_port}"
             _wait_until_ready(server, host, ready, folder / "log")
@@ -75,9 +77,9 @@ def _wait_until_ready(server, address, model, log, *, timeout_s=90):
     pytest.fail(f"not ready: {log.read_text()}")
 
 
-def ask(address, path, *, method="GET", key=None, body=b"{}"):
+def ask(address, path, *, method="GET", key=None, body=b"{}", timeout_s=10):
     """The status and body of a reply; a status of None while nobody listens."""
-    connection = http.client.HTTPConnection(address, timeout=10)
+    connection = http.client.HTTPConnection(address, timeout=timeout_s)
     try:
         connection.request(
             method, path, body=body if method == "POST" else None, headers={"triton-admin-key": key or ""}
