@@ -215,6 +215,28 @@ def test_a_pickle_of_something_else_is_refused_by_its_type(tmp_path, library):
         bring_in(tmp_path / "model.joblib", tmp_path / "in", framework=library)
 
 
+@pytest.mark.parametrize("backend", [None, "python", "onnxruntime", "fil"])
+def test_lightgbm_that_compares_what_single_precision_has_not_takes_double(tmp_path, backend):
+    rows, _ = rows_and_targets()
+    seconds = rows.astype(np.float64)
+    seconds[:, 0] = 1.7e9 + np.arange(len(rows))
+    path = tmp_path / "model.txt"
+    data = lightgbm.Dataset(seconds, seconds[:, 0] % 60)
+    lightgbm.train({"verbosity": -1, "num_threads": 2, "min_data_in_leaf": 2}, data, 3).save_model(path)
+    sample = RawSample(origin="rows.npy", array=seconds[:50])
+    if backend in ("onnxruntime", "fil"):
+        with pytest.raises(SourceError) as refused:
+            bring_in(path, tmp_path / "in", sample=sample, backend=backend)
+        assert "single precision" in refused.value.cause
+        return
+    imported = bring_in(path, tmp_path / "in", sample=sample, backend=backend)
+    assert imported.backend == "python"
+    assert [spec.datatype.wire_name for spec in imported.signature.inputs] == ["FP64"]
+    assert backend or "single precision" in imported.fallback_reason
+    expected = lightgbm.Booster(model_file=path).predict(seconds[:50])
+    np.testing.assert_allclose(imported.reference["prediction"][:, 0], expected, rtol=1e-6)
+
+
 # --- for GPU servers with FIL ----------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from repo_tool.importers.rows import Rows, rows_for
 from repo_tool.samples import Array, RawSample, Tensors, as_bytes, generate
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
 
+_CLOSE = 1e-4  # absolute and relative: of a booster against itself
 _EDGE_ROWS = 64
 _SEED = 7
 _ANSWERS = "answers.json"
@@ -79,18 +80,21 @@ def bring_in(
         SourceError: the backend asked for cannot serve it.
         SampleError: the rows do not fit.
     """
-    rows = _rows(booster, sample)
-    with refusing(f"{booster.name} fails on the sample rows", next_step="give rows it was made for: --sample"):
-        reference = booster.answer(rows.inputs)
-    if request.backend == "fil":
-        return _for_fil(booster, ways, request, rows, reference, folder)
-    if request.backend not in (None, "onnxruntime", "python"):
+    if request.backend not in (None, "onnxruntime", "python", "fil"):
         raise SourceError(
             f"{booster.name} models are not served by the backend '{request.backend}'",
             next_step="leave --backend out, or choose onnxruntime, python or fil",
         )
-    reason = "asked for with --backend python"
-    if request.backend != "python":
+    rows = _rows(booster, sample)
+    with refusing(f"{booster.name} fails on the sample rows", next_step="give rows it was made for: --sample"):
+        reference: Tensors = booster.answer(rows.inputs)
+        booster, rows, reference, why_double = _in_the_precision_it_needs(booster, rows, reference, sample)
+    if request.backend == "fil":
+        if why_double:
+            fil.refuse(booster.name, why_double)
+        return _for_fil(booster, ways, request, rows, reference, folder)
+    reason = why_double or "asked for with --backend python"
+    if request.backend != "python" and not why_double:
         try:
             return _as_onnx(booster, ways, request, rows, reference, folder)
         except NotExpressibleError as error:
@@ -111,6 +115,31 @@ def _rows(booster: Boosted, sample: RawSample | None) -> Rows:
     if sample is None:
         return Rows(inputs=edge_rows(booster), generated=True)
     return rows_for(sample, booster.inputs, columns={INPUT: booster.columns} if booster.columns else None)
+
+
+def _in_the_precision_it_needs(
+    booster: Boosted, rows: Rows, reference: Tensors, sample: RawSample | None
+) -> tuple[Boosted, Rows, Tensors, str]:
+    """With inputs in double precision where single changes the answers to a person's rows, and why.
+
+    LightGBM compares in double precision; the others round what they are given themselves.
+    """
+    types = {DataType.FP32: DataType.FP64}
+    specs = tuple(replace(spec, datatype=types.get(spec.datatype, spec.datatype)) for spec in booster.inputs)
+    wide = replace(booster, inputs=specs)
+    exact = rows if rows.generated else _rows(wide, sample)
+    if all(np.array_equal(rows.inputs[name], array) for name, array in exact.inputs.items()):
+        return booster, rows, reference, ""
+    answers = booster.answer(exact.inputs)
+    difference = _disagreement(reference, answers, _CLOSE)
+    if not difference:
+        return booster, rows, reference, ""
+    return (
+        wide,
+        exact,
+        answers,
+        f"in single precision, in which ONNX's and FIL's trees ask, its answers differ: {difference}",
+    )
 
 
 def edge_rows(booster: Boosted) -> dict[str, Array]:
