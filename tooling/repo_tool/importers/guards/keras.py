@@ -34,8 +34,9 @@ _CODE = {
 _VALUES = frozenset(
     {"__numpy__", "__tensor__", "__keras_tensor__", "__tuple__", "__ellipsis__", "__bytes__", "__slice__"}
 )
-_NOT_OF_MODELS = re.compile(
-    r"keras\.(src\.)?(utils|saving|backend|tree|export|datasets|applications|legacy|trainers)\b.*"
+_OF_MODELS = re.compile(
+    r"keras(\.src)?(\.(activations|constraints|distribution|dtype_policies|initializers|layers|losses|metrics|mixed_precision"
+    r"|models|ops|optimizers|quantizers|random|regularizers)(\.\w+)*)?"
 )
 # Layers that Keras' own applications define beside their functions, some of which read weights from any path.
 _OF_APPLICATIONS = frozenset(
@@ -140,7 +141,7 @@ def _why_not_module(kind: str, module: Any) -> str:
         return "" if isinstance(module, str) and _OF_FUNCTIONS.fullmatch(module) else f"it calls a function of {module}"
     if (module, kind) in _OF_APPLICATIONS:
         return ""
-    if not isinstance(module, str) or module.partition(".")[0] != "keras" or _NOT_OF_MODELS.fullmatch(module):
+    if not isinstance(module, str) or not _OF_MODELS.fullmatch(module):
         return f"{module}.{kind} is not one of Keras' layers"
     return ""
 
