@@ -18,6 +18,7 @@ from repo_tool.triton import EmbeddedServer, ServerOptions
 from repo_tool.workflows.add_model import AddModelRequest, add_model
 from repo_tool.workflows.progress import RecordedProgress
 from support import package_sources
+from support.importer_sources import write_linear_onnx
 
 
 @pytest.fixture
@@ -178,6 +179,13 @@ def test_a_quantised_classifier_says_how_often_it_chooses_as_before(add, digits)
     assert [agreement.output for agreement in refined.agreement] == ["label", "probabilities"]
     assert all(0.9 * agreement.rows <= agreement.same <= agreement.rows for agreement in refined.agreement)
     assert f"'label' chooses the same in {refined.agreement[0].same} of" in refined.words
+
+
+@pytest.mark.parametrize("options", [{"optimize": True}, {"precision": Precision.INT8}], ids=["optimised", "int8"])
+def test_weights_in_a_folder_of_their_own_are_replaced_too(add, tmp_path, options):
+    write_linear_onnx(tmp_path / "some.onnx", external="weights/w.bin")
+    added = add(tmp_path / "some.onnx", **options)
+    assert not (added.directory.version_path(1) / "weights").exists()
 
 
 def test_what_fails_the_gate_is_refused_with_its_figures(add, digits, tmp_path):

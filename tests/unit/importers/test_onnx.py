@@ -473,6 +473,20 @@ def test_external_data_comes_along_under_its_own_path(tmp_path):
     np.testing.assert_array_equal(answers["y"], np.arange(12).reshape(4, 3))
 
 
+@pytest.mark.parametrize(("opset", "backend"), [(22, None), (22, "python")], ids=["in an older opset", "evaluated"])
+def test_external_data_comes_along_with_a_graph_in_other_words(tmp_path, opset, backend):
+    source = tmp_path / "some.onnx"
+    write_linear_onnx(source, external="weights/w.bin")
+    model = onnx.load(source, load_external_data=False)
+    model.opset_import[0].version, model.ir_version = opset, 10
+    source.write_bytes(model.SerializeToString())
+    imported = bring_in(source, tmp_path / "in", backend=backend)
+    assert imported.backend == (backend or "onnxruntime")
+    assert sorted(entry.name for entry in (tmp_path / "in").iterdir())[-1] == "weights"
+    answers = onnx_graph.run(onnx_graph.open_session(tmp_path / "in" / "model.onnx"), imported.inputs)
+    np.testing.assert_allclose(answers["y"], imported.reference["y"], rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("location", "cause"),
     [

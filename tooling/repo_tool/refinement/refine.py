@@ -5,6 +5,7 @@ __all__ = ["refine"]
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -39,23 +40,27 @@ def refine(
         SourceError: no ONNX artifact, or it cannot be done.
         ParityError: it differs by more than the tolerance.
     """
-    if imported.backend != "onnxruntime":
-        raise SourceError(
-            f"{wanted.words} is for ONNX models; this one is served by the {imported.backend} backend",
-            cause=imported.fallback_reason,
-            next_step="leave --precision and --optimize out",
-        )
+    _refuse_other_backends(imported, wanted)
     artifact = imported.artifact
     with TemporaryDirectory(dir=artifact.parent.parent, prefix="refine-") as scratch:
         answer = _ask_worker(imported, wanted, tolerance, limits, Path(scratch))
         result = _result(answer)
         _require(result, wanted, tolerance)
         for old in artifact.parent.iterdir():
-            old.unlink()
+            shutil.rmtree(old) if old.is_dir() else old.unlink()  # weights may lie in a folder of their own
         for new in (Path(scratch) / "refined").iterdir():
             new.rename(artifact.parent / new.name)
     signature = ModelSignature.from_dict(answer["signature"])
     return replace(imported, signature=signature, notes=(*imported.notes, *result.how)), result
+
+
+def _refuse_other_backends(imported: ImportedModel, wanted: Refinement) -> None:
+    if imported.backend != "onnxruntime":
+        raise SourceError(
+            f"{wanted.words} is for ONNX models; this one is served by the {imported.backend} backend",
+            cause=imported.fallback_reason,
+            next_step="leave --precision and --optimize out",
+        )
 
 
 def _ask_worker(
@@ -72,16 +77,12 @@ def _ask_worker(
     }
     (scratch / "job.json").write_text(json.dumps(job), encoding="utf-8")
     write_published_sample(scratch / "sample.npz", Sample(inputs=imported.inputs, outputs=imported.reference))
-    command = [sys.executable, "-P", "-m", "repo_tool.refinement._worker", str(os.getpid()), str(scratch.absolute())]
-    done = subprocess.run(  # noqa: S603 - our own interpreter and module
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=_SECONDS,
-        check=False,
-    )
+    try:
+        done = _run_worker(scratch)
+    except subprocess.TimeoutExpired as error:
+        raise SourceError(
+            f"'{wanted.words}' took longer than {_SECONDS} s", next_step="leave --precision and --optimize out"
+        ) from error
     answered = scratch / "answer.json"
     if done.returncode != 0 or not answered.is_file():
         raise SourceError(
@@ -93,6 +94,19 @@ def _ask_worker(
     if "error" in answer:
         raise error_from_dict(answer["error"])
     return answer
+
+
+def _run_worker(scratch: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "repo_tool.refinement._worker", str(os.getpid()), str(scratch.absolute())]
+    return subprocess.run(  # noqa: S603 - our own interpreter and module
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_SECONDS,
+        check=False,
+    )
 
 
 def _result(answer: dict[str, Any]) -> RefinementResult:

@@ -49,7 +49,7 @@ def to_int8(source: Path, folder: Path, rows: Tensors | None) -> tuple[Path, str
 
     target = folder / "model.onnx"
     prepared = _prepared(source, folder)
-    wide = source.stat().st_size > _EXTERNAL_ABOVE
+    wide = _weight(source) > _EXTERNAL_ABOVE
     with refusing("the model does not quantise to int8", next_step="leave --precision out, or try --precision fp16"):
         if rows is None:
             quantization.quantize_dynamic(
@@ -86,10 +86,13 @@ def _prepared(source: Path, folder: Path) -> Path:
     """Shapes inferred and constants folded, as the quantiser asks for; the model as it is where that fails."""
     from onnxruntime.quantization import shape_inference
 
-    prepared = folder / "prepared.onnx"
-    shape_inference.quant_pre_process(
-        source, prepared, skip_symbolic_shape=True, skip_optimization=source.stat().st_size > _EXTERNAL_ABOVE
-    )
+    prepared, taken = folder / "prepared.onnx", _whole(source, folder)
+    with refusing("the model does not quantise to int8", next_step="leave --precision out, or try --precision fp16"):
+        shape_inference.quant_pre_process(
+            taken, prepared, skip_symbolic_shape=True, skip_optimization=_weight(source) > _EXTERNAL_ABOVE
+        )
+    if taken != source:
+        taken.unlink()
     return prepared
 
 
@@ -146,7 +149,7 @@ def optimized(source: Path, folder: Path) -> tuple[Path, str]:
     """
     import onnxruntime
 
-    target = folder / "model.onnx"
+    target, taken = folder / "model.onnx", _whole(source, folder)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
@@ -154,13 +157,26 @@ def optimized(source: Path, folder: Path) -> tuple[Path, str]:
     if _weight(source) > _EXTERNAL_ABOVE:
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "model.onnx.data")
     with refusing("ONNX Runtime does not optimise the model", next_step="leave --optimize out"):
-        onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        onnxruntime.InferenceSession(taken, options, providers=["CPUExecutionProvider"])
+    if taken != source:
+        taken.unlink()
     before, after = _tidied(source), _tidied(target, write=True)
     return target, f"graph optimised by ONNX Runtime {onnxruntime.__version__}: {before} → {after} nodes"
 
 
+def _whole(source: Path, folder: Path) -> Path:
+    """The model in one file, if one can hold it: ONNX Runtime saves references to weights that it does not copy."""
+    import onnx
+
+    if len(list(source.parent.iterdir())) == 1 or _weight(source) > _EXTERNAL_ABOVE:
+        return source
+    whole = folder / "whole.onnx"
+    onnx.save_model(onnx.load_model(source), whole)
+    return whole
+
+
 def _weight(source: Path) -> int:
-    return sum(entry.stat().st_size for entry in source.parent.iterdir() if entry.is_file())
+    return sum(entry.stat().st_size for entry in source.parent.rglob("*") if entry.is_file())
 
 
 def _tidied(path: Path, *, write: bool = False) -> int:
