@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from repo_tool.errors import MissingExtraError, ReleaseError, SampleError, SourceError
@@ -263,8 +264,13 @@ def test_a_framework_that_is_not_installed_is_told_with_the_extra_that_brings_it
 def test_errors_cross_the_process_boundary_as_what_they_are(tmp_path):
     write_linear_onnx(tmp_path / "some.onnx")
     np.save(tmp_path / "rows.npy", np.zeros((2, 9), np.float32))
-    with pytest.raises(ReleaseError, match=r"opset 17 of ai\.onnx"):
-        bring_in(str(tmp_path / "some.onnx"), tmp_path / "a", max_opset=7)
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT8E4M3FN, [None]) for name in "xy"]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["x"], ["y"])], "newer", *([one] for one in values)
+    )
+    onnx.save(onnx.helper.make_model(graph, ir_version=10), tmp_path / "newer.onnx")
+    with pytest.raises(ReleaseError, match=r"opset \d+ of ai\.onnx"):
+        bring_in(str(tmp_path / "newer.onnx"), tmp_path / "a", max_ir_version=8, backend="onnxruntime")
     with pytest.raises(SampleError, match="does not fit input 'x'"):
         bring_in(str(tmp_path / "some.onnx"), tmp_path / "b", sample=tmp_path / "rows.npy")
     with pytest.raises(SampleError, match="no sample file at"):
