@@ -13,7 +13,7 @@ __all__ = [
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -195,14 +195,22 @@ def write_traced_onnx(call: Call, inputs: Tensors, axes: Axes, request: ImportRe
         ReleaseError: it needs a newer opset or IR version than allowed.
     """
     import onnx
-    import torch
 
     rows = resized(inputs, 2)
     free = {name: {0: "rows"} if rows[name].ndim else {} for name in call.inputs}
     for name, axis in sorted(axes):
         free[name][axis] = f"size_{rows[name].shape[axis]}_{axis}"
+    with refusing(_NO_ONNX, next_step=_SERVE_AS_SCRIPT):
+        model = onnx.load_from_string(_traced(call, rows, free, opset=min(_OPSET, request.max_opset)))
+    _name_tensors(model, call.inputs, call.outputs)
+    return _write(model, request, folder)
+
+
+def _traced(call: Call, rows: Tensors, free: Mapping[str, Mapping[int, str]], *, opset: int) -> bytes:
+    import torch
+
     file = io.BytesIO()
-    with warnings.catch_warnings(), refusing(_NO_ONNX, next_step=_SERVE_AS_SCRIPT), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", torch.jit.TracerWarning)
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning, module=r"torch\.")  # its own checks
@@ -211,14 +219,12 @@ def write_traced_onnx(call: Call, inputs: Tensors, axes: Axes, request: ImportRe
             tensors(rows, call.inputs),
             file,
             dynamo=False,
-            opset_version=min(_OPSET, request.max_opset),
+            opset_version=opset,
             input_names=[f"given_{place}" for place in range(len(call.inputs))],
             output_names=[f"answered_{place}" for place in range(len(call.outputs))],
             dynamic_axes={f"given_{place}": free[name] for place, name in enumerate(call.inputs)},
         )
-        model = onnx.load_from_string(file.getvalue())
-    _name_tensors(model, call.inputs, call.outputs)
-    return _write(model, request, folder)
+    return file.getvalue()
 
 
 def _write(model: Any, request: ImportRequest, folder: Path) -> Written:
