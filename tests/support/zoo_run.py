@@ -61,12 +61,12 @@ def read_log() -> dict[str, Outcome]:
 # --- in a worker process ---------------------------------------------------------------------------------------------
 
 
-def run_batch(module: str, names: Sequence[str]) -> None:
-    """Print one JSON line before and one after each of the named cases."""
-    cases = {case.name: case for case in load(module).cases()}
-    for name in names:
-        print(json.dumps({"started": name, "family": cases[name].family}), flush=True)
-        print(to_json(_outcome(cases[name])), flush=True)
+def run_batch(module: str, keys: Sequence[str]) -> None:
+    """Print one JSON line before and one after each of the cases; two families of a module may have one of a name."""
+    cases = {key(case.family, case.name): case for case in load(module).cases()}
+    for case in (cases[each] for each in keys):
+        print(json.dumps({"started": case.name, "family": case.family}), flush=True)
+        print(to_json(_outcome(case)), flush=True)
 
 
 def _outcome(case: ZooCase) -> Outcome:
@@ -82,10 +82,10 @@ def _outcome(case: ZooCase) -> Outcome:
 # --- in the runner ---------------------------------------------------------------------------------------------------
 
 
-def run_in_process(module: str, names: Sequence[str]) -> Iterator[Outcome]:
+def run_in_process(module: str, keys: Sequence[str]) -> Iterator[Outcome]:
     """The outcomes of a batch; of one whose process died, up to the case it died in."""
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tests"), "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "support.zoo_run", "--module", module, "--cases", *names]
+    command = [sys.executable, "-m", "support.zoo_run", "--module", module, "--cases", *keys]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=BATCH_TIMEOUT_S, check=False
     )
@@ -112,10 +112,10 @@ def run_all(modules: Sequence[str], *, again: bool, jobs: int) -> None:
     LOG.parent.mkdir(exist_ok=True)
     with Progress() as progress, LOG.open("a", encoding="utf-8") as log:
         for module in modules:
-            cases = [case for case in load(module).cases() if key(case.family, case.name) not in known]
-            task = progress.add_task(module, total=len(cases))
-            names = [case.name for case in cases]
-            batches = [names[start : start + BATCH] for start in range(0, len(names), BATCH)]
+            keys = [key(case.family, case.name) for case in load(module).cases()]
+            wanted = [each for each in keys if each not in known]
+            task = progress.add_task(module, total=len(wanted))
+            batches = [wanted[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
             with ThreadPoolExecutor(max_workers=jobs) as pool:
                 for outcomes in pool.map(lambda batch, module=module: list(run_in_process(module, batch)), batches):
                     for outcome in outcomes:

@@ -3,7 +3,7 @@
 
 import pytest
 
-from support.zoo_run import families, run_in_process
+from support.zoo_run import families, key, load, run_in_process
 
 SAMPLE = {
     "boosters_zoo": {"reg:squarederror": "onnxruntime", "CatBoostClassifier, text classes": "onnxruntime"},
@@ -22,5 +22,11 @@ def test_every_family_is_sampled():
 
 @pytest.mark.parametrize("family", SAMPLE)
 def test_the_real_server_answers_as_the_framework_does(family):
-    outcomes = {outcome.name: outcome for outcome in run_in_process(family, list(SAMPLE[family]))}
+    keys = [key(case.family, case.name) for case in load(family).cases() if case.name in SAMPLE[family]]
+    outcomes = {outcome.name: outcome for outcome in run_in_process(family, keys)}
     assert {name: outcome.backend or outcome.reason for name, outcome in outcomes.items()} == SAMPLE[family]
+
+
+def test_cases_of_one_name_in_two_families_are_both_run():
+    keys = ["XGBoost/dart", "LightGBM/dart"]
+    assert [key(outcome.family, outcome.name) for outcome in run_in_process("boosters_zoo", keys)] == keys
