@@ -2,7 +2,6 @@
 """``repo-tool add-model`` as a person runs it: what appears in the repository, and what never does."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -54,6 +53,18 @@ def test_a_further_version_leaves_the_first_as_it_was(published, sources, tmp_pa
     assert everything_in(repository / "wine" / "1") == before
 
 
+def test_two_commands_at_once_publish_two_versions(sources, tmp_path):
+    command = [REPO_TOOL, "add-model", sources / "relu.onnx", "-n", "relu", "-r", tmp_path / "models", "--json"]
+    both = [
+        subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sorted(json.loads(stdout)["version"] for stdout, _ in said) == [1, 2]
+    assert ModelRepository(tmp_path / "models").model("relu").versions() == (1, 2)
+
+
 def test_the_table_says_what_to_send_and_what_comes_next(sources, tmp_path):
     done = repo_tool(
         *("add-model", sources / "wine.joblib", "-n", "wine", "-s", sources / "wine.csv", "-r", "models"), cwd=tmp_path
@@ -91,7 +102,6 @@ MISTAKES = {
     "a sample of words": (["wine.joblib", "--sample", "words.npz"], ["could not convert string to float: 'a'"]),
     "a sample that is not there": (["wine.joblib", "--sample", "absent.npz"], ["absent.npz"]),
     "too few labels": (["wine.joblib", "--labels", "two_labels.txt"], ["2 labels fit no output"]),
-    "an opset newer than the release": (["new_opset.onnx", "--release", "24.10"], ["opset 24", "21", "24.10"]),
     "a release that there is not": (["relu.onnx", "--release", "99.01"], ["99.01"]),
     "a backend that the release has not": (["relu.onnx", "--release", "24.02"], ["24.02"]),
 }
@@ -127,15 +137,20 @@ def test_an_existing_version_is_never_changed(published, sources):
     assert everything_in(published[0]) == before
 
 
-def test_a_difference_to_the_framework_is_a_finding_with_its_row(sources, tmp_path):
-    done = repo_tool(
-        *("add-model", sources / "wine.joblib", "-n", "wine", "--tolerance", 0, "-r", tmp_path / "models"),
-        *("--sample", sources / "wine.npz"),
+def test_a_difference_to_the_framework_is_a_finding_with_its_row(tmp_path):
+    """A model whose answers hang on the process: it is steady where it is brought in, and another one on the server."""
+    (tmp_path / "fickle.py").write_text(
+        "import os\n\nPLACE = os.getpid()\n\n\n"
+        "class Fickle:\n"
+        "    inputs = {'x': ('float32', [-1, 2])}\n\n"
+        "    def predict(self, arrays):\n"
+        "        return {'y': arrays['x'] + PLACE}\n"
     )
+    done = repo_tool("add-model", "fickle:Fickle", "-n", "fickle", "-r", "models", cwd=tmp_path)
     assert done.returncode == 1, done.stderr
-    assert "differs from sklearn in output 'probabilities', most in sample row" in done.stderr
+    assert "in output 'y', most in sample row" in done.stderr
     assert "largest absolute difference" in done.stderr
-    assert everything_in(tmp_path) == {}
+    assert not (tmp_path / "models").exists()
 
 
 def test_a_framework_that_is_not_installed_is_named_with_its_extra(sources, tmp_path):
@@ -217,7 +232,7 @@ def wait_until(holds, timeout_s=20):
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline, "it did not come to pass in time"
-        os.sched_yield()
+        time.sleep(0.01)  # between two looks of a poll with a deadline
 
 
 def processes_that_mention(path):

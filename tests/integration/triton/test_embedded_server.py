@@ -290,17 +290,18 @@ class TritonPythonModel:
 
 def test_models_that_hang_are_named_and_the_others_serve(repository):
     write(repository, GOOD, Case("chain", None, ENSEMBLE.replace('"good"', '"a_stuck"')))
-    for name in ("a_stuck", "b_stuck", "c_stuck"):
+    for name in ("a_stuck", "b_stuck", "c_stuck", "d_stuck"):
         write(repository, Case(name, None, config([X], [Y2]).replace("onnxruntime", "python")))
         (repository / name / "1").mkdir(exist_ok=True)
         (repository / name / "1" / "model.py").write_text(HANGING)
     ended = []
     with EmbeddedServer(repository, AT_ONCE) as server:
-        outcomes = {outcome.model: outcome for outcome in server.load_all(on_outcome=ended.append, patience_s=6)}
+        outcomes = {outcome.model: outcome for outcome in server.load_all(on_outcome=ended.append, patience_s=1)}
         assert {name: outcome.state for name, outcome in outcomes.items()} == {
             "a_stuck": "LOADING",
             "b_stuck": "LOADING",
             "c_stuck": "LOADING",
+            "d_stuck": "LOADING",
             "chain": "UNAVAILABLE",
             "good": "READY",
         }

@@ -2,7 +2,10 @@
 """A model becomes visible whole or not at all."""
 
 import json
+import shlex
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -87,6 +90,54 @@ def test_of_many_publishers_of_one_version_one_wins(repository):
         thread.join()
     assert len(refused) == 5
     assert len(list(repository.path.glob("model/*/model.py"))) == 1
+
+
+def test_of_many_publishers_of_the_next_version_all_succeed(repository):
+    versions, start = [], threading.Barrier(6)
+
+    def publish_next(index):
+        with staging(repository) as stage:
+            staged = stage_model(stage, 1, text=f"{index}")
+            start.wait()
+            versions.append(publish([staged], repository, renumber=True))
+
+    threads = [threading.Thread(target=publish_next, args=(index,)) for index in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(versions) == [1, 2, 3, 4, 5, 6]
+    assert len({path.read_text() for path in repository.path.glob("model/*/model.py")}) == 6
+
+
+def test_a_repository_that_cannot_be_written_is_refused_before_anything_is_done(repository):
+    """Another mount, seen at two places of one file system, and a read-only one."""
+    repository.path.mkdir()
+    program = f"""
+from pathlib import Path
+from repo_tool.errors import RepositoryError
+from repo_tool.repository.layout import ModelRepository
+from repo_tool.repository.publish import staging
+try:
+    with staging(ModelRepository(Path({str(repository.path)!r}))):
+        print("staged")
+except RepositoryError as error:
+    print(error.fact)
+"""
+    python = shlex.join([sys.executable, "-c", program])
+    folder = shlex.quote(str(repository.path))
+    parent = shlex.quote(str(repository.path.parent))
+    mounts = {
+        f"mount --bind {folder} {folder}": "is a mount of its own",
+        f"mount --bind {parent} {parent} && mount -o remount,bind,ro {parent}": "cannot be written",
+    }
+    if subprocess.run(["unshare", "-Urm", "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("this machine allows no mount namespace")
+    for mount, words in mounts.items():
+        script = f"{mount} && cd / && {python}"
+        done = subprocess.run(["unshare", "-Urm", "bash", "-c", script], capture_output=True, text=True, check=False)
+        assert words in done.stdout, done.stdout + done.stderr
+    assert list(repository.path.parent.iterdir()) == [repository.path]
 
 
 def test_the_staging_lies_beside_the_repository_and_goes(repository):

@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from repo_tool.errors import NoSpaceError, RepositoryError, VersionExistsError
@@ -54,10 +54,12 @@ def staging(repository: ModelRepository) -> Iterator[Staging]:
 
     Raises:
         NoSpaceError: the disk is full.
-        RepositoryError: the repository's parent folder cannot be written.
+        RepositoryError: the repository or its parent folder cannot be written, or they are different mounts.
     """
     _refuse_a_file(repository)
-    _refuse_a_mount(repository)
+    with translating_disk_errors(repository.path):
+        _refuse_a_mount(repository)
+    _refuse_unwritable(repository)
     with translating_disk_errors(repository.path):
         root = repository.private_path / "staging"
         path = _make_folder(root)
@@ -87,11 +89,33 @@ def _refuse_a_file(repository: ModelRepository) -> None:
 def _refuse_a_mount(repository: ModelRepository) -> None:
     """A rename publishes, and none crosses from one file system to another."""
     path = repository.path.resolve()
-    if path.is_dir() and path.stat().st_dev != path.parent.stat().st_dev:
+    if path.is_dir() and _mount_of(path) != _mount_of(path.parent):
         raise RepositoryError(
             f"'{repository.path}' is a mount of its own",
             cause="models are made ready beside the repository and appear by a rename, which cannot cross file systems",
             next_step=f"use a folder inside the mount: --repository {repository.path / 'models'}",
+        )
+
+
+def _mount_of(folder: Path) -> str:
+    """Tells mounts apart, those of one file system in two places too, between which no rename is possible either."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii").splitlines()
+    except OSError:  # no /proc
+        return str(folder.stat().st_dev)
+    finally:
+        os.close(descriptor)
+    return next((line for line in lines if line.startswith("mnt_id:")), str(folder.stat().st_dev))
+
+
+def _refuse_unwritable(repository: ModelRepository) -> None:
+    """Said before anything is converted, not when it is to be published."""
+    if repository.path.is_dir() and not os.access(repository.path, os.W_OK | os.X_OK):
+        raise RepositoryError(
+            f"'{repository.path}' cannot be written",
+            cause="its owner, its permissions or a read-only mount do not allow it",
+            next_step="check them, or choose another folder with --repository",
         )
 
 
@@ -137,10 +161,11 @@ def next_version(model: ModelDirectory, *, wanted: int | None = None) -> int:
     return wanted
 
 
-def publish(staged: Sequence[StagedModel], repository: ModelRepository) -> None:
-    """Make the staged models visible, each by one rename; Ctrl-C waits until all are.
+def publish(staged: Sequence[StagedModel], repository: ModelRepository, *, renumber: bool = False) -> int:
+    """Make the staged models visible, each by one rename, and tell their version; Ctrl-C waits until all are.
 
-    A new model appears whole. A further version appears first, then its ``config.pbtxt`` replaces the old one.
+    A new model appears whole. A further version appears first, then its ``config.pbtxt`` replaces the old one. With
+    ``renumber`` a version that somebody else published meanwhile gives way to the next free one, the same for all.
 
     Raises:
         VersionExistsError: somebody else published the version meanwhile.
@@ -148,11 +173,22 @@ def publish(staged: Sequence[StagedModel], repository: ModelRepository) -> None:
     """
     with translating_disk_errors(repository.path), _locked(repository), _signals_held():
         repository.path.mkdir(parents=True, exist_ok=True)
+        if renumber:
+            staged = _renumbered(staged, repository)
         for model in staged:
             next_version(repository.model(model.directory.name), wanted=model.version)
             _sync(model.directory.path)
         for model in staged:
             _publish_one(model, repository.model(model.directory.name))
+        return staged[-1].version
+
+
+def _renumbered(staged: Sequence[StagedModel], repository: ModelRepository) -> list[StagedModel]:
+    free = max(next_version(repository.model(model.directory.name)) for model in staged)
+    for model in staged:
+        if model.version != free:
+            model.directory.version_path(model.version).rename(model.directory.version_path(free))
+    return [replace(model, version=free) for model in staged]
 
 
 def _publish_one(staged: StagedModel, target: ModelDirectory) -> None:

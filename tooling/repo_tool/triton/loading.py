@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loading many models, a few at a time, so that one that hangs keeps no other waiting."""
 
-__all__ = ["Loader"]
+__all__ = ["MOST_LOADS_AT_ONCE", "Loader"]
 
 import queue
 import threading
@@ -14,7 +14,7 @@ from repo_tool.triton.options import LoadOutcome
 
 _AT_ONCE = 3  # one stub's start is half waiting; more at once only share the same cores
 _SLOW_AFTER_S = 5.0  # then it is no longer counted: it waits for something else than the cores
-_MOST_AT_ONCE = 6  # each occupies one of Triton's eight HTTP threads until it ends
+MOST_LOADS_AT_ONCE = 6  # each occupies one of Triton's eight HTTP threads until it ends
 
 OnOutcome = Callable[[LoadOutcome], None]
 
@@ -51,7 +51,7 @@ class Loader:
                 outcomes.append(ended)
                 to_come -= 1
                 self._tell(ended)
-            elif self._is_hopeless():
+            elif not (waiting and self._has_room()) and self._is_hopeless():
                 outcomes += [*self._give_up(), *(self._not_tried(model) for model in waiting)]
                 break
         return outcomes
@@ -63,7 +63,7 @@ class Loader:
 
     def _has_room(self) -> bool:
         ages = self._ages()
-        return sum(age < _SLOW_AFTER_S for age in ages) < _AT_ONCE and len(ages) < _MOST_AT_ONCE
+        return sum(age < _SLOW_AFTER_S for age in ages) < _AT_ONCE and len(ages) < MOST_LOADS_AT_ONCE
 
     def _start(self, model: str) -> None:
         with self._lock:
@@ -96,7 +96,10 @@ class Loader:
 
     def _is_hopeless(self) -> bool:
         """Whether every load under way was waited for long enough, and no other can be started."""
-        return self._patience_s is not None and all(age > self._patience_s for age in self._ages())
+        if self._patience_s is None:
+            return False
+        long = max(self._patience_s, _SLOW_AFTER_S)
+        return all(age > long for age in self._ages())
 
     def _give_up(self) -> list[LoadOutcome]:
         """What ended at the last moment, and those that are still loading."""

@@ -18,6 +18,7 @@ from secrets import token_hex
 from repo_tool.errors import EnvironmentUnfitError
 from repo_tool.triton.environment import scrubbed
 from repo_tool.triton.installation import Installation, assemble_backends
+from repo_tool.triton.loading import MOST_LOADS_AT_ONCE
 from repo_tool.triton.log import ServerLog
 from repo_tool.triton.options import Ports, ServerOptions
 from repo_tool.triton.ports import LOOPBACK
@@ -127,6 +128,7 @@ class ServerProcess:
             f"--http-restricted-api={http_locked}:{key}",
             f"--grpc-restricted-protocol={locked}:{key}",
             "--strict-readiness=true",
+            f"--model-load-thread-count={MOST_LOADS_AT_ONCE + 2}",  # one that hangs keeps its thread for good
             f"--exit-timeout-secs={max(1, int(options.graceful_stop_s))}",
             "--log-format=ISO8601",
             f"--log-verbose={options.log_verbose}",

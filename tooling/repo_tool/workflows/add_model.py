@@ -136,7 +136,8 @@ def add_model(request: AddModelRequest, progress: Progress) -> AddedModel:
             write_provenance(staged.directory.provenance_path(version), facts)
         if not request.dry_run:
             with progress.step("publish"):
-                publish([StagedModel(directory=staged.directory, version=version)], repository)
+                model = StagedModel(directory=staged.directory, version=version)
+                version = publish([model], repository, renumber=request.version is None)
     return AddedModel(
         directory=target,
         version=version,

@@ -103,7 +103,7 @@ def add_pipeline(request: AddPipelineRequest, progress: Progress) -> AddedPipeli
             _write_proof(stage.repository, version, request, compiled, parity, sample)
         if not request.dry_run:
             with progress.step("publish"):
-                publish(staged, repository)
+                version = publish(staged, repository, renumber=True)
     return AddedPipeline(
         directory=target,
         version=version,
