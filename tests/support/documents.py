@@ -9,9 +9,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from repo_tool.triton.ports import free_ports
 from support.command import environment
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_PORTS = ("8000", "8001", "8002", "9000", "9001", "9002")  # those of the pages; each run takes free ones instead
+_ASKING = ("call", "bench", "verify")
 _NOT_HERE = ("docker ", "source ")  # no Docker engine here; the tests run inside the environment already
 
 
@@ -45,6 +48,7 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._servers: list[subprocess.Popen[str]] = []
+        self._ports = dict(zip(_PORTS, map(str, free_ports(len(_PORTS))), strict=True))
 
     def __enter__(self) -> "Reader":
         return self
@@ -61,9 +65,12 @@ class Reader:
             for command in block.commands:
                 self._type(command)
             if block.language == "python":
-                self._check([sys.executable, "-c", self._with_rows(block.text)])
+                self._check([sys.executable, "-c", self._on_own_ports(self._with_rows(block.text))])
             if block.language == "yaml" and (name := re.match(r"name: (\w+)", block.text)):
                 (self._folder / f"{name[1]}.yaml").write_text(block.text)
+
+    def _on_own_ports(self, text: str) -> str:
+        return re.sub(r"\b[89]00[0-2]\b", lambda port: self._ports[port[0]], text)
 
     @staticmethod
     def _with_rows(code: str) -> str:
@@ -73,8 +80,12 @@ class Reader:
     def _type(self, command: str) -> None:
         if command.startswith(_NOT_HERE) or command.startswith("make "):
             return
-        arguments = shlex.split(command)
+        arguments = shlex.split(self._on_own_ports(command))
+        if arguments[0] == "repo-tool" and arguments[1] in _ASKING and not {"--server", "--serve"} & set(arguments):
+            arguments += ["--server", f"grpc://127.0.0.1:{self._ports['8001']}"]
         if arguments[:2] == ["repo-tool", "serve"]:
+            for option, port in zip(("--http-port", "--grpc-port", "--metrics-port"), _PORTS, strict=False):
+                arguments += [] if option in arguments else [option, self._ports[port]]
             self._serve(arguments)
             return
         self._check([self._program(arguments[0]), *arguments[1:]])

@@ -51,7 +51,6 @@ def write_onnx_models(folder):
 
     save("relu", ["batch", 4])
     save("fixed", [1, 4])
-    save("new_opset", ["batch", 4], opset=24, operator="Swish")
 
 
 def write_bad_files(folder):

@@ -84,7 +84,7 @@ class EarlyServer:
 
 
 def require_valid(repository: ModelRepository, release: Release) -> str:
-    """How many rules had no complaint, in words.
+    """What the rules had to say short of an error, in words.
 
     Raises:
         ConfigError: a rule found an error; the message carries every one.
@@ -97,8 +97,10 @@ def require_valid(repository: ModelRepository, release: Release) -> str:
             cause="; ".join(filter(None, (errors[0].cause, *(f"{e.code} {e.message}" for e in errors[1:])))),
             next_step=errors[0].fix or "nothing was published",
         )
-    warnings = len([found for found in diagnostics if found.severity is Severity.WARNING])
-    return f"{warnings} warnings" if warnings else "no complaint"
+    warnings = [f"{found.code} {found.message}" for found in diagnostics if found.severity is Severity.WARNING]
+    if not warnings:
+        return "no complaint"
+    return f"{len(warnings)} warning{'s' if len(warnings) > 1 else ''}: {'; '.join(warnings)}"
 
 
 @contextmanager
