@@ -7,7 +7,15 @@ from typing import Any
 from repo_client._aiohttp_exchange import AiohttpExchange
 from repo_client._documents import Document
 from repo_client._errors import Facts
-from repo_client._http_messages import Reply, control_path, from_reply, model_path, read_json, read_model_document, to_body
+from repo_client._http_messages import (
+    Reply,
+    control_path,
+    from_reply,
+    model_path,
+    read_json,
+    read_model_document,
+    to_body,
+)
 from repo_client._messages import InferRequest, InferResponse
 from repo_client._urls import Url
 
