@@ -184,4 +184,5 @@ def _show(added: "AddedModel") -> None:
 def _notes(added: "AddedModel") -> list[str]:
     if not added.imported.inputs_were_generated:
         return list(added.imported.notes)
-    return [*added.imported.notes, "verified on generated rows: give --sample FILE for real ones"]
+    made_up = "verified on generated rows" if added.parity else "the published sample is made up"
+    return [*added.imported.notes, f"{made_up}: give --sample FILE for real ones"]

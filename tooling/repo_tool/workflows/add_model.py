@@ -3,6 +3,7 @@
 
 __all__ = ["AddModelRequest", "AddedModel", "add_model"]
 
+import getpass
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -307,6 +308,7 @@ def _provenance(
         "backend": imported.backend,
         "fallback_reason": imported.fallback_reason,
         "trusted": list(imported.trusted),
+        "trusted_by": _person() if imported.trusted else None,
         "tools": dict(imported.tool_versions),
         "release": target.name,
         "signature": imported.signature.to_dict(),
@@ -322,6 +324,14 @@ def _provenance(
         "refinement": refined.to_dict() if refined else None,
         "files": digests_of(staged.directory.version_path(staged.version)),
     }
+
+
+def _person() -> str:
+    """Who runs this: the name of the account, or its number where it has none, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # which of the two hangs on Python's version
+        return f"user {os.getuid()}"
 
 
 def _sample_origin(request: AddModelRequest, imported: ImportedModel) -> str:
