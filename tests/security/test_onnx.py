@@ -91,6 +91,15 @@ def test_weights_outside_the_folder_are_refused(way, tmp_path, outside, canary):
     assert not list((tmp_path / "artifact").rglob("*"))
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "provenance.json", "sample.npz", "Model.ONNX"])
+def test_weights_in_a_file_that_we_write_ourselves_are_refused(name, tmp_path, outside):
+    """They would replace the graph that was checked, or be replaced after it was proven."""
+    (tmp_path / "inside" / name).write_bytes(b"w" * 48) if name != "model.onnx" else None
+    with pytest.raises(SourceError) as refused:
+        bring_in(tmp_path, location=name)
+    assert "writes a file of that name" in refused.value.cause
+
+
 @pytest.mark.parametrize("key", ["basepath", "__class__", "raw_data", "name", "Location"])
 def test_keys_that_onnx_does_not_know_are_refused(key, tmp_path, outside):
     with pytest.raises(SourceError, match="which ONNX does not know"):

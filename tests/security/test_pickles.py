@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Malicious pickles are refused before anything in them happens; real models pass whatever wrote them."""
 
+import collections
 import functools
 import pickle
 import sys
@@ -13,6 +14,7 @@ import pytest
 from repo_tool.errors import RepoToolError, SourceError
 from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.child import import_in_child
+from repo_tool.importers.guards.file_readers import refuse_file_readers
 from repo_tool.importers.guards.pickles import globals_of, load_pickle
 from repo_tool.samples import read_raw_sample
 from support.malicious_pickles import CALLED, malicious_pickles
@@ -86,6 +88,36 @@ def test_an_estimator_that_opens_what_its_rows_name_is_refused(tmp_path, kind):
     request = ImportRequest(source=str(tmp_path / "model.joblib"), max_opset=21, max_ir_version=10)
     with pytest.raises(SourceError, match="a CountVectorizer that reads files"):
         import_in_child(request, tmp_path / "in")
+
+
+class _Shelf:
+    """Of no known package, and holds things where only looking at every attribute finds them."""
+
+    def __init__(self, held):
+        self.held = {"deep": held}
+
+
+@pytest.mark.parametrize(
+    "hide",
+    [
+        lambda found: np.array([None, found], dtype=object),
+        lambda found: {"a": (found,)},
+        lambda found: collections.deque([found]),
+        _Shelf,
+    ],
+    ids=["array", "dictionary", "deque", "attribute"],
+)
+def test_an_estimator_that_opens_files_hides_nowhere(tmp_path, hide):
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import Ridge
+
+    class Own(CountVectorizer):
+        pass
+
+    holder = Ridge()
+    holder.members_ = hide(Own(input="filename"))
+    with pytest.raises(SourceError, match="a Own that reads files"):
+        refuse_file_readers(tmp_path / "model.joblib", holder)
 
 
 def test_a_distribution_of_scipys_own_is_loaded(tmp_path):

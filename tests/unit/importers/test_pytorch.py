@@ -395,6 +395,14 @@ def test_an_exported_program_keeps_its_own_dynamic_dimensions(modules):
     assert imported.inputs["input"].shape == (16, 7)
 
 
+def test_an_exported_program_of_bounded_batches_needs_to_answer_no_larger_ones(modules):
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(torch.nn.Linear(4, 3), (torch.zeros(2, 4),), dynamic_shapes={"input": {0: batch}})
+    torch.export.save(program, "model.pt2")
+    imported = bring_in("model.pt2")
+    assert (imported.backend, imported.signature.can_batch) == ("onnxruntime", True)
+
+
 def test_an_exported_program_without_a_free_dimension_says_so(modules):
     torch.export.save(torch.export.export(torch.nn.Linear(4, 3), (torch.zeros(2, 4),)), "model.pt2")
     imported = bring_in("model.pt2")

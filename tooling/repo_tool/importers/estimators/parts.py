@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import numpy as np
+from repo_tool.importers.guards.contents import everything_in
 
 # Settings of which skl2onnx converts one value only, and both give the same numbers: flat or not, sparse or not.
 _PLAINLY: Mapping[str, tuple[str, Any, Any]] = {
@@ -17,19 +17,9 @@ _PLAINLY: Mapping[str, tuple[str, Any, Any]] = {
 }
 
 
-def parts_of(fitted: Any, seen: set[int] | None = None) -> Iterator[Any]:
+def parts_of(fitted: Any) -> Iterator[Any]:
     """The estimator itself, those that it holds, those that these hold, and so on; each once."""
-    seen = set() if seen is None else seen
-    if id(fitted) in seen:
-        return
-    seen.add(id(fitted))
-    if isinstance(fitted, list | tuple) or (isinstance(fitted, np.ndarray) and fitted.dtype == object):
-        for part in np.ravel(fitted) if isinstance(fitted, np.ndarray) else fitted:
-            yield from parts_of(part, seen)
-    elif hasattr(fitted, "get_params") and not isinstance(fitted, type):
-        yield fitted
-        for part in vars(fitted).values():
-            yield from parts_of(part, seen)
+    return (part for part in everything_in(fitted) if hasattr(part, "get_params") and not isinstance(part, type))
 
 
 @contextmanager

@@ -19,6 +19,8 @@ from repo_tool.importers.onnx_graph import OnnxModel
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 _EXTERNAL_KEYS = frozenset({"location", "offset", "length", "checksum"})  # of onnx.proto, TensorProto.external_data
+# What is written into the version folder beside the weights, or in the place of the graph.
+_OURS = frozenset({onnx_graph.ONNX_FILE, "model.py", "sample.npz", "provenance.json"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +157,8 @@ def _refuse_unsafe(location: PurePosixPath, folder: Path) -> None:
 def _why_unsafe(location: PurePosixPath, folder: Path) -> str:
     if location.is_absolute() or "\\" in str(location):
         return "it is an absolute path"
+    if location.parts and location.parts[0].lower() in _OURS:
+        return "repo-tool writes a file of that name itself"
     if ".." in location.parts:
         return "it points outside the model's folder"
     parts = [folder.joinpath(*location.parts[: count + 1]) for count in range(len(location.parts))]

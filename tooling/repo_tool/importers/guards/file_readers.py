@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from repo_tool.errors import SourceError
+from repo_tool.importers.guards.contents import everything_in
 
 _VECTORIZERS = "sklearn.feature_extraction.text"
 _FILES = ("filename", "file")  # what their parameter ``input`` may be, besides content
@@ -18,28 +19,19 @@ def refuse_file_readers(path: Path, estimator: Any) -> None:
     Raises:
         SourceError: there is one.
     """
-    waiting, seen = [estimator], set()
-    while waiting:
-        found = waiting.pop()
-        if id(found) in seen:
-            continue
-        seen.add(id(found))
-        if type(found).__module__ == _VECTORIZERS and getattr(found, "input", None) in _FILES:
+    for found in everything_in(estimator):
+        if _is_vectorizer(found) and _input_of(found) in _FILES:
             raise SourceError(
                 f"'{path.name}' holds a {type(found).__name__} that reads files",
                 cause=f"its input is '{found.input}': whoever may ask the server could have it open any file",
                 next_step="fit it with input='content' and send the texts themselves",
             )
-        waiting.extend(_inside(found))
 
 
-def _inside(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return list(value.values())
-    if isinstance(value, list | tuple):
-        return list(value)
-    return (
-        list(vars(value).values())
-        if type(value).__module__.startswith("sklearn.") and hasattr(value, "__dict__")
-        else []
-    )
+def _is_vectorizer(value: Any) -> bool:
+    return any(base.__module__ == _VECTORIZERS for base in type(value).__mro__)
+
+
+def _input_of(value: Any) -> str:
+    chosen = getattr(value, "input", None)
+    return chosen if isinstance(chosen, str) else ""

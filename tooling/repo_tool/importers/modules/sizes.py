@@ -26,6 +26,7 @@ _BRANCHING_SIZES: tuple[Callable[[int], int], ...] = (
     lambda _: 1,
 )
 _LONGEST = 4096  # of what is tried beyond an upper bound
+_MOST_ELEMENTS = 1 << 20  # of inputs that are tried beyond an upper bound of rows
 
 
 def axes_of(rows: Tensors) -> Axes:
@@ -90,7 +91,9 @@ def proving_rows(
     known = bounds or {}
     rows = [inputs]
     if signature.can_batch:
-        rows += [resized(inputs, count) for count in (*_BATCHES, *_beyond_rows(known))]
+        rows += [resized(inputs, count) for count in _BATCHES]
+        beyond = (resized(inputs, count) for count in _beyond_rows(inputs, known))
+        rows += [each for each in beyond if takes(call, each)]
     free = [(spec.name, axis) for spec in signature.inputs for axis, size in enumerate(spec.shape) if axis and size < 0]
     if free:
         longer = every_other_size(call, inputs, free, known)
@@ -105,21 +108,26 @@ def every_other_size(
 ) -> tuple[Tensors, ...]:
     """Two rows in each size of ``axes`` that the model takes of those in which a branch may show."""
     rows = resized(inputs, 2)
-    tried = [{at: other(rows[at[0]].shape[at[1]]) for at in axes} for other in _BRANCHING_SIZES]
-    tried += _beyond({at: rows[at[0]].shape[at[1]] for at in axes}, bounds or {})
-    candidates = (stretched(rows, sizes) for sizes in tried if min(sizes.values(), default=0) > 0)
+    own = {at: rows[at[0]].shape[at[1]] for at in axes}
+    tried = [{at: other(size) for at, size in own.items()} for other in _BRANCHING_SIZES]
+    tried += _beyond(own, bounds or {})
+    candidates = (stretched(rows, sizes) for sizes in tried if sizes != own and min(sizes.values(), default=0) > 0)
     return tuple(candidate for candidate in candidates if takes(call, candidate))
 
 
 def _beyond(sizes: Mapping[tuple[str, int], int], bounds: Bounds) -> Iterator[dict[tuple[str, int], int]]:
-    """The sizes next to the bounds, on their outer side."""
+    """The sizes next to the bounds, on their outer side: all at once, and each alone, since one may be refused."""
     below = {at: bounds[at][0] - 1 for at in sizes if at in bounds and bounds[at][0] > _SMALLEST}
     above = {at: upper + 1 for at in sizes if (upper := bounds.get(at, (0, None))[1]) is not None and upper < _LONGEST}
     for outside in (below, above):
         if outside:
             yield {**sizes, **outside}
+        if len(outside) > 1:
+            yield from ({**sizes, at: size} for at, size in outside.items())
 
 
-def _beyond_rows(bounds: Bounds) -> tuple[int, ...]:
+def _beyond_rows(inputs: Tensors, bounds: Bounds) -> tuple[int, ...]:
+    """One row more than the forms were made for, where so many rows are soon answered."""
     uppers = {upper for (_, axis), (_, upper) in bounds.items() if axis == 0 and upper is not None}
-    return tuple(upper + 1 for upper in sorted(uppers) if upper < _LONGEST)
+    of_a_row = sum(array.size // max(len(array), 1) for array in inputs.values())
+    return tuple(upper + 1 for upper in sorted(uppers) if upper < _LONGEST and upper * of_a_row < _MOST_ELEMENTS)
