@@ -65,6 +65,13 @@ def test_a_table_is_read_by_column_names_where_the_model_remembers_them(tmp_path
     assert bound["features"].tolist() == [[1, 2], [3, 4]]
 
 
+def test_null_among_the_numbers_of_a_json_file_is_a_missing_number(tmp_path):
+    (tmp_path / "rows.json").write_text('[{"age": 70, "city": "Bonn"}, {"age": null, "city": null}]')
+    columns = read_raw_sample(tmp_path / "rows.json").columns
+    np.testing.assert_array_equal(columns["age"], [70.0, np.nan])
+    assert columns["city"].tolist() == ["Bonn", None]
+
+
 def test_a_column_that_is_missing_is_named(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("a,c\n1,2\n")

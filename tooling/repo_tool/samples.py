@@ -133,6 +133,8 @@ def _read_json(path: Path) -> RawSample:
 
 def _stack(values: list[Any]) -> Array:
     array = np.asarray(values)
+    if array.dtype == object and all(value is None or type(value) in (int, float) for value in array.ravel()):
+        return array.astype(np.float64)  # among numbers JSON's null is a missing one
     return array.astype(object) if array.dtype.kind == "U" else array
 
 

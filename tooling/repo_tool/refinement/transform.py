@@ -26,6 +26,12 @@ def to_fp16(source: Path, folder: Path) -> tuple[Path, str]:
         from onnxruntime.transformers import float16
 
     model = onnx.load_model(source)
+    if any(node.op_type.startswith("TreeEnsemble") for node in model.graph.node):
+        raise SourceError(
+            "fp16 is not for models with trees",
+            cause="rounded to half precision, rows fall on the other side of a tree's thresholds",
+            next_step="leave --precision out",
+        )
     with refusing("the model does not convert to fp16", next_step="leave --precision out"):
         small = float16.convert_float_to_float16(model, keep_io_types=True)
     if not any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in small.graph.initializer):
@@ -93,7 +99,17 @@ def _prepared(source: Path, folder: Path) -> Path:
         )
     if taken != source:
         taken.unlink()
+    _forget_shapes(prepared)
     return prepared
+
+
+def _forget_shapes(path: Path) -> None:
+    """Without the shapes noted between the operators: ones that folding left behind end the quantiser's inference."""
+    import onnx
+
+    model = onnx.load_model(path, load_external_data=False)
+    del model.graph.value_info[:]
+    path.write_bytes(model.SerializeToString())
 
 
 def _has_axes(path: Path) -> bool:

@@ -116,14 +116,19 @@ def every_other_size(
 
 
 def _beyond(sizes: Mapping[tuple[str, int], int], bounds: Bounds) -> Iterator[dict[tuple[str, int], int]]:
-    """The sizes next to the bounds, on their outer side: all at once, and each alone, since one may be refused."""
+    """The sizes next to the bounds, on their outer side: all at once, and each alone, since one may be refused.
+
+    What is of one size stays so: a mask goes with what it masks, though only one of the two has a bound.
+    """
     below = {at: bounds[at][0] - 1 for at in sizes if at in bounds and bounds[at][0] > _SMALLEST}
     above = {at: upper + 1 for at in sizes if (upper := bounds.get(at, (0, None))[1]) is not None and upper < _LONGEST}
     for outside in (below, above):
-        if outside:
-            yield {**sizes, **outside}
-        if len(outside) > 1:
-            yield from ({**sizes, at: size} for at, size in outside.items())
+        of_size = {sizes[at]: size for at, size in outside.items()}
+        if of_size:
+            yield {at: of_size.get(size, size) for at, size in sizes.items()}
+        if len(of_size) > 1:
+            for own, other in of_size.items():
+                yield {at: other if size == own else size for at, size in sizes.items()}
 
 
 def _beyond_rows(inputs: Tensors, bounds: Bounds) -> tuple[int, ...]:
