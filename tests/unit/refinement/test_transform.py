@@ -23,22 +23,22 @@ def test_trees_are_not_rounded_to_half_precision(tmp_path):
         to_fp16(tmp_path / "model.onnx", tmp_path)
 
 
-def test_shapes_noted_wrongly_between_operators_do_not_end_the_quantiser(tmp_path):
-    weights = numpy_helper.from_array(np.ones((4, 3), np.float32), "w")
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
+def test_a_shape_noted_for_weights_that_the_quantiser_turns_does_not_end_it(tmp_path):
+    """As PyTorch's exporter notes it, and a classifier's last layer has it."""
+    weights = numpy_helper.from_array(np.ones((2, 32), np.float32), "w")
+    node = helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
-        nodes,
+        [node],
         "g",
-        [value("x", TensorProto.FLOAT, ["b", 4])],
-        [value("y", TensorProto.FLOAT, ["b", 3])],
+        [value("x", TensorProto.FLOAT, ["b", 32])],
+        [value("y", TensorProto.FLOAT, ["b", 2])],
         [weights],
-        value_info=[value("h", TensorProto.FLOAT, ["b", 7])],
+        value_info=[value("w", TensorProto.FLOAT, [2, 32])],
     )
     (tmp_path / "in").mkdir()
     (tmp_path / "out").mkdir()
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "in/model.onnx"
-    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "in/model.onnx")
     small, _ = to_int8(tmp_path / "in/model.onnx", tmp_path / "out", None)
     assert any("Integer" in node.op_type for node in onnx.load(small).graph.node)
