@@ -97,7 +97,7 @@ def _run() -> int:
         error_console().print("interrupted", style="yellow")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `| head` closed it: nothing to complain about
+        _forget_standard_output()  # `| head` closed it: nothing to complain about
         return 0
     except Exception as error:  # noqa: BLE001 # whatever is left is a bug of ours, and must leave a report
         if (code := _usage_error(error)) is not None:
@@ -112,7 +112,14 @@ def _print_for_programs(error: dict[str, str]) -> None:
     if "--json" in sys.argv[1:] or "--format json" in words:
         import json
 
-        print(json.dumps(error, indent=2))
+        try:
+            print(json.dumps(error, indent=2), flush=True)
+        except BrokenPipeError:  # nobody reads it; the exit code still says whose the failure is
+            _forget_standard_output()
+
+
+def _forget_standard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage_error(error: Exception) -> int | None:

@@ -77,7 +77,8 @@ class VerifiedModel:
 def verify_model(request: VerifyRequest, progress: Progress) -> VerifiedModel:
     """Check the files, send the published sample in batches, compare within the recorded tolerance.
 
-    Files that are not those published are never run here: their answers are compared on a named server only.
+    A version with files that are not those published is not run here: its answers are compared on a named server only.
+    The models that a pipeline is made of have records of their own, to be verified each by itself.
 
     Raises:
         RepositoryError: no such model or version here, or the server does not serve it.
@@ -249,7 +250,7 @@ def _server(request: VerifyRequest, record: ModelRecord, progress: Progress) -> 
 
 def _link_version(record: ModelRecord, folder: Path) -> None:
     """A repository with this version of the model alone, and whatever else there is, for ensembles."""
-    own = record.directory.path.resolve()
+    own = record.directory.path.absolute()  # not resolved: a link to a model directory has the name that counts
     others = {str(version) for version in record.versions} - {str(record.version)}
     (folder / own.name).mkdir()
     for entry in own.iterdir():
