@@ -5,7 +5,9 @@ __all__ = ["ControlApi", "ControlTimeoutError", "ControlUnreachableError", "Repl
 
 import http.client
 import json
+import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +71,9 @@ class ControlApi:
     def close(self) -> None:
         """Close every connection: an open one holds up the server's exit."""
         for connection in tuple(self._open):
+            with suppress(OSError):  # closed meanwhile
+                if (opened := connection.sock) is not None:
+                    opened.shutdown(socket.SHUT_RDWR)  # wakes whoever waits for an answer, who keeps it open otherwise
             connection.close()
 
     def _send(self, method: str, path: str) -> Reply:

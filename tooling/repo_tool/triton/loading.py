@@ -33,7 +33,7 @@ class Loader:
         self._started: dict[str, float] = {}  # those under way
         self._late: set[str] = set()  # those under way that were reported already
         self._ended: queue.SimpleQueue[LoadOutcome | BaseException] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # ``on_outcome`` may ask what is late
 
     @property
     def late(self) -> frozenset[str]:
@@ -71,19 +71,21 @@ class Loader:
         threading.Thread(target=self._run_one, args=(model,), name=f"load-{model}", daemon=True).start()
 
     def _run_one(self, model: str) -> None:
+        started = time.monotonic()
         ended: LoadOutcome | BaseException
         try:
             ended = self._load(model)
         except BaseException as error:  # noqa: BLE001 # raised again in the thread that waits
             ended = error
         with self._lock:
-            self._started.pop(model)
+            self._started.pop(model, None)
             if model not in self._late:
                 self._ended.put(ended)
                 return
             self._late.remove(model)
-        if isinstance(ended, LoadOutcome):  # a server that ended meanwhile is told by whoever watches it
-            self._tell(ended)
+        if isinstance(ended, BaseException):  # nobody waits any more who could be told by raising it
+            ended = _refused(model, str(ended) or type(ended).__name__, seconds=time.monotonic() - started)
+        self._tell(ended)
 
     def _next(self) -> LoadOutcome | None:
         try:
@@ -103,32 +105,36 @@ class Loader:
 
     def _give_up(self) -> list[LoadOutcome]:
         """What ended at the last moment, and those that are still loading."""
-        now = time.monotonic()
-        with self._lock:
-            outcomes = []
-            while not self._ended.empty():
-                outcomes.append(self._ended.get_nowait())
-            for model in self._started.keys() - self._late:
+        with self._lock:  # until all is told: no load may tell how it ended before it was told to be under way
+            outcomes = self._drained()
+            now = time.monotonic()
+            for model in sorted(self._started.keys() - self._late):
                 seconds = now - self._started[model]
                 outcomes.append(LoadOutcome(model=model, versions=(), seconds=seconds, is_loading=True))
                 self._late.add(model)
-        told = [outcome for outcome in outcomes if isinstance(outcome, LoadOutcome)]
-        for outcome in told:
-            self._tell(outcome)
-        return told
+            for outcome in outcomes:
+                self._tell(outcome)
+        return outcomes
+
+    def _drained(self) -> list[LoadOutcome]:
+        outcomes = []
+        while not self._ended.empty():
+            ended = self._ended.get_nowait()
+            if isinstance(ended, BaseException):
+                raise ended
+            outcomes.append(ended)
+        return outcomes
 
     def _not_tried(self, model: str) -> LoadOutcome:
-        outcome = LoadOutcome(
-            model=model,
-            versions=(),
-            seconds=0.0,
-            refusal=LoadRefusedError(
-                f"the model {model!r} was not loaded", cause=f"the loads of {', '.join(sorted(self.late))} do not end"
-            ),
-        )
+        outcome = _refused(model, f"the loads of {', '.join(sorted(self.late))} do not end")
         self._tell(outcome)
         return outcome
 
     def _tell(self, outcome: LoadOutcome) -> None:
         if self._on_outcome is not None:
             self._on_outcome(outcome)
+
+
+def _refused(model: str, cause: str, *, seconds: float = 0.0) -> LoadOutcome:
+    refusal = LoadRefusedError(f"the model {model!r} was not loaded", cause=cause)
+    return LoadOutcome(model=model, versions=(), seconds=seconds, refusal=refusal)

@@ -220,7 +220,7 @@ class EmbeddedServer:
         Raises:
             ServerStartError: the server is not running.
         """
-        names = sorted(models) if models is not None else self._model_names()
+        names = sorted(set(models)) if models is not None else self._model_names()
         ensembles = [name for name in names if _is_ensemble(ModelDirectory(self.repository / name))]
         loader = Loader(self._outcome, patience_s=patience_s, on_outcome=on_outcome)
         outcomes = loader.run([name for name in names if name not in ensembles])
