@@ -115,13 +115,27 @@ def run_all(modules: Sequence[str], *, again: bool, jobs: int) -> None:
             keys = [key(case.family, case.name) for case in load(module).cases()]
             wanted = [each for each in keys if each not in known]
             task = progress.add_task(module, total=len(wanted))
-            batches = [wanted[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
-            with ThreadPoolExecutor(max_workers=jobs) as pool:
-                for outcomes in pool.map(lambda batch, module=module: list(run_in_process(module, batch)), batches):
-                    for outcome in outcomes:
-                        log.write(to_json(outcome) + "\n")
-                        log.flush()
-                        progress.advance(task)
+            for outcome in _run_module(module, wanted, jobs=jobs):
+                log.write(to_json(outcome) + "\n")
+                log.flush()
+                progress.advance(task)
+
+
+def _run_module(module: str, keys: Sequence[str], *, jobs: int) -> Iterator[Outcome]:
+    """The outcomes of some of a family; what ran out of memory beside others is run once more, alone."""
+    crowded = []
+    batches = [keys[start : start + BATCH] for start in range(0, len(keys), BATCH)]
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        for outcomes in pool.map(lambda batch: list(run_in_process(module, batch)), batches):
+            yield from outcomes
+            crowded += [outcome for outcome in outcomes if _ran_out_of_memory(outcome)]
+    for outcome in crowded:
+        yield from run_in_process(module, [key(outcome.family, outcome.name)])
+
+
+def _ran_out_of_memory(outcome: Outcome) -> bool:
+    """Or may have: a process that dies tells no more."""
+    return not outcome.served and any(words in outcome.reason for words in ("more memory than", " died:"))
 
 
 def write_page(outcomes: Sequence[Outcome]) -> None:
