@@ -284,7 +284,7 @@ HANGING = """
 import time
 class TritonPythonModel:
     def initialize(self, arguments):
-        time.sleep(1000)
+        time.sleep(1000)  # hangs, as a model that waits for a machine that is not there
 """
 
 

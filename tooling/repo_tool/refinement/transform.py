@@ -26,17 +26,17 @@ def to_fp16(source: Path, folder: Path) -> tuple[Path, str]:
         from onnxruntime.transformers import float16
 
     model = onnx.load_model(source)
-    if any(node.op_type.startswith("TreeEnsemble") for node in model.graph.node):
-        raise SourceError(
-            "fp16 is not for models with trees",
-            cause="rounded to half precision, rows fall on the other side of a tree's thresholds",
-            next_step="leave --precision out",
-        )
     with refusing("the model does not convert to fp16", next_step="leave --precision out"):
         small = float16.convert_float_to_float16(model, keep_io_types=True)
     if not any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in small.graph.initializer):
         raise SourceError(
             "fp16 would change nothing in this model", cause=_NO_FLOAT_WEIGHTS, next_step="leave --precision out"
+        )
+    if any(node.op_type.startswith("TreeEnsemble") for node in model.graph.node):
+        raise SourceError(
+            "fp16 is not for models with trees",
+            cause="rounded to half precision, rows fall on the other side of a tree's thresholds",
+            next_step="leave --precision out",
         )
     return _save(small, folder), "weights and arithmetic in fp16, inputs and outputs as before"
 
