@@ -110,6 +110,17 @@ def test_of_many_publishers_of_the_next_version_all_succeed(repository):
     assert len({path.read_text() for path in repository.path.glob("model/*/model.py")}) == 6
 
 
+def test_what_is_required_is_asked_of_what_others_published_meanwhile(repository):
+    def refuse():
+        raise RepositoryError("somebody else has that name")
+
+    publish_new(repository, 1, text="theirs")
+    before = everything_in(repository.path)
+    with staging(repository) as stage, pytest.raises(RepositoryError, match="somebody else"):
+        publish([stage_model(stage, 1)], repository, renumber=True, require=refuse)
+    assert everything_in(repository.path) == before
+
+
 def test_a_repository_that_cannot_be_written_is_refused_before_anything_is_done(repository):
     """Another mount, seen at two places of one file system, and a read-only one."""
     repository.path.mkdir()

@@ -10,7 +10,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -161,11 +161,18 @@ def next_version(model: ModelDirectory, *, wanted: int | None = None) -> int:
     return wanted
 
 
-def publish(staged: Sequence[StagedModel], repository: ModelRepository, *, renumber: bool = False) -> int:
+def publish(
+    staged: Sequence[StagedModel],
+    repository: ModelRepository,
+    *,
+    renumber: bool = False,
+    require: Callable[[], None] = lambda: None,
+) -> int:
     """Make the staged models visible, each by one rename, and tell their version; Ctrl-C waits until all are.
 
     A new model appears whole. A further version appears first, then its ``config.pbtxt`` replaces the old one. With
     ``renumber`` a version that somebody else published meanwhile gives way to the next free one, the same for all.
+    ``require`` is asked once nobody else can publish, and its errors end it.
 
     Raises:
         VersionExistsError: somebody else published the version meanwhile.
@@ -173,6 +180,7 @@ def publish(staged: Sequence[StagedModel], repository: ModelRepository, *, renum
     """
     with translating_disk_errors(repository.path), _locked(repository), _signals_held():
         repository.path.mkdir(parents=True, exist_ok=True)
+        require()
         if renumber:
             staged = _renumbered(staged, repository)
         for model in staged:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,8 @@ def add_pipeline(request: AddPipelineRequest, progress: Progress) -> AddedPipeli
             _write_proof(stage.repository, version, request, compiled, parity, sample)
         if not request.dry_run:
             with progress.step("publish"):
-                version = publish(staged, repository, renumber=True)
+                require = partial(_refuse_foreign_models, pipeline.name, generated)  # again: some may be new
+                version = publish(staged, repository, renumber=True, require=require)
     return AddedPipeline(
         directory=target,
         version=version,
