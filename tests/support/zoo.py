@@ -15,7 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from repo_tool.errors import RepoToolError
+from repo_tool.errors import RepoToolError, UserMistakeError
 from repo_tool.workflows.add_model import AddModelRequest, add_model
 from repo_tool.workflows.progress import RecordedProgress
 
@@ -46,7 +46,7 @@ class Outcome:
     name: str
     backend: str = ""  # "" when it is not served
     reason: str = ""  # why not by ONNX Runtime, or why not at all
-    is_bug: bool = False  # neither served nor refused: whatever broke is in ``reason``
+    is_bug: bool = False  # let in and then failed: what broke is in ``reason``
     largest_difference: float = 0.0
     seconds: float = 0.0
 
@@ -67,7 +67,8 @@ def run_case(case: ZooCase, folder: Path) -> Outcome:
         added = add_model(request, RecordedProgress())
     except RepoToolError as error:
         reason = _without_folders(f"{error.fact}: {error.cause}".rstrip(": "))
-        return Outcome(family=case.family, name=case.name, reason=reason, seconds=perf_counter() - started)
+        seconds, is_bug = perf_counter() - started, _is_no_refusal(error)
+        return Outcome(family=case.family, name=case.name, reason=reason, is_bug=is_bug, seconds=seconds)
     return Outcome(
         family=case.family,
         name=case.name,
@@ -76,6 +77,11 @@ def run_case(case: ZooCase, folder: Path) -> Outcome:
         largest_difference=added.parity.largest_absolute if added.parity else float("nan"),
         seconds=perf_counter() - started,
     )
+
+
+def _is_no_refusal(error: RepoToolError) -> bool:
+    """Whether the model was let in and then failed: its answers differ, or a process died of it."""
+    return not isinstance(error, UserMistakeError) or error.fact.endswith(" died")
 
 
 def _without_folders(reason: str) -> str:

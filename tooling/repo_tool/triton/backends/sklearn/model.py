@@ -49,7 +49,7 @@ class TritonPythonModel:
             rows = self._rows(self._input, feeds)
             returned = {method: getattr(self._estimator, method)(rows) for method in {a["method"] for a in answers}}
             return {answer["output"]: self._tensor(answer, returned[answer["method"]]) for answer in answers}
-        except Exception as error:
+        except Exception as error:  # an estimator fails in its own way; it becomes this request's error
             reason = f"{type(self._estimator).__name__}: {error}"
             raise RequestError(reason, pb_utils.TritonError.INVALID_ARG) from error
 
@@ -74,7 +74,7 @@ def _description(path: Path) -> dict[str, Any]:
 def _opened(path: Path, trusted: Sequence[str]) -> Any:
     try:
         estimator = _load_joblib(path) if path.suffix == ".joblib" else _load_skops(path, trusted)
-    except Exception as error:
+    except Exception as error:  # unpickling raises anything; it becomes the refusal of the model
         raise pb_utils.TritonModelException(f"failed to load {path}: {type(error).__name__}: {error}") from error
     return _in_one_process(estimator)
 
