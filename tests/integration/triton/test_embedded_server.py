@@ -294,10 +294,11 @@ def test_models_that_hang_are_named_and_the_others_serve(repository):
         write(repository, Case(name, None, config([X], [Y2]).replace("onnxruntime", "python")))
         (repository / name / "1").mkdir(exist_ok=True)
         (repository / name / "1" / "model.py").write_text(HANGING)
-    ended = []
+    told = {}  # the last word on each model: a busy machine may need more than the patience for the good one
     with EmbeddedServer(repository, AT_ONCE) as server:
-        outcomes = {outcome.model: outcome for outcome in server.load_all(on_outcome=ended.append, patience_s=5)}
-        assert {name: outcome.state for name, outcome in outcomes.items()} == {
+        server.load_all(on_outcome=lambda outcome: told.update({outcome.model: outcome}), patience_s=5)
+        wait_until(lambda: told["good"].state == "READY", timeout_s=60)
+        assert {name: outcome.state for name, outcome in told.items()} == {
             "a_stuck": "LOADING",
             "b_stuck": "LOADING",
             "c_stuck": "LOADING",
@@ -305,8 +306,7 @@ def test_models_that_hang_are_named_and_the_others_serve(repository):
             "chain": "UNAVAILABLE",
             "good": "READY",
         }
-        assert "a_stuck is still loading" in outcomes["chain"].reason
-        assert len(ended) == len(outcomes)
+        assert "a_stuck is still loading" in told["chain"].reason
         assert_same(ask(server, "good", {"x": ROWS}), {"y": ROWS @ WEIGHTS})
 
 
