@@ -5,11 +5,15 @@ __all__ = ["ControlApi", "ControlTimeoutError", "ControlUnreachableError", "Repl
 
 import http.client
 import json
+import select
 import socket
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+
+# Triton's HTTP threads take connections in bursts: one that a load holds up never comes to the rest of its burst.
+_ASK_AGAIN_AFTER_S = (1.0, 2.0, 4.0)
 
 
 class ControlUnreachableError(Exception):
@@ -60,12 +64,19 @@ class ControlApi:
         """
         return self._send("GET", path)
 
-    def post(self, path: str) -> Reply:
+    def post(self, path: str, *, is_taken: Callable[[], bool] = lambda: True) -> Reply:
         """One POST without a body.
+
+        ``is_taken`` says whether the server is at work on it; where it is not after a while, another connection asks
+        again, and the server may then do it twice.
 
         Raises:
             ControlUnreachableError: no answer.
         """
+        for patience_s in _ASK_AGAIN_AFTER_S:
+            with self._sent("POST", path) as connection:
+                if _answers_within(connection, patience_s) or is_taken():
+                    return _reply(connection)
         return self._send("POST", path)
 
     def close(self) -> None:
@@ -77,12 +88,16 @@ class ControlApi:
             connection.close()
 
     def _send(self, method: str, path: str) -> Reply:
+        with self._sent(method, path) as connection:
+            return _reply(connection)
+
+    @contextmanager
+    def _sent(self, method: str, path: str) -> Iterator[http.client.HTTPConnection]:
         connection = http.client.HTTPConnection(self._address, timeout=self._timeout_s)
         self._open.add(connection)
         try:
             connection.request(method, path, headers=self._headers)
-            response = connection.getresponse()
-            return Reply(status=response.status, body=response.read())
+            yield connection
         except TimeoutError as error:
             raise ControlTimeoutError(f"no answer within {self._timeout_s:g} s") from error
         except (OSError, http.client.HTTPException) as error:
@@ -90,3 +105,13 @@ class ControlApi:
         finally:
             connection.close()
             self._open.discard(connection)
+
+
+def _answers_within(connection: http.client.HTTPConnection, seconds: float) -> bool:
+    readable, _, _ = select.select([connection.sock], [], [], seconds)
+    return bool(readable)
+
+
+def _reply(connection: http.client.HTTPConnection) -> Reply:
+    response = connection.getresponse()
+    return Reply(status=response.status, body=response.read())

@@ -5,7 +5,7 @@ __all__ = ["EmbeddedServer"]
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
@@ -166,10 +166,12 @@ class EmbeddedServer:
             LoadTimeoutError: it has not come to an end with it within the load time-out.
             ServerStartError: the server is not running.
         """
-        for directory in self._loaded_along(model):
+        along = self._loaded_along(model)
+        for directory in along:
             _check_shell_words(directory)
         log_end = self.log.end
-        reply = self._post(f"/v2/repository/models/{model}/load")
+        names = {directory.name for directory in along}
+        reply = self._post(f"/v2/repository/models/{model}/load", is_taken=lambda: self._is_loading(names))
         # A load that finds nothing changed answers 200 whatever became of the model before, so ask the model.
         if reply.status == 200 and self._get(f"/v2/models/{model}/ready").status == 200:
             return
@@ -201,8 +203,9 @@ class EmbeddedServer:
         Raises:
             ServerStartError: the server is not running.
         """
-        entries = self._post("/v2/repository/index").json()
-        return tuple(entry["version"] for entry in entries if entry["name"] == model and entry.get("state") == "READY")
+        return tuple(
+            entry["version"] for entry in self._index() if entry["name"] == model and entry.get("state") == "READY"
+        )
 
     def load_all(
         self,
@@ -283,9 +286,16 @@ class EmbeddedServer:
             raise ServerStartError("the embedded Triton is not running", next_step="start() comes first")
         return self._process
 
-    def _post(self, path: str) -> Reply:
+    def _is_loading(self, names: Collection[str]) -> bool:
+        return any(entry["name"] in names and entry.get("state") == "LOADING" for entry in self._index())
+
+    def _index(self) -> list[dict[str, str]]:
+        entries: list[dict[str, str]] = self._post("/v2/repository/index", is_taken=lambda: False).json()
+        return entries
+
+    def _post(self, path: str, *, is_taken: Callable[[], bool] = lambda: True) -> Reply:
         with self._naming_the_end_of_the_server():
-            return self._started_control().post(path)
+            return self._started_control().post(path, is_taken=is_taken)
 
     def _get(self, path: str) -> Reply:
         with self._naming_the_end_of_the_server():
