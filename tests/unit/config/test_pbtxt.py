@@ -1,99 +1,84 @@
 # SPDX-License-Identifier: Apache-2.0
-"""config.pbtxt is read with Triton's own message, and what is written reads back the same."""
+"""config.pbtxt is read and written with Triton's own message, and nothing that a person wrote is lost."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from google.protobuf import text_format
+from hypothesis import given, settings
+from tritonclient.grpc import model_config_pb2
 
 from repo_tool.config import pbtxt
-from repo_tool.config.model import (
-    DynamicBatching,
-    EnsembleStep,
-    InstanceGroup,
-    InstanceKind,
-    ModelConfig,
-    ModelTensor,
-    VersionPolicy,
-    Warmup,
-    WarmupInput,
-)
+from repo_tool.config.fields import proto_fields
+from repo_tool.config.messages import ENUMS, VALUES, from_message, to_message
+from repo_tool.config.model import ModelConfig, ModelTensor, Warmup, WarmupInput
 from repo_tool.datatypes import DataType
 from repo_tool.errors import ConfigError
-
-names = st.text(
-    st.characters(codec="utf-8", exclude_categories=("Cs",), exclude_characters="\x00"), min_size=1, max_size=12
-)
-dims = st.lists(st.one_of(st.just(-1), st.integers(1, 5000)), min_size=1, max_size=4).map(tuple)
-tensors = st.builds(
-    ModelTensor,
-    name=names,
-    datatype=st.sampled_from(DataType),
-    dims=dims,
-    reshape=st.one_of(st.none(), st.just(()), dims),
-)
-inputs = st.lists(tensors, min_size=1, max_size=3).map(tuple)
-warmups = st.builds(
-    Warmup,
-    name=names,
-    batch_size=st.integers(1, 8),
-    inputs=st.lists(
-        st.builds(WarmupInput, name=names, datatype=st.sampled_from(DataType), dims=dims, file=names),
-        min_size=1,
-        max_size=2,
-        unique_by=lambda value: value.name,
-    ).map(lambda values: tuple(sorted(values, key=lambda value: value.name))),
-)
-groups = st.builds(
-    InstanceGroup, name=st.one_of(st.just(""), names), kind=st.sampled_from(InstanceKind), count=st.integers(1, 9)
-)
-common = {
-    "name": names,
-    "max_batch_size": st.integers(0, 512),
-    "inputs": inputs,
-    "outputs": inputs,
-    "version_policy": st.one_of(st.none(), st.builds(VersionPolicy, latest=st.integers(1, 9))),
-}
-single_models = st.builds(
-    ModelConfig,
-    **common,
-    backend=st.sampled_from(["onnxruntime", "pytorch", "python"]),
-    dynamic_batching=st.one_of(
-        st.none(),
-        st.builds(
-            DynamicBatching,
-            max_queue_delay_us=st.integers(0, 10**6),
-            preferred_batch_sizes=st.lists(st.integers(1, 64), max_size=3).map(tuple),
-        ),
-    ),
-    instance_groups=st.lists(groups, max_size=2).map(tuple),
-    parameters=st.dictionaries(names, names, max_size=3),
-    model_warmup=st.lists(warmups, max_size=2).map(tuple),
-)
-steps = st.builds(
-    EnsembleStep,
-    model_name=names,
-    model_version=st.integers(-1, 9),
-    input_map=st.dictionaries(names, names, max_size=3),
-    output_map=st.dictionaries(names, names, max_size=3),
-)
-ensembles = st.builds(
-    ModelConfig,
-    **common,
-    platform=st.just("ensemble"),
-    has_ensemble_scheduling=st.just(True),
-    ensemble_steps=st.lists(steps, min_size=1, max_size=3).map(tuple),
-)
+from support.model_configs import every_message_type, model_configs
 
 
-@given(st.one_of(single_models, ensembles))
-def test_what_is_written_reads_back_the_same(config):
+@given(model_configs)
+def test_every_message_becomes_values_and_the_same_message_again(message):
+    assert to_message(from_message(message), model_config_pb2.ModelConfig()) == message
+
+
+@settings(max_examples=60)
+@given(model_configs)
+def test_what_is_written_reads_back_the_same(message):
+    config = from_message(message)
     assert pbtxt.parse(pbtxt.render(config)) == config
 
 
-def test_a_value_the_template_does_not_write_is_never_lost_in_silence():
-    config = ModelConfig(name="model", backend="python", response_cache=True)
-    with pytest.raises(ConfigError, match="does not survive being written"):
-        pbtxt.render(config)
+def test_every_field_of_the_message_has_a_place_in_the_values():
+    for message_type in every_message_type():
+        values = VALUES.get(message_type.full_name)
+        if values is not None:
+            known = {field.name for field in proto_fields(values)}
+            if not message_type.full_name.endswith(("ModelInput", "ModelOutput")):  # one class stands for both
+                assert known - {"name"} <= {field.name for field in message_type.fields}
+            assert {field.name for field in message_type.fields} <= known
+
+
+def test_every_enumeration_that_is_one_of_ours_has_all_members():
+    enums = {field.enum_type for message in every_message_type() for field in message.fields if field.enum_type}
+    for enum in enums:
+        if enum.full_name in ENUMS:
+            assert {member.value for member in ENUMS[enum.full_name]} == set(enum.values_by_name)
+
+
+def test_an_empty_message_is_not_an_absent_one():
+    config = pbtxt.parse('name: "m" optimization { } sequence_batching { direct { } } version_policy { specific { } }')
+    assert config.optimization is not None
+    assert config.sequence_batching is not None
+    assert config.sequence_batching.direct is not None
+    assert config.version_policy is not None
+    assert config.version_policy.specific == ()
+
+
+def test_what_repo_tool_writes_itself_is_commented_and_the_rest_follows():
+    text = pbtxt.render(ModelConfig(name="model", backend="python", response_cache=True, metric_tags={"team": "a"}))
+    assert "# Requests are not batched" in text
+    assert text.endswith('metric_tags {\n  key: "team"\n  value: "a"\n}\nresponse_cache {\n  enable: true\n}\n')
+
+
+def test_a_warm_up_of_random_values_needs_no_file():
+    tensor = ModelTensor(name="x", datatype=DataType.FP32, dims=(4,))
+    row = WarmupInput(name="x", datatype=DataType.FP32, dims=(4,), random_data=True)
+    config = ModelConfig(
+        name="m", backend="python", inputs=(tensor,), outputs=(tensor,), model_warmup=(Warmup(name="w", inputs=(row,)),)
+    )
+    assert pbtxt.parse(pbtxt.render(config)) == config
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "instance_group { kind: 77 }",
+        "input { data_type: 99 }",
+        "sequence_batching { control_input { control { kind: 9 } } }",
+    ],
+)
+def test_a_number_that_names_nothing_is_refused(text):
+    with pytest.raises(ConfigError, match="does not parse"):
+        pbtxt.parse(text)
 
 
 def test_a_misspelt_field_is_named_with_its_place():
@@ -101,3 +86,13 @@ def test_a_misspelt_field_is_named_with_its_place():
         pbtxt.parse('name: "model"\nmax_batchsize: 8\n')
     assert "2:1" in raised.value.cause
     assert "max_batchsize" in raised.value.cause
+
+
+def test_messages_without_end_are_refused():
+    with pytest.raises(ConfigError):
+        pbtxt.parse("input {" * 100_000)
+
+
+def test_text_of_the_message_itself_is_read():
+    message = model_config_pb2.ModelConfig(name="m", max_batch_size=3)
+    assert pbtxt.parse(text_format.MessageToString(message)) == ModelConfig(name="m", max_batch_size=3)

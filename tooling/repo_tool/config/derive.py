@@ -7,16 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from repo_tool.config.model import (
-    DynamicBatching,
-    InstanceGroup,
-    InstanceKind,
-    ModelConfig,
-    ModelTensor,
-    VersionPolicy,
-    Warmup,
-    WarmupInput,
-)
+from repo_tool.config.execution import InstanceGroup, InstanceKind
+from repo_tool.config.model import ModelConfig, ModelTensor, VersionPolicy, Warmup, WarmupInput
+from repo_tool.config.scheduling import DynamicBatching
 from repo_tool.errors import BatchingError, ConfigError
 from repo_tool.signature import ModelSignature, TensorSpec
 

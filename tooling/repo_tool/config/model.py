@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Triton's model configuration as frozen values, named as in ``model_config.proto``."""
+"""Triton's model configuration as frozen values, named as in ``model_config.proto``: every field of the message."""
 
 __all__ = [
-    "DynamicBatching",
+    "BatchInput",
+    "BatchOutput",
+    "EnsembleScheduling",
     "EnsembleStep",
-    "InstanceGroup",
-    "InstanceKind",
+    "MetricControl",
     "ModelConfig",
     "ModelTensor",
+    "RepositoryAgent",
     "VersionPolicy",
     "Warmup",
     "WarmupInput",
@@ -15,32 +17,31 @@ __all__ = [
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 
+from repo_tool.config.execution import InstanceGroup, Optimization
+from repo_tool.config.fields import proto
+from repo_tool.config.scheduling import DynamicBatching, SequenceBatching
 from repo_tool.datatypes import DataType
-
-
-class InstanceKind(Enum):
-    """Where instances run; AUTO is the GPU where there is one, else the CPU."""
-
-    KIND_AUTO = "KIND_AUTO"
-    KIND_GPU = "KIND_GPU"
-    KIND_CPU = "KIND_CPU"
-    KIND_MODEL = "KIND_MODEL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelTensor:
-    """An input or output as the configuration declares it: ``dims`` leave the batch dimension out when batching."""
+    """An input or output as the configuration declares it: ``dims`` leave the batch dimension out when batching.
+
+    ``format``, ``optional`` and ``allow_ragged_batch`` belong to inputs, ``label_filename`` to outputs.
+    """
 
     name: str
-    datatype: DataType | None  # None: TYPE_INVALID, the proto's default
+    datatype: DataType | None = field(metadata=proto("data_type"))  # None: TYPE_INVALID, the proto's default
     dims: tuple[int, ...]
-    reshape: tuple[int, ...] | None = None  # None: no reshape; () is `reshape { shape: [ ] }`
+    # None: no reshape; () is `reshape { shape: [ ] }`
+    reshape: tuple[int, ...] | None = field(default=None, metadata=proto("reshape", inner="shape"))
     optional: bool = False
     allow_ragged_batch: bool = False
     format: str = "FORMAT_NONE"
     label_filename: str = ""
+    is_shape_tensor: bool = False
+    is_non_linear_format_io: bool = False
 
     @property
     def model_shape(self) -> tuple[int, ...]:
@@ -49,53 +50,34 @@ class ModelTensor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DynamicBatching:
-    """Requests wait up to ``max_queue_delay_us`` microseconds for others to share a batch with."""
-
-    preferred_batch_sizes: tuple[int, ...] = ()
-    max_queue_delay_us: int = 0
-    preserve_ordering: bool = False
-    priority_levels: int = 0
-    default_priority_level: int = 0
-    priority_queue_policy_levels: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceGroup:
-    """``count`` executions of the model at once; 0 means absent, which Triton fills in."""
-
-    name: str = ""
-    kind: InstanceKind = InstanceKind.KIND_AUTO
-    count: int = 0
-    gpus: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class VersionPolicy:
-    """Which versions are served: the ``latest`` n, ``specific`` ones, or all of them."""
+    """Which versions are served: the ``latest`` n, ``specific`` ones, or all of them; one choice, or none."""
 
-    latest: int | None = None
-    specific: tuple[int, ...] = ()
-    all_versions: bool = False
+    latest: int | None = field(default=None, metadata=proto("latest", inner="num_versions"))
+    specific: tuple[int, ...] | None = field(default=None, metadata=proto("specific", inner="versions"))
+    all_versions: bool = field(default=False, metadata=proto("all"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmupInput:
-    """One input of a warm-up request, read from ``<model>/warmup/<file>``; ``dims`` leave the batch dimension out."""
+    """One input of a warm-up request: one choice of data; ``dims`` leave the batch dimension out."""
 
-    name: str
-    datatype: DataType
-    dims: tuple[int, ...]
-    file: str
+    name: str = ""
+    datatype: DataType | None = field(default=None, metadata=proto("data_type"))
+    dims: tuple[int, ...] = ()
+    zero_data: bool | None = None
+    random_data: bool | None = None
+    file: str | None = field(default=None, metadata=proto("input_data_file"))  # in ``<model>/warmup/``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warmup:
-    """A request that Triton runs before the model counts as ready."""
+    """A request that Triton runs ``count`` times (0 is once) before the model counts as ready."""
 
-    name: str
-    batch_size: int
-    inputs: tuple[WarmupInput, ...] = ()
+    name: str = ""
+    batch_size: int = 0
+    inputs: tuple[WarmupInput, ...] = field(default=(), metadata=proto("inputs", key="name"))
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +88,50 @@ class EnsembleStep:
     model_version: int = -1  # -1 is the latest; an absent one is 0, which never loads
     input_map: Mapping[str, str] = field(default_factory=dict)
     output_map: Mapping[str, str] = field(default_factory=dict)
+    model_namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsembleScheduling:
+    """The steps of an ensemble; ``max_inflight_requests`` 0 is without limit."""
+
+    steps: tuple[EnsembleStep, ...] = field(default=(), metadata=proto("step"))
+    max_inflight_requests: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchInput:
+    """A tensor that Triton makes for the model from the requests of a batch."""
+
+    kind: str = "BATCH_ELEMENT_COUNT"
+    target_names: tuple[str, ...] = field(default=(), metadata=proto("target_name"))
+    datatype: DataType | None = field(default=None, metadata=proto("data_type"))
+    source_inputs: tuple[str, ...] = field(default=(), metadata=proto("source_input"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOutput:
+    """How an output of a batch is cut up for its requests."""
+
+    target_names: tuple[str, ...] = field(default=(), metadata=proto("target_name"))
+    kind: str = "BATCH_SCATTER_WITH_INPUT_SHAPE"
+    source_inputs: tuple[str, ...] = field(default=(), metadata=proto("source_input"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryAgent:
+    """Code that Triton runs on the model directory before it loads the model."""
+
+    name: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricControl:
+    """The buckets of one of the model's histograms."""
+
+    family: str | None = field(default=None, metadata=proto("metric_identifier", inner="family"))
+    buckets: tuple[float, ...] | None = field(default=None, metadata=proto("histogram_options", inner="buckets"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,25 +143,42 @@ class ModelConfig:
     platform: str = ""
     runtime: str = ""
     default_model_filename: str = ""
+    cc_model_filenames: Mapping[str, str] = field(default_factory=dict)
     max_batch_size: int = 0
-    inputs: tuple[ModelTensor, ...] = ()
-    outputs: tuple[ModelTensor, ...] = ()
+    inputs: tuple[ModelTensor, ...] = field(default=(), metadata=proto("input"))
+    outputs: tuple[ModelTensor, ...] = field(default=(), metadata=proto("output"))
+    batch_inputs: tuple[BatchInput, ...] = field(default=(), metadata=proto("batch_input"))
+    batch_outputs: tuple[BatchOutput, ...] = field(default=(), metadata=proto("batch_output"))
     version_policy: VersionPolicy | None = None
-    instance_groups: tuple[InstanceGroup, ...] = ()
+    instance_groups: tuple[InstanceGroup, ...] = field(default=(), metadata=proto("instance_group"))
     dynamic_batching: DynamicBatching | None = None
-    has_sequence_batching: bool = False
-    ensemble_steps: tuple[EnsembleStep, ...] = ()
-    has_ensemble_scheduling: bool = False
-    has_optimization: bool = False
-    response_cache: bool = False
-    decoupled: bool = False
+    sequence_batching: SequenceBatching | None = None
+    ensemble_scheduling: EnsembleScheduling | None = None
+    optimization: Optimization | None = None
+    response_cache: bool | None = field(default=None, metadata=proto("response_cache", inner="enable"))
+    decoupled: bool | None = field(default=None, metadata=proto("model_transaction_policy", inner="decoupled"))
     model_warmup: tuple[Warmup, ...] = ()
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    op_library_filenames: tuple[str, ...] | None = field(
+        default=None, metadata=proto("model_operations", inner="op_library_filename")
+    )
+    repository_agents: tuple[RepositoryAgent, ...] | None = field(
+        default=None, metadata=proto("model_repository_agents", inner="agents")
+    )
+    model_metrics: tuple[MetricControl, ...] | None = field(
+        default=None, metadata=proto("model_metrics", inner="metric_control")
+    )
+    metric_tags: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict, metadata=proto("parameters", inner="string_value"))
 
     @property
     def is_ensemble(self) -> bool:
         """Whether the model only wires others together."""
-        return self.platform == "ensemble" or self.has_ensemble_scheduling
+        return self.platform == "ensemble" or self.ensemble_scheduling is not None
+
+    @property
+    def ensemble_steps(self) -> tuple[EnsembleStep, ...]:
+        """The steps of an ensemble; none for another model."""
+        return self.ensemble_scheduling.steps if self.ensemble_scheduling is not None else ()
 
     def input(self, name: str) -> ModelTensor | None:
         """The input called ``name``, if there is one."""

@@ -8,20 +8,14 @@ __all__ = ["CompiledModel", "CompiledPipeline", "ModelStage", "StepStage", "comp
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from repo_tool.config.model import (
-    DynamicBatching,
-    EnsembleStep,
-    InstanceGroup,
-    InstanceKind,
-    ModelConfig,
-    ModelTensor,
-    VersionPolicy,
-)
+from repo_tool.config.execution import InstanceGroup, InstanceKind
+from repo_tool.config.model import EnsembleScheduling, EnsembleStep, ModelConfig, ModelTensor, VersionPolicy
+from repo_tool.config.scheduling import DynamicBatching
 from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
 from repo_tool.pipelines.catalogue import Step, step
@@ -285,13 +279,12 @@ def _model_tensor(name: str, wires: Mapping[str, Wire]) -> ModelTensor:
 def _ensemble(
     pipeline: PipelineFile, wires: Mapping[str, Wire], max_batch_size: int, steps: Sequence[EnsembleStep]
 ) -> ModelConfig:
-    config = ModelConfig(
+    return ModelConfig(
         name=pipeline.name,
         platform="ensemble",
         max_batch_size=max_batch_size,
         inputs=tuple(_model_tensor(name, wires) for name in pipeline.inputs),
         outputs=tuple(_model_tensor(name, wires) for name in pipeline.outputs),
         version_policy=VersionPolicy(latest=1),
-        has_ensemble_scheduling=True,
+        ensemble_scheduling=EnsembleScheduling(steps=tuple(steps)),
     )
-    return replace(config, ensemble_steps=tuple(steps))

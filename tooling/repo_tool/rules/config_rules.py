@@ -5,7 +5,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from repo_tool.config.model import DynamicBatching, InstanceKind, ModelTensor, Warmup, WarmupInput
+from repo_tool.config.execution import InstanceKind
+from repo_tool.config.model import ModelTensor, Warmup, WarmupInput
+from repo_tool.config.scheduling import DynamicBatching
 from repo_tool.rules.artifacts import PLATFORMS, backend_of_platform
 from repo_tool.rules.diagnostics import Finding, Severity
 from repo_tool.rules.registry import Scope, rule
@@ -333,7 +335,7 @@ def impossible_priority(model: ModelSubject) -> Iterator[Finding]:
             fix=f"write default_priority_level: {levels}, the lowest",
             field="dynamic_batching.default_priority_level",
         )
-    for level in batching.priority_queue_policy_levels:
+    for level in sorted(batching.priority_queue_policy):
         if not 1 <= level <= levels:
             yield Finding(
                 f"priority_queue_policy names level {level} of {levels}",
@@ -378,7 +380,7 @@ def policy_without_priorities(model: ModelSubject) -> Iterator[Finding]:
         dynamic_batching { default_queue_policy { max_queue_size: 8 } }
     """
     batching = _batching(model)
-    if batching.priority_queue_policy_levels and not batching.priority_levels:
+    if batching.priority_queue_policy and not batching.priority_levels:
         yield Finding(
             "priority_queue_policy without priority_levels has no effect",
             cause="Triton neither checks nor uses it",
@@ -531,7 +533,10 @@ def uncacheable(model: ModelSubject) -> Iterator[Finding]:
         response_cache { enable: true }
     """
     config = model.config
-    reasons = {"sequence_batching": config.has_sequence_batching, "a decoupled transaction policy": config.decoupled}
+    reasons = {
+        "sequence_batching": config.sequence_batching is not None,
+        "a decoupled transaction policy": config.decoupled,
+    }
     for reason in (reason for reason, holds in reasons.items() if holds and config.response_cache):
         yield Finding(
             f"response_cache cannot be combined with {reason}",
@@ -582,7 +587,8 @@ def _warmup_faults(model: ModelSubject, warmup: Warmup) -> Iterator[tuple[str, s
 
 def _warmup_input_faults(declared: ModelTensor, given: WarmupInput) -> Iterator[tuple[str, str]]:
     if given.datatype is not declared.datatype and declared.datatype is not None:
-        yield f"has {given.datatype.config_name} for '{given.name}'", f"the input is {declared.datatype.config_name}"
+        found = given.datatype.config_name if given.datatype else "no data_type"
+        yield f"has {found} for '{given.name}'", f"the input is {declared.datatype.config_name}"
     if any(dim < 0 for dim in given.dims):
         yield f"leaves a dimension of '{given.name}' free", "a request has a shape; every dimension must be a number"
     elif not _accepts(declared.dims, given.dims):

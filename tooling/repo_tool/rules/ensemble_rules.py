@@ -33,7 +33,7 @@ def ensemble_with_a_backend(model: ModelSubject) -> Iterator[Finding]:
     forbidden = {
         "backend": config.backend,
         "instance_group": config.instance_groups,
-        "optimization": config.has_optimization,
+        "optimization": config.optimization is not None,
         "model_warmup": config.model_warmup,
     }
     for field in (field for field, value in forbidden.items() if value):

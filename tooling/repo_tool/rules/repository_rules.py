@@ -218,12 +218,12 @@ def missing_warmup_file(model: ModelSubject) -> Iterator[Finding]:
 
 
 def _warmup_file_fault(model: ModelSubject, tensor: WarmupInput) -> str:
-    path = model.directory.warmup_path / tensor.file
+    path = model.directory.warmup_path / (tensor.file or "")
     if not path.is_file():
         return "it is a folder" if path.is_dir() else "there is no such file in warmup/"
     if not _is_within(path, model.directory.path):
         return "it lies outside the model directory"
-    needed = math.prod(tensor.dims) * tensor.datatype.byte_size
+    needed = math.prod(tensor.dims) * (tensor.datatype.byte_size if tensor.datatype else 0)
     size = path.stat().st_size
     return f"it has {size} bytes, and the tensor needs {needed}" if size < needed else ""
 
@@ -278,7 +278,7 @@ def version_not_there(model: ModelSubject) -> Iterator[Finding]:
         version_policy { specific { versions: [ 1 ] } }
     """
     policy = model.config.version_policy
-    missing = sorted(set(policy.specific) - set(model.versions)) if policy else []
+    missing = sorted(set(policy.specific or ()) - set(model.versions)) if policy else []
     if missing and model.served_versions:
         yield Finding(
             f"the version policy names versions that are not there: {', '.join(map(str, missing))}",

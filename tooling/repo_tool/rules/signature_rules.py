@@ -96,7 +96,7 @@ def input_count_differs(model: ModelSubject) -> Iterator[Finding]:
         input [ { name: "a" ... }, { name: "b" ... } ]
     """
     # Sequence controls and batch inputs fill inputs that the configuration does not list.
-    if model.config.has_sequence_batching or model.mentions("batch_input"):
+    if model.config.sequence_batching is not None or model.config.batch_inputs:
         return
     for _, onnx_model in model.onnx_models():
         listed = [tensor for tensor in model.config.inputs if not tensor.optional]
@@ -381,7 +381,7 @@ def unknown_operator(model: ModelSubject) -> Iterator[Finding]:
         backend: "onnxruntime"
         model_operations { op_library_filename: "libmy_operators.so" }
     """
-    if model.mentions("model_operations"):
+    if model.config.op_library_filenames:
         return
     for path, onnx_model in model.onnx_models():
         for operator in onnx_model.unknown_operators:

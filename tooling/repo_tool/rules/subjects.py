@@ -130,15 +130,13 @@ class ModelSubject:
     def served_versions(self) -> tuple[int, ...]:
         """The versions that the version policy loads; without one, the newest."""
         policy = self.config.version_policy
-        if policy is not None and not policy.specific and self.mentions("specific"):
-            return ()
-        if policy is None or (policy.latest is None and not policy.specific and not policy.all_versions):
+        if policy is None or (policy.latest is None and policy.specific is None and not policy.all_versions):
             return self.versions[-1:]
         if policy.all_versions:
             return self.versions
         if policy.latest is not None:
             return self.versions[-policy.latest :] if policy.latest > 0 else ()
-        return tuple(version for version in self.versions if version in policy.specific)
+        return tuple(version for version in self.versions if version in (policy.specific or ()))
 
     @cached_property
     def backend(self) -> str:

@@ -152,6 +152,8 @@ def write_warmup(directory: ModelDirectory, config: ModelConfig, inputs: Tensors
     for warmup in config.model_warmup:
         directory.warmup_path.mkdir(exist_ok=True)
         for tensor in warmup.inputs:
+            if tensor.file is None or tensor.datatype is None:
+                continue  # zeros or random values: nothing to write
             row = inputs[tensor.name][:1] if config.max_batch_size > 0 else inputs[tensor.name]
             (directory.warmup_path / tensor.file).write_bytes(_raw(row, tensor.datatype))
 
