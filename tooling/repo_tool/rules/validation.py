@@ -13,16 +13,32 @@ from repo_tool.repository.layout import ModelRepository
 from repo_tool.rules import (
     config_rules,
     ensemble_rules,
+    instance_rules,
+    parameter_rules,
     release_rules,
     repository_rules,
+    scheduling_rules,
     security_rules,
+    serving_rules,
     signature_rules,
+    tensor_rules,
+    warmup_rules,
 )
 from repo_tool.rules.diagnostics import Diagnostic
 from repo_tool.rules.registry import Rule, Scope
 from repo_tool.rules.subjects import ModelSubject, RepositorySubject
 
-_FAMILIES = (repository_rules, config_rules, signature_rules, ensemble_rules, release_rules, security_rules)
+# CFG is split by theme, in the order of the codes.
+_CONFIG = (
+    config_rules,
+    tensor_rules,
+    scheduling_rules,
+    instance_rules,
+    serving_rules,
+    warmup_rules,
+    parameter_rules,
+)
+_FAMILIES = (repository_rules, *_CONFIG, signature_rules, ensemble_rules, release_rules, security_rules)
 
 # Every rule, family by family, in the order in which its module writes them.
 RULES: tuple[Rule, ...] = tuple(

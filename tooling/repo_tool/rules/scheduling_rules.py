@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CFG2: the dynamic batcher and its queues."""
+
+from collections.abc import Iterator
+
+from repo_tool.config.scheduling import DynamicBatching
+from repo_tool.rules.diagnostics import Finding, Severity
+from repo_tool.rules.registry import rule
+from repo_tool.rules.subjects import ModelSubject
+
+
+@rule("CFG201", severity=Severity.WARNING)
+def batcher_without_batching(model: ModelSubject) -> Iterator[Finding]:
+    """dynamic_batching goes with max_batch_size > 0.
+
+    With 0 the requests still wait in the batcher's queue and still run one by one.
+
+    Wrong::
+
+        max_batch_size: 0
+        dynamic_batching { }
+
+    Right::
+
+        max_batch_size: 8
+        dynamic_batching { }
+    """
+    if model.config.dynamic_batching is not None and model.config.max_batch_size == 0:
+        yield Finding(
+            "dynamic_batching with max_batch_size 0 batches nothing",
+            cause="requests wait in its queue and still run one by one",
+            fix="set max_batch_size, or remove dynamic_batching",
+            field="dynamic_batching",
+        )
+
+
+@rule("CFG202")
+def impossible_preferred_batch_size(model: ModelSubject) -> Iterator[Finding]:
+    """Preferred batch sizes lie between 1 and max_batch_size.
+
+    Wrong::
+
+        max_batch_size: 8
+        dynamic_batching { preferred_batch_size: [ 16 ] }
+
+    Right::
+
+        max_batch_size: 16
+        dynamic_batching { preferred_batch_size: [ 16 ] }
+    """
+    largest = model.config.max_batch_size
+    for size in _batching(model).preferred_batch_sizes:
+        if not 0 < size <= largest:
+            yield Finding(
+                f"the preferred batch size {size} is not between 1 and max_batch_size {largest}",
+                cause="Triton: dynamic batching preferred size must be positive and <= max batch size",
+                fix="remove it, or raise max_batch_size",
+                field="dynamic_batching.preferred_batch_size",
+            )
+
+
+@rule("CFG203")
+def impossible_priority(model: ModelSubject) -> Iterator[Finding]:
+    """With priority levels the default one is named, and it and every policy lie between 1 and priority_levels.
+
+    Wrong::
+
+        dynamic_batching { priority_levels: 2 }
+
+    Right::
+
+        dynamic_batching { priority_levels: 2  default_priority_level: 2 }
+    """
+    batching = _batching(model)
+    levels = batching.priority_levels
+    if not levels:
+        return
+    if not 1 <= batching.default_priority_level <= levels:
+        yield Finding(
+            f"default_priority_level {batching.default_priority_level} is not between 1 and {levels}",
+            cause="requests without a priority need one of the levels",
+            fix=f"write default_priority_level: {levels}, the lowest",
+            field="dynamic_batching.default_priority_level",
+        )
+    for level in sorted(batching.priority_queue_policy):
+        if not 1 <= level <= levels:
+            yield Finding(
+                f"priority_queue_policy names level {level} of {levels}",
+                cause="levels count from 1, the highest",
+                fix="remove the entry, or raise priority_levels",
+                field=f"dynamic_batching.priority_queue_policy[{level}]",
+            )
+
+
+@rule("CFG204")
+def ordering_against_priorities(model: ModelSubject) -> Iterator[Finding]:
+    """preserve_ordering goes with at most one priority level, since priorities change the order.
+
+    Wrong::
+
+        dynamic_batching { preserve_ordering: true  priority_levels: 2  default_priority_level: 1 }
+
+    Right::
+
+        dynamic_batching { priority_levels: 2  default_priority_level: 1 }
+    """
+    batching = _batching(model)
+    if batching.preserve_ordering and batching.priority_levels > 1:
+        yield Finding(
+            f"preserve_ordering with {batching.priority_levels} priority levels",
+            cause="responses cannot keep the requests' order when priorities change it",
+            fix="remove one of the two",
+            field="dynamic_batching.preserve_ordering",
+        )
+
+
+@rule("CFG205", severity=Severity.WARNING)
+def policy_without_priorities(model: ModelSubject) -> Iterator[Finding]:
+    """priority_queue_policy goes with priority_levels; without them Triton never looks at it.
+
+    Wrong::
+
+        dynamic_batching { priority_queue_policy { key: 1 value { max_queue_size: 8 } } }
+
+    Right::
+
+        dynamic_batching { default_queue_policy { max_queue_size: 8 } }
+    """
+    batching = _batching(model)
+    if batching.priority_queue_policy and not batching.priority_levels:
+        yield Finding(
+            "priority_queue_policy without priority_levels has no effect",
+            cause="Triton neither checks nor uses it",
+            fix="set priority_levels, or use default_queue_policy",
+            field="dynamic_batching.priority_queue_policy",
+        )
+
+
+@rule("CFG206", severity=Severity.WARNING)
+def delay_for_the_full_batch(model: ModelSubject) -> Iterator[Finding]:
+    """A queue delay is not spent waiting for the largest batch alone.
+
+    With the maximum as the only preferred size, which is also Triton's default, every request waits the whole delay
+    unless that many others come; at low load that only adds latency.
+
+    Wrong::
+
+        max_batch_size: 64
+        dynamic_batching { max_queue_delay_microseconds: 2000 }
+
+    Right::
+
+        max_batch_size: 64
+        dynamic_batching { preferred_batch_size: [ 4, 8 ]  max_queue_delay_microseconds: 100 }
+    """
+    batching = _batching(model)
+    sizes = batching.preferred_batch_sizes or (model.config.max_batch_size,)
+    if batching.max_queue_delay_us and set(sizes) == {model.config.max_batch_size}:
+        yield Finding(
+            f"every request may wait {batching.max_queue_delay_us} microseconds for a batch of {sizes[0]}",
+            cause="the maximum is the only preferred batch size",
+            fix="remove the delay, or prefer smaller batches too, and measure both",
+            field="dynamic_batching.max_queue_delay_microseconds",
+        )
+
+
+@rule("CFG207", severity=Severity.NOTE)
+def variable_dims_batch_alone(model: ModelSubject) -> Iterator[Finding]:
+    """Requests whose free dimensions differ are not batched together, unless the input allows ragged batches.
+
+    Wrong::
+
+        dynamic_batching { }
+        input [ { name: "tokens" data_type: TYPE_INT64 dims: [ -1 ] } ]     (clients send every length)
+
+    Right::
+
+        dynamic_batching { }
+        input [ { name: "tokens" data_type: TYPE_INT64 dims: [ 128 ] } ]    (clients pad)
+    """
+    if model.config.dynamic_batching is None or model.config.max_batch_size == 0:
+        return
+    for index, tensor in enumerate(model.config.inputs):
+        if -1 in tensor.dims and not tensor.allow_ragged_batch:
+            yield Finding(
+                f"requests that differ in the shape of input '{tensor.name}' are not batched together",
+                cause="the dynamic batcher only joins equal shapes",
+                fix="pad to a fixed shape where throughput matters",
+                field=f"input[{index}].dims",
+            )
+
+
+def _batching(model: ModelSubject) -> DynamicBatching:
+    return model.config.dynamic_batching or DynamicBatching()
