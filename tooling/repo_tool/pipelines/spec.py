@@ -3,6 +3,8 @@
 
 __all__ = ["InputDeclaration", "PipelineFile", "StepDeclaration", "read_pipeline"]
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,17 @@ class PipelineFile(_Declaration):
     steps: list[StepDeclaration] = pydantic.Field(min_length=1)
     outputs: list[str] = pydantic.Field(min_length=1)
     max_batch_size: int | None = pydantic.Field(default=None, ge=1)
+
+    @property
+    def digest(self) -> str:
+        """``sha256:`` and the hex digest of what it says, with the files that it names; comments do not count."""
+        said = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return f"sha256:{hashlib.sha256(said.encode()).hexdigest()}"
+
+    @property
+    def member_names(self) -> tuple[str, ...]:
+        """The models of the repository that it uses."""
+        return tuple(dict.fromkeys(step.model for step in self.steps if step.model is not None))
 
 
 def read_pipeline(path: Path) -> PipelineFile:

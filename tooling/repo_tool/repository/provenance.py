@@ -1,40 +1,71 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a published version came from and how it was proven: ``provenance.json`` in its version folder."""
 
-__all__ = ["digest_of", "digests_of", "read_provenance", "write_provenance"]
+__all__ = ["digest_of", "digests_of", "read_provenance", "shared_digests_of", "write_provenance"]
 
 import hashlib
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from repo_tool.errors import RepositoryError
 
 SCHEMA = 1
 PROVENANCE_FILE = "provenance.json"
-_KINDS = dict.fromkeys(("tools", "sample", "tolerance", "parity", "signature", "refinement", "files"), dict) | {
-    "trusted": list,
-    "members": list,
-}
+_OBJECTS = ("tools", "sample", "tolerance", "parity", "signature", "refinement", "files")
+_MORE_OBJECTS = ("options", "shared_files", "member_versions", "member_interfaces")
+_KINDS = dict.fromkeys((*_OBJECTS, *_MORE_OBJECTS), dict) | {"trusted": list, "members": list, "config": str}
+
+_SHARED_FOLDERS = ("warmup", "configs")
+_POINTER_START = b"version https://git-lfs.github.com/spec/"
+_POINTER_BYTES = 1024  # the specification's limit
+_POINTER_OBJECT = re.compile(rb"^oid (sha256:[0-9a-f]{64})$", re.MULTILINE)
 
 
-def digest_of(path: Path) -> str:
-    """``sha256:`` and the hex digest of a file, or of a folder's relative names and contents in name order."""
+def digest_of(path: Path, *, through_pointers: bool = False) -> str:
+    """``sha256:`` and the hex digest of a file, or of a folder's relative names and contents in name order.
+
+    With ``through_pointers`` a Git LFS pointer has the digest of the file that it stands for.
+    """
     if path.is_file():
         with path.open("rb") as stream:
+            if through_pointers and (pointed := _pointed_digest(stream)):
+                return pointed
             return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
     whole = hashlib.sha256()
     for entry in sorted(path.rglob("*")):
         if entry.is_file():
-            whole.update(f"{entry.relative_to(path)}\0{digest_of(entry)}\n".encode())
+            digest = digest_of(entry, through_pointers=through_pointers)
+            whole.update(f"{entry.relative_to(path)}\0{digest}\n".encode())
     return f"sha256:{whole.hexdigest()}"
 
 
-def digests_of(folder: Path) -> dict[str, str]:
+def _pointed_digest(stream: BinaryIO) -> str | None:
+    """What a Git LFS pointer names; ``stream`` is at its start again for any other file."""
+    start = stream.read(_POINTER_BYTES)
+    stream.seek(0)
+    found = _POINTER_OBJECT.search(start) if start.startswith(_POINTER_START) else None
+    return found[1].decode("ascii") if found else None
+
+
+def digests_of(folder: Path, *, through_pointers: bool = False) -> dict[str, str]:
     """The digest of each file of a version by its relative path, but of the provenance and of what Python caches."""
     files = [entry for entry in sorted(folder.rglob("*")) if entry.is_file() and "__pycache__" not in entry.parts]
     return {
-        entry.relative_to(folder).as_posix(): digest_of(entry) for entry in files if entry != folder / PROVENANCE_FILE
+        entry.relative_to(folder).as_posix(): digest_of(entry, through_pointers=through_pointers)
+        for entry in files
+        if entry != folder / PROVENANCE_FILE
+    }
+
+
+def shared_digests_of(model: Path, *, through_pointers: bool = False) -> dict[str, str]:
+    """The digests of what all versions of a model share, by relative path: all but ``config.pbtxt``."""
+    loose = [entry for entry in sorted(model.iterdir()) if entry.is_file() and entry.name != "config.pbtxt"]
+    folders = [entry for name in _SHARED_FOLDERS for entry in sorted((model / name).rglob("*")) if entry.is_file()]
+    return {
+        entry.relative_to(model).as_posix(): digest_of(entry, through_pointers=through_pointers)
+        for entry in (*loose, *folders)
     }
 
 
