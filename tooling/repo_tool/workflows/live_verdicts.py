@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a real Triton says to each model of a repository, beside what the rules said."""
+"""What a real Triton says to each model of a repository, alone and beside the others, and what the rules had said."""
 
-__all__ = ["LiveVerdict", "live_verdicts"]
+__all__ = ["LiveVerdict", "live_verdicts", "verdicts_together", "write_disagreement"]
 
+import json
+import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from repo_tool.errors import (
@@ -28,12 +32,13 @@ _EMBEDDED_REFUSES = frozenset(rule.code for rule in RULES if rule.embedded_refus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveVerdict:
-    """One model, loaded alone: Triton's words and the rules that had foreseen them."""
+    """One model: Triton's words and the rules that had foreseen them."""
 
     model: str
-    refusal: str  # Triton's own words; "" when it loaded
+    refusal: str  # Triton's own words when it was loaded alone; "" when it loaded
     codes: tuple[str, ...]  # rules that foresaw a refusal, those of an ensemble's models included
     backend: str = ""
+    refusal_together: str = ""  # Triton's words when all models were loaded into one server, and alone it loads
 
     @property
     def is_embedded_limit(self) -> bool:
@@ -49,7 +54,7 @@ class LiveVerdict:
     def is_disagreement(self) -> bool:
         """Whether the rules and the server differ, which is a fault of the rules."""
         is_excused = self.is_embedded_limit or self.is_code_failure
-        return not is_excused and bool(self.refusal) != bool(self.codes)
+        return not is_excused and bool(self.refusal or self.refusal_together) != bool(self.codes)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for ``--format json``."""
@@ -57,6 +62,7 @@ class LiveVerdict:
             "model": self.model,
             "loads": not self.refusal,
             "refusal": self.refusal,
+            "refusal_together": self.refusal_together,
             "codes": list(self.codes),
             "backend": self.backend,
             "disagreement": self.is_disagreement,
@@ -76,13 +82,7 @@ def live_verdicts(
         EnvironmentUnfitError: this machine or environment cannot run it.
         ServerStartError: the server does not start.
     """
-    options = ServerOptions(
-        max_opset=release.max_onnx_opset,
-        max_ir_version=release.max_onnx_ir,
-        load_timeout_s=_LOAD_TIMEOUT_S,
-        graceful_stop_s=0,
-    )
-    with EmbeddedServer(repository.path, options) as server:
+    with EmbeddedServer(repository.path, _options(release)) as server:
         for model in repository.models():
             codes = _foreseen(repository, model.name, diagnostics)
             refusal, is_final = _load(server, model.name)
@@ -92,6 +92,55 @@ def live_verdicts(
                 refusal, _ = _load(server, model.name)
             _end_or_unload(server, model.name)
             yield LiveVerdict(model=model.name, refusal=refusal, codes=codes, backend=_backend(model))
+
+
+def verdicts_together(
+    repository: ModelRepository, verdicts: Sequence[LiveVerdict], *, release: Release
+) -> list[LiveVerdict]:
+    """Load all models that load alone into one server, where they share names, resources and memory.
+
+    Raises:
+        EnvironmentUnfitError: this machine or environment cannot run it.
+        ServerStartError: the server does not start.
+    """
+    names = [verdict.model for verdict in verdicts if not verdict.refusal]
+    with EmbeddedServer(repository.path, _options(release)) as server:
+        try:
+            refused = {outcome.model: outcome.reason for outcome in server.load_all(names) if not outcome.is_ready}
+        except (LoadTimeoutError, ServerStartError) as error:  # which of them it was, nobody can tell
+            refused = dict.fromkeys(names, f"with all models loaded, {error.fact}: {error.cause}")
+    return [replace(verdict, refusal_together=refused.get(verdict.model, "")) for verdict in verdicts]
+
+
+def _options(release: Release) -> ServerOptions:
+    return ServerOptions(
+        max_opset=release.max_onnx_opset,
+        max_ir_version=release.max_onnx_ir,
+        load_timeout_s=_LOAD_TIMEOUT_S,
+        graceful_stop_s=0,
+    )
+
+
+def write_disagreement(
+    repository: ModelRepository, verdict: LiveVerdict, diagnostics: Sequence[Diagnostic], *, release: Release
+) -> Path:
+    """A file to attach to a report: configurations, names and sizes of files, both verdicts; no weights and no code."""
+    models = sorted(_with_composing(repository, verdict.model, set()))
+    found = [diagnostic.to_dict() for diagnostic in diagnostics if diagnostic.model in models]
+    path = Path(tempfile.mkdtemp(prefix="repo-tool-disagreement-"), f"{verdict.model}.zip")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        summary = {"release": release.name, "verdict": verdict.to_dict(), "diagnostics": found}
+        archive.writestr("disagreement.json", json.dumps(summary, indent=2))
+        for directory in (ModelDirectory(repository.path / model) for model in models):
+            archive.writestr(f"{directory.name}/files.txt", _listing(directory.path))
+            if directory.config_path.is_file():
+                archive.write(directory.config_path, f"{directory.name}/config.pbtxt")
+    return path
+
+
+def _listing(folder: Path) -> str:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return "".join(f"{path.stat().st_size:>12} {path.relative_to(folder).as_posix()}\n" for path in files)
 
 
 def _load(server: EmbeddedServer, model: str) -> tuple[str, bool]:
