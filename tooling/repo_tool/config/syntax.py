@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Protobuf text as it is written: fields, values and comments with their places; what they mean is not looked at.
+
+The tokens are those of protobuf's own tokenizer. Its grammar closes every value by itself, so that the tree needs no
+descriptor: a value is a string (adjacent ones are one), a word or number, a message in ``{ }`` or ``< >``, or a list.
+"""
+
+__all__ = ["Comment", "Message", "Span", "Value", "WrittenField", "read"]
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+_MOST_NESTED = 64  # ten times as deep as any field of a model configuration lies
+_QUOTES = ("'", '"')
+_CLOSING = {"{": "}", "<": ">"}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of the text; lines and columns count from 1, offsets from 0 in characters, ends are exclusive."""
+
+    start: int
+    end: int
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+    def to(self, other: "Span") -> "Span":
+        """From the start of this one to the end of ``other``."""
+        return Span(self.start, other.end, self.line, self.column, other.end_line, other.end_column)
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """From ``#`` to the end of the line."""
+
+    text: str
+    span: Span
+    is_trailing: bool  # something stands in front of it on its line
+
+
+@dataclass(slots=True)
+class Message:
+    """The fields between two brackets, or of the whole text, in the order of the text."""
+
+    fields: list["WrittenField"] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Value:
+    """One value; ``message`` is None for a plain one."""
+
+    span: Span
+    message: Message | None = None
+
+
+@dataclass(slots=True)
+class WrittenField:
+    """One writing of a field: ``name: value``, ``name { … }`` or ``name: [ … ]``."""
+
+    name: str
+    name_span: Span
+    values: list[Value]  # of a list its elements, else one
+    span: Span  # from the name to the end of the value, without a separator
+    list_span: Span | None = None  # the list's brackets and all between, where it is written as a list
+
+    @property
+    def value_span(self) -> Span:
+        """The value, or the whole list."""
+        return self.list_span or self.values[-1].span
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    text: str
+    span: Span
+
+
+class _BrokenOffError(Exception):
+    """No field can be read here; what was read before stands."""
+
+
+def read(text: str) -> tuple[Message, tuple[Comment, ...]]:
+    """The fields and comments of a text; of one that protobuf refuses, what comes before the fault."""
+    tokens, comments = _split(text)
+    root = Message()
+    reader = _Reader(tokens)
+    try:
+        while reader.upcoming:
+            reader.read_field(root, depth=0)
+    except _BrokenOffError:
+        pass
+    return root, comments
+
+
+def _split(text: str) -> tuple[list[_Token], tuple[Comment, ...]]:
+    tokens: list[_Token] = []
+    comments: list[Comment] = []
+    for token in _tokens(text):
+        if token.text.startswith("#"):
+            is_trailing = bool(tokens) and tokens[-1].span.end_line == token.span.line
+            comments.append(Comment(token.text, token.span, is_trailing))
+        else:
+            tokens.append(token)
+    return tokens, tuple(comments)
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    """The tokens, comments among them; none of them reaches over the end of a line."""
+    from google.protobuf.text_format import Tokenizer
+
+    lines = text.split("\n")  # as text_format.Parse divides it
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line) + 1)
+    tokenizer: Any = Tokenizer(lines, skip_comments=False)  # the type stubs take its texts for messages
+    while not tokenizer.AtEnd():
+        word = tokenizer.token
+        tokenizer.NextToken()
+        place = tokenizer.ParseErrorPreviousToken("")  # the public way to a token's line and column
+        line, column = place.GetLine(), place.GetColumn()
+        start = starts[line - 1] + column - 1
+        yield _Token(word, Span(start, start + len(word), line, column, line, column + len(word)))
+
+
+class _Reader:
+    """Walks the tokens once."""
+
+    def __init__(self, tokens: list[_Token]) -> None:
+        self._tokens = tokens
+        self._next = 0
+
+    @property
+    def upcoming(self) -> str:
+        """The next token's text; "" at the end."""
+        return self._tokens[self._next].text if self._next < len(self._tokens) else ""
+
+    def read_field(self, message: Message, *, depth: int) -> None:
+        """Read one field, with the separator after it, into ``message``."""
+        name = self._take()
+        if not (name.text[0].isalnum() or name.text[0] == "_") or depth > _MOST_NESTED:
+            raise _BrokenOffError
+        self._skip(":")
+        written = WrittenField(name.text, name.span, [], name.span)
+        message.fields.append(written)
+        try:
+            self._read_values(written, depth)
+        finally:
+            if not written.values and written.list_span is None:
+                message.fields.remove(written)
+            else:
+                written.span = name.span.to(written.value_span)
+        if not self._skip(","):
+            self._skip(";")
+
+    def _read_values(self, written: WrittenField, depth: int) -> None:
+        if self.upcoming != "[":
+            self._read_value(written, depth)
+            return
+        opening = self._take().span
+        written.list_span = opening
+        while self.upcoming and self.upcoming != "]":
+            self._read_value(written, depth)
+            written.list_span = opening.to(written.values[-1].span)
+            if not self._skip(","):
+                break
+        closing = self._take()
+        if closing.text != "]":
+            raise _BrokenOffError
+        written.list_span = opening.to(closing.span)
+
+    def _read_value(self, written: WrittenField, depth: int) -> None:
+        first = self._take()
+        value = Value(first.span)
+        if first.text in _CLOSING:
+            written.values.append(value)
+            value.message = Message()
+            self._read_message(value, value.message, closing=_CLOSING[first.text], depth=depth)
+            return
+        if not (first.text[0].isalnum() or first.text[0] in "_+-.\"'"):
+            raise _BrokenOffError
+        written.values.append(value)
+        while first.text[0] in _QUOTES and self.upcoming[:1] in _QUOTES:
+            value.span = value.span.to(self._take().span)
+
+    def _read_message(self, value: Value, message: Message, *, closing: str, depth: int) -> None:
+        opening = value.span
+        while self.upcoming != closing:
+            try:
+                self.read_field(message, depth=depth + 1)
+            finally:
+                if message.fields:
+                    value.span = opening.to(message.fields[-1].span)
+        value.span = opening.to(self._take().span)
+
+    def _take(self) -> _Token:
+        if self._next >= len(self._tokens):
+            raise _BrokenOffError
+        self._next += 1
+        return self._tokens[self._next - 1]
+
+    def _skip(self, text: str) -> bool:
+        if self.upcoming != text:
+            return False
+        self._next += 1
+        return True
