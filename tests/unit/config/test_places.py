@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from tritonclient.grpc import model_config_pb2
 
 from repo_tool.config.places import locate
+from repo_tool.config.prototext import as_python_reads
 from support.model_configs import model_configs
 from support.pbtxt_layouts import oddly_written, set_fields
+from support.text_cases import READ
 
 STYLES = [
     {},
@@ -46,8 +48,7 @@ def assert_all_found(text, message):
         assert lines[place.line - 1][place.column - 1 :].startswith(text[place.start : place.end].split("\n")[0])
         assert lines[place.end_line - 1][: place.end_column - 1].endswith(text[place.start : place.end].split("\n")[-1])
         if place.name is not None:
-            last_name = path.rpartition(".")[2].partition("[")[0]
-            assert text[place.name.start : place.name.end] == last_name
+            assert text[place.name.start : place.name.end] in path
 
 
 @settings(max_examples=50)
@@ -62,6 +63,20 @@ def test_every_field_is_found_in_the_oddest_layout(message, random):
     text = oddly_written(message, random)
     assert parsed(text) == message
     assert_all_found(text, message)
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_only_triton_reads_so_is_found_too(name):
+    text = READ[name].decode(errors="replace")
+    places = locate(text)
+    for path, _, _ in set_fields(parsed(as_python_reads(text))):
+        assert places.find(path).path == path
+
+
+def test_a_sign_apart_from_its_number_belongs_to_the_value():
+    text = "max_batch_size: - # one\n 1"
+    value = locate(text).find("max_batch_size").value
+    assert text[value.start : value.end] == "- # one\n 1"
 
 
 WORDS = ["{", "}", "<", ">", "[", "]", ":", ",", ";", "#", "\n", '"', "'", "\\", "-", "1", "0x3", "name", "input"]

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from repo_tool.config.prototext import as_python_reads
 from repo_tool.config.syntax import Comment, Message, Span, Value, WrittenField, read
+from repo_tool.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,8 +180,12 @@ def map_key(text: str, entry: Value, field: Any) -> str:
         span = keys[-1].value_span
         words = text[span.start : span.end]
         try:
-            text_format.Parse(f"key: {words}", message)
-        except (text_format.ParseError, ValueError):  # protobuf refuses the whole text; this is for its messages
+            text_format.Parse(as_python_reads(f"key: {words}"), message)
+        except (
+            text_format.ParseError,
+            ConfigError,
+            ValueError,
+        ):  # protobuf refuses the whole text; this is for its messages
             return words
     return str(message.key)
 

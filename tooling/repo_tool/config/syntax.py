@@ -182,6 +182,8 @@ class _Reader:
         if not (first.text[0].isalnum() or first.text[0] in "_+-.\"'"):
             raise _BrokenOffError
         written.values.append(value)
+        if first.text == "-":  # Triton's parser takes blanks and comments behind it
+            value.span = value.span.to(self._take().span)
         while first.text[0] in _QUOTES and self.upcoming[:1] in _QUOTES:
             value.span = value.span.to(self._take().span)
 
