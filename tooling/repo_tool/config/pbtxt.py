@@ -3,7 +3,7 @@
 
 __all__ = ["parse", "render"]
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from repo_tool.config.fields import proto_fields
 from repo_tool.config.messages import from_message, to_message
 from repo_tool.config.model import ModelConfig
+from repo_tool.config.prototext import as_python_reads
 from repo_tool.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def parse(text: str) -> ModelConfig:
-    """Read a ``config.pbtxt`` with the parser and the message that Triton itself uses.
+    """Read a ``config.pbtxt`` into the message that Triton itself uses, as its parser reads it.
 
     Raises:
         ConfigError: the text does not parse, or names a field that the message lacks; ``cause`` says line and column.
@@ -29,7 +30,7 @@ def parse(text: str) -> ModelConfig:
     from tritonclient.grpc import model_config_pb2
 
     try:
-        message = text_format.Parse(text, model_config_pb2.ModelConfig())
+        message = text_format.Parse(as_python_reads(text), model_config_pb2.ModelConfig())
         config: ModelConfig = from_message(message)
     # An enumeration's number that the message lacks is a ValueError; messages nested without end exhaust the stack.
     except (text_format.ParseError, ValueError, RecursionError) as error:
@@ -41,17 +42,21 @@ def parse(text: str) -> ModelConfig:
     return config
 
 
-def render(config: ModelConfig, *, verified: bool = True) -> str:
+def render(
+    config: ModelConfig, *, verified: bool = True, reasons: Mapping[str, str] | None = None, variant: str = ""
+) -> str:
     """The ``config.pbtxt`` of ``config``, commented for the person who reads it, proven to parse back to ``config``.
 
-    Unless ``verified``, its comments do not claim that a server has answered with it.
+    Unless ``verified``, its comments do not claim that a server has answered with it. ``reasons`` say of fields why
+    they are so; ``variant`` is the name of the file in ``configs/`` that it is to be, if any.
 
     Raises:
         ConfigError: what was rendered means something else; a bug of ours, and nothing has been written yet.
     """
-    text = _rendered(config, beyond=(), verified=verified)
+    said = {"verified": verified, "reasons": reasons or {}, "variant": variant}
+    text = _rendered(config, beyond=(), **said)
     if beyond := _fields_that_differ(parse(text), config):
-        text = _rendered(config, beyond=beyond, verified=verified)
+        text = _rendered(config, beyond=beyond, **said)
     if parse(text) != config:
         raise ConfigError(
             f"the configuration of '{config.name}' does not survive being written",
@@ -61,7 +66,7 @@ def render(config: ModelConfig, *, verified: bool = True) -> str:
     return text
 
 
-def _rendered(config: ModelConfig, *, beyond: Collection[str], verified: bool) -> str:
+def _rendered(config: ModelConfig, *, beyond: Collection[str], **said: Any) -> str:
     """The template's text, with the fields ``beyond`` it as protobuf itself writes them."""
     from google.protobuf import text_format
 
@@ -71,7 +76,7 @@ def _rendered(config: ModelConfig, *, beyond: Collection[str], verified: bool) -
     known = _message(config)
     for name in beyond:
         known.ClearField(name)
-    text = _template().render(config=from_message(known), beyond=beyond, verified=verified)
+    text = _template().render(config=from_message(known), beyond=beyond, **said)
     return text + text_format.MessageToString(others, as_utf8=True)
 
 
@@ -99,7 +104,7 @@ def _template() -> "jinja2.Template":
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701  # protobuf text, not HTML; strings are quoted by the filter below
     )
-    environment.filters |= {"quoted": _quoted, "listed": _listed}
+    environment.filters |= {"quoted": _quoted, "listed": _listed, "sentence": _sentence}
     return environment.get_template("config.pbtxt.j2")
 
 
@@ -111,3 +116,9 @@ def _quoted(text: str) -> str:
 
 def _listed(numbers: Sequence[int]) -> str:
     return f"[ {', '.join(map(str, numbers))} ]" if numbers else "[ ]"
+
+
+def _sentence(words: str) -> str:
+    """The words as a comment of one line; a tensor's name may hold anything."""
+    line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in words)
+    return f"{line[:1].upper()}{line[1:]}."

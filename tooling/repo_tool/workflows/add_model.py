@@ -5,13 +5,14 @@ __all__ = ["AddModelRequest", "AddedModel", "add_model"]
 
 import getpass
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import repo_tool
 from repo_tool.config import pbtxt
-from repo_tool.config.derive import LABEL_FILENAME, DeriveOptions, derive
+from repo_tool.config.derive import LABEL_FILENAME, DeriveOptions, derive, reasons_for
 from repo_tool.config.model import ModelConfig
 from repo_tool.errors import BackendUnprovenError, SampleError
 from repo_tool.importers.base import ImportedModel, ImportRequest
@@ -21,12 +22,22 @@ from repo_tool.refinement.precision import Precision
 from repo_tool.refinement.refine import refine
 from repo_tool.releases import DEFAULT_RELEASE, Release, release
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
-from repo_tool.repository.provenance import digest_of, digests_of, write_provenance
+from repo_tool.repository.provenance import digest_of, digests_of, shared_digests_of, write_provenance
 from repo_tool.repository.publish import StagedModel, Staging, next_version, publish, staging, translating_disk_errors
 from repo_tool.samples import Sample, write_published_sample
 from repo_tool.verification import Parity, Tolerance, require_parity, verify
+from repo_tool.workflows.config_overrides import overridden
+from repo_tool.workflows.given_options import given_options
 from repo_tool.workflows.progress import Progress
-from repo_tool.workflows.proof import EarlyServer, published_rows, require_valid, triton_inference, write_warmup
+from repo_tool.workflows.proof import (
+    EarlyServer,
+    published_rows,
+    require_valid,
+    sample_bytes,
+    triton_inference,
+    write_warmup,
+)
+from repo_tool.workflows.source_digests import digest_of_source
 
 # For a release without ONNX Runtime, which the rules refuse by name if the model turns out to need it.
 _OLDEST_OPSET, _OLDEST_IR_VERSION = 17, 9
@@ -59,6 +70,8 @@ class AddModelRequest:
     optimize: bool = False
     tolerance: float | None = None  # None: 1e-4, or what suits the precision
     unverified: bool = False  # lets a backend in that the embedded Triton has not
+    config: Mapping[str, Any] = field(default_factory=dict)  # fields of config.pbtxt by path, set over what is derived
+    by: str = "add-model"  # the command that is recorded
     dry_run: bool = False
 
     @property
@@ -84,6 +97,7 @@ class AddedModel:
     parity: Parity | None  # None: not proven, since the embedded Triton lacks the backend
     release: Release
     published: bool
+    reasons: Mapping[str, str]  # why each derived value is so, by field of config.pbtxt
     refined: RefinementResult | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,6 +117,7 @@ class AddedModel:
             "largest_absolute_difference": self.parity.largest_absolute if self.parity else None,
             "fallback_reason": self.imported.fallback_reason,
             "notes": list(self.imported.notes),
+            "reasons": dict(self.reasons),
             "refinement": self.refined.to_dict() if self.refined else None,
         }
 
@@ -148,6 +163,7 @@ def add_model(request: AddModelRequest, progress: Progress) -> AddedModel:
         parity=parity,
         release=triton_release,
         published=not request.dry_run,
+        reasons=staged.reasons,
         refined=refined,
     )
 
@@ -219,6 +235,8 @@ def _options(
         labels_are_required=bool(labels),
         backend_parameters=imported.parameters,
         warmup_shapes={name: array.shape[1:] if batching else array.shape for name, array in sample.inputs.items()},
+        row_bytes=sample_bytes(sample) // (max(sample.rows, 1) if batching else 1),
+        weights_bytes=sum(entry.stat().st_size for entry in imported.artifact.parent.rglob("*") if entry.is_file()),
     )
 
 
@@ -245,6 +263,8 @@ class _Staged:
     version: int
     config: ModelConfig
     text: str  # of config.pbtxt
+    derived_text: str  # the same before what the request sets over it
+    reasons: Mapping[str, str]  # why what was derived is so, by field
     sample: Sample
 
 
@@ -254,8 +274,12 @@ def _stage(
     """Write the model's directory: configuration, artifact, warm-up, labels and the sample that is published."""
     directory = stage.repository.model(request.name)
     sample = Sample(inputs=imported.inputs, outputs=imported.reference)
-    config = derive(imported.signature, _options(request, imported, sample, labels))
-    text = pbtxt.render(config, verified=not imported.unproven)
+    options = _options(request, imported, sample, labels)
+    config = derive(imported.signature, options)
+    reasons = reasons_for(config, imported.signature, options)
+    derived_text = pbtxt.render(config, verified=not imported.unproven, reasons=reasons)
+    text = overridden(derived_text, request.config)
+    config = pbtxt.parse(text) if request.config else config
     version_path = directory.version_path(version)
     version_path.mkdir(parents=True)
     directory.config_path.write_text(text, encoding="utf-8")
@@ -265,7 +289,15 @@ def _stage(
         words = "\n".join(labels or imported.labels)
         (directory.path / LABEL_FILENAME).write_text(words + "\n", encoding="utf-8")
     write_published_sample(directory.sample_path(version), published_rows(sample, config))
-    return _Staged(directory=directory, version=version, config=config, text=text, sample=sample)
+    return _Staged(
+        directory=directory,
+        version=version,
+        config=config,
+        text=text,
+        derived_text=derived_text,
+        reasons=reasons,
+        sample=sample,
+    )
 
 
 def _prove(request: AddModelRequest, imported: ImportedModel, staged: _Staged, server: EarlyServer) -> Parity | None:
@@ -298,12 +330,14 @@ def _provenance(
     refined: RefinementResult | None,
     target: Release,
 ) -> dict[str, Any]:
-    source, weights = Path(request.source), request.weights
     return {
         "repo_tool": repo_tool.__version__,
-        "source": source.name,
-        "source_digest": digest_of(source) if source.exists() else None,
-        "weights_digest": digest_of(weights) if weights else None,
+        "by": request.by,
+        "source": Path(request.source).name,
+        "source_digest": digest_of_source(request.source, Path.cwd()),
+        "weights_digest": digest_of(request.weights) if request.weights else None,
+        "labels_digest": digest_of(request.labels) if request.labels else None,
+        "options": given_options({option.name: getattr(request, option.name) for option in fields(request)}),
         "framework": imported.framework,
         "backend": imported.backend,
         "fallback_reason": imported.fallback_reason,
@@ -322,7 +356,9 @@ def _provenance(
         "unproven": imported.unproven,
         "parity": parity.to_dict() if parity else None,
         "refinement": refined.to_dict() if refined else None,
+        "config": staged.derived_text,
         "files": digests_of(staged.directory.version_path(staged.version)),
+        "shared_files": shared_digests_of(staged.directory.path),
     }
 
 

@@ -6,6 +6,7 @@ __all__ = [
     "in_wire_shapes",
     "published_rows",
     "require_valid",
+    "sample_bytes",
     "triton_inference",
     "with_wire_rank",
     "write_warmup",
@@ -138,9 +139,13 @@ def published_rows(sample: Sample, config: ModelConfig) -> Sample:
     """As many rows as are worth keeping in a repository: 64, or what fits a megabyte, at least one."""
     if config.max_batch_size == 0:
         return sample
-    size = sum(_size(array) for array in (*sample.inputs.values(), *sample.outputs.values()))
-    affordable = max(1, int(_PUBLISHED_BYTES * sample.rows / max(size, 1)))
+    affordable = max(1, int(_PUBLISHED_BYTES * sample.rows / max(sample_bytes(sample), 1)))
     return sample.take(range(min(sample.rows, _PUBLISHED_ROWS, affordable)))
+
+
+def sample_bytes(sample: Sample) -> int:
+    """The size of all its inputs and outputs."""
+    return sum(_size(array) for array in (*sample.inputs.values(), *sample.outputs.values()))
 
 
 def _size(array: Array) -> int:
