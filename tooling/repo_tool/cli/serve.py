@@ -32,6 +32,10 @@ def serve(
     grpc_port: Annotated[int, Port] = 8001,
     metrics_port: Annotated[int, Port] = 8002,
     model: Annotated[list[str] | None, typer.Option("--model", help="Load this model only; repeatable.")] = None,
+    model_config_name: Annotated[
+        str,
+        typer.Option(help="Read configs/NAME.pbtxt of each model in place of config.pbtxt, e.g. cpu.", metavar="NAME"),
+    ] = "",
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show the server's whole log, not its errors.")
     ] = False,
@@ -52,10 +56,15 @@ def serve(
     from repo_tool.triton import EmbeddedServer, LoadOutcome, ServerOptions
 
     options = ServerOptions(
-        http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, http_model_control=False
+        http_port=http_port,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+        http_model_control=False,
+        model_config_name=model_config_name,
     )
     if not stay:
         _refuse_emptiness(repository)
+    _tell_who_lacks(repository, model_config_name, model)
     told: list[LoadOutcome] = []  # of each model as it ends; of those that were still loading once more
     with error_console().status("starting Triton …") as status, EmbeddedServer(repository, options) as server:
         status.update("loading the models …")
@@ -71,6 +80,20 @@ def serve(
             error_console().print("stopping …", style="dim")
     if not all(outcome.is_ready for outcome in {outcome.model: outcome for outcome in told}.values()):
         raise typer.Exit(1)
+
+
+def _tell_who_lacks(repository: Path, variant: str, models: "Sequence[str] | None") -> None:
+    """Name the models without ``configs/VARIANT.pbtxt``: Triton says nothing and reads their config.pbtxt."""
+    from repo_tool.cli.console import error_console
+    from repo_tool.repository.layout import ModelRepository
+
+    if not variant:
+        return
+    served = [model for model in ModelRepository(repository).models() if models is None or model.name in models]
+    lacking = [model.name for model in served if not model.variant_path(variant).is_file()]
+    if lacking:
+        words = f"without configs/{variant}.pbtxt, served by config.pbtxt: {', '.join(lacking)}"
+        error_console().print(words, style="yellow", markup=False, soft_wrap=True)
 
 
 def _refuse_emptiness(repository: Path) -> None:

@@ -5,7 +5,7 @@ Every sub-folder of the repository is a model to Triton, hidden ones too, so wha
 in a folder beside the repository.
 """
 
-__all__ = ["ModelDirectory", "ModelRepository", "check_model_name"]
+__all__ = ["ModelDirectory", "ModelRepository", "check_model_name", "check_variant_name"]
 
 import re
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from repo_tool.config.model import ModelConfig
 from repo_tool.errors import ConfigError, ModelNameError, RepositoryError
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _VERSION_NAME = re.compile(r"[1-9][0-9]*")
 
 
@@ -35,9 +36,24 @@ def check_model_name(name: str) -> str:
     )
 
 
+def check_variant_name(name: str) -> str:
+    """``name``, if it can be that of a file in ``configs/``.
+
+    Raises:
+        ConfigError: it is empty, leads elsewhere or holds what Triton does not take.
+    """
+    if _VARIANT_NAME.fullmatch(name):
+        return name
+    raise ConfigError(
+        f"{name!r} does not name a configuration",
+        cause="it stands for configs/NAME.pbtxt: letters, digits, '_', '.' and '-' may be in it, and no folder",
+        next_step="give the name alone, e.g. cpu for configs/cpu.pbtxt",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ModelDirectory:
-    """One model's folder: ``config.pbtxt``, numbered version folders, ``warmup/``, label files."""
+    """One model's folder: ``config.pbtxt``, ``configs/``, numbered version folders, ``warmup/``, label files."""
 
     path: Path
 
@@ -50,6 +66,24 @@ class ModelDirectory:
     def config_path(self) -> Path:
         """``config.pbtxt``."""
         return self.path / "config.pbtxt"
+
+    @property
+    def variants_path(self) -> Path:
+        """The folder of configurations that a server started with ``--model-config-name`` reads instead."""
+        return self.path / "configs"
+
+    def variant_path(self, name: str) -> Path:
+        """``configs/NAME.pbtxt``."""
+        return self.variants_path / f"{name}.pbtxt"
+
+    def variants(self) -> tuple[str, ...]:
+        """The names that ``--model-config-name`` may have for this model."""
+        return tuple(sorted(path.stem for path in self.variants_path.glob("*.pbtxt") if path.is_file()))
+
+    def served_config_path(self, variant: str = "") -> Path:
+        """What a server started with that ``--model-config-name`` reads; without such a file it is ``config.pbtxt``."""
+        chosen = self.variant_path(variant)
+        return chosen if variant and chosen.is_file() else self.config_path
 
     @property
     def warmup_path(self) -> Path:
@@ -90,15 +124,16 @@ class ModelDirectory:
             )
         return versions[-1]
 
-    def read_config(self) -> ModelConfig:
-        """The parsed ``config.pbtxt``.
+    def read_config(self, variant: str = "") -> ModelConfig:
+        """The parsed ``config.pbtxt``, or what a server reads that is started with ``--model-config-name``.
 
         Raises:
             RepositoryError: there is none.
             ConfigError: it does not parse.
         """
+        path = self.served_config_path(variant)
         try:
-            text = self.config_path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError) as error:
             raise RepositoryError(
                 f"model '{self.name}' has no config.pbtxt",
@@ -106,7 +141,7 @@ class ModelDirectory:
                 next_step="add the model with repo-tool add-model, or write the configuration",
             ) from error
         except UnicodeDecodeError as error:
-            raise ConfigError(f"'{self.config_path}' is not UTF-8 text", cause=str(error)) from error
+            raise ConfigError(f"'{path}' is not UTF-8 text", cause=str(error)) from error
         return pbtxt.parse(text)
 
 

@@ -23,6 +23,8 @@ class ServerOptions:
     graceful_stop_s: float = 3.0  # for requests in flight; 0 kills at once, which is right when nobody else is served
     max_opset: int | None = None  # the newest ai.onnx opset that the release loads; None: what this ONNX Runtime loads
     max_ir_version: int | None = None
+    # Which file of configs/ is read in place of config.pbtxt; where a model lacks it, Triton takes config.pbtxt.
+    model_config_name: str = ""
     response_cache_bytes: int = 0  # 0: models that ask for a response cache are refused
     # Off where people browse: any web page can send such requests to this machine, and a load may bring its own code.
     http_model_control: bool = True

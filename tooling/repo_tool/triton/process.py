@@ -132,6 +132,7 @@ class ServerProcess:
             f"--exit-timeout-secs={max(1, int(options.graceful_stop_s))}",
             "--log-format=ISO8601",
             f"--log-verbose={options.log_verbose}",
+            *([f"--model-config-name={options.model_config_name}"] if options.model_config_name else ()),
             *_cache_arguments(installation, options),
         ]
 

@@ -20,7 +20,7 @@ from repo_tool.errors import (
     RepoToolError,
     ServerStartError,
 )
-from repo_tool.repository.layout import ModelDirectory, ModelRepository, check_model_name
+from repo_tool.repository.layout import ModelDirectory, ModelRepository, check_model_name, check_variant_name
 from repo_tool.triton.control import ControlApi, ControlTimeoutError, ControlUnreachableError, Reply
 from repo_tool.triton.installation import Installation, find_installation
 from repo_tool.triton.loading import Loader
@@ -85,6 +85,7 @@ class EmbeddedServer:
 
         Raises:
             RepositoryError: the repository is no folder, or a model directory.
+            ConfigError: ``model_config_name`` cannot be the name of a file in ``configs/``.
             UserMistakeError: two services were given one port.
             MissingExtraError: the wheel with Triton is not installed.
             EnvironmentUnfitError: this machine or environment cannot run it.
@@ -92,6 +93,8 @@ class EmbeddedServer:
             ServerStartError: it ended, or did not answer in time.
         """
         ModelRepository(self.repository).require()
+        if self.options.model_config_name:
+            check_variant_name(self.options.model_config_name)
         installation = find_installation()
         for last_attempt in (False, False, True):
             try:
@@ -168,7 +171,7 @@ class EmbeddedServer:
         """
         along = self._loaded_along(model)
         for directory in along:
-            _check_shell_words(directory)
+            _check_shell_words(directory, self.options.model_config_name)
         log_end = self.log.end
         names = {directory.name for directory in along}
         reply = self._post(f"/v2/repository/models/{model}/load", is_taken=lambda: self._is_loading(names))
@@ -224,7 +227,7 @@ class EmbeddedServer:
             ServerStartError: the server is not running.
         """
         names = sorted(set(models)) if models is not None else self._model_names()
-        ensembles = [name for name in names if _is_ensemble(ModelDirectory(self.repository / name))]
+        ensembles = [name for name in names if self._is_ensemble(name)]
         loader = Loader(self._outcome, patience_s=patience_s, on_outcome=on_outcome)
         outcomes = loader.run([name for name in names if name not in ensembles])
         blocked = [name for name in ensembles if loader.late & self._names_along(name)]
@@ -234,6 +237,12 @@ class EmbeddedServer:
             if on_outcome is not None:
                 on_outcome(outcomes[-1])
         return sorted(outcomes, key=lambda outcome: outcome.model)
+
+    def _is_ensemble(self, model: str) -> bool:
+        with suppress(LoadRefusedError):  # told when the model is loaded
+            config = _read_config(ModelDirectory(self.repository / model), self.options.model_config_name)
+            return config is not None and config.is_ensemble
+        return False
 
     def _model_names(self) -> list[str]:
         return [entry.name for entry in ModelRepository(self.repository).models()]
@@ -331,7 +340,7 @@ class EmbeddedServer:
             directory = repository.model(wanted.pop())
             if directory.name not in found:
                 found[directory.name] = directory
-                config = _read_config(directory)
+                config = _read_config(directory, self.options.model_config_name)
                 wanted += [step.model_name for step in config.ensemble_steps] if config else []
         return list(found.values())
 
@@ -348,16 +357,16 @@ def _blocked(ensemble: str, members: Sequence[str]) -> LoadOutcome:
     return LoadOutcome(model=ensemble, versions=(), seconds=0.0, refusal=refusal)
 
 
-def _read_config(directory: ModelDirectory) -> ModelConfig | None:
-    """The model's configuration; None when it has none, which Triton refuses by itself.
+def _read_config(directory: ModelDirectory, variant: str) -> ModelConfig | None:
+    """The configuration that Triton will read; None when there is none, which it refuses by itself.
 
     Raises:
         LoadRefusedError: it does not parse; what Triton might make of it all the same is not to be risked.
     """
-    if not directory.config_path.is_file():
+    if not directory.served_config_path(variant).is_file():
         return None
     try:
-        return directory.read_config()
+        return directory.read_config(variant)
     except ConfigError as error:
         raise LoadRefusedError(
             f"the model {directory.name!r} was not loaded",
@@ -366,20 +375,17 @@ def _read_config(directory: ModelDirectory) -> ModelConfig | None:
         ) from error
 
 
-def _is_ensemble(directory: ModelDirectory) -> bool:
-    with suppress(LoadRefusedError):  # told when the model is loaded
-        config = _read_config(directory)
-        return config is not None and config.is_ensemble
-    return False
-
-
-def _check_shell_words(directory: ModelDirectory) -> None:
-    config = _read_config(directory)
+def _check_shell_words(directory: ModelDirectory, variant: str) -> None:
+    config = _read_config(directory, variant)
     words = unsafe_shell_words(config) if config else []
     if words:
         raise LoadRefusedError(
             f"the model {directory.name!r} was not loaded",
             cause=f"its configuration would put {words[0]!r} into a shell command (an instance group's name, "
             "EXECUTION_ENV_PATH or default_model_filename)",
-            next_step=f"in {directory.name}/config.pbtxt use letters, digits, '_', '.', '/' and '-' only for it",
+            next_step=f"in {_told(directory, variant)} use letters, digits, '_', '.', '/' and '-' only for it",
         )
+
+
+def _told(directory: ModelDirectory, variant: str) -> str:
+    return directory.served_config_path(variant).relative_to(directory.path.parent).as_posix()
