@@ -28,7 +28,7 @@ def test_a_clean_repository_leaves_with_0(good):
 def test_an_error_leaves_with_1_and_its_words(bad):
     shown = repo_tool("validate", bad)
     assert shown.returncode == 1
-    assert "linear/config.pbtxt: SIG108 error: input[0].dims" in shown.stdout
+    assert "/linear/config.pbtxt:3:42: SIG108 error: input[0] 'x' is declared" in shown.stdout
     assert shown.stdout.splitlines()[-1].startswith("1 model, 1 error (")
 
 

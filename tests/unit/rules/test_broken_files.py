@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from repo_tool.errors import RepositoryError
 from repo_tool.releases import release
 from repo_tool.repository.layout import ModelRepository
-from repo_tool.rules import Severity, render_json, render_text, validate
+from repo_tool.rules import Severity, examine, render_json, render_text, validate
+from repo_tool.rules.excerpts import SourceLines
 
 
 def errors_of(repository):
-    found = validate(ModelRepository(repository), release=release())
-    render_text(found).encode()
-    render_json(found, models=1, release="26.07", seconds=0.0).encode()
-    return {diagnostic.code for diagnostic in found if diagnostic.severity is Severity.ERROR}
+    report = examine(ModelRepository(repository), releases=[release()])
+    render_text(report, sources=SourceLines(repository), width=80).encode()
+    render_json(report).encode()
+    return {diagnostic.code for diagnostic in report.diagnostics if diagnostic.severity is Severity.ERROR}
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_hidden_and_oddly_named_folders_are_models_without_a_configuration(tmp_p
 
 def test_text_never_carries_control_characters_from_names(tmp_path):
     (tmp_path / "\x1b[2Jgone").mkdir()
-    text = render_text(validate(ModelRepository(tmp_path), release=release()))
+    text = render_text(examine(ModelRepository(tmp_path), releases=[release()]))
     assert "\x1b" not in text
     assert "\\x1b[2Jgone/config.pbtxt" in text
 

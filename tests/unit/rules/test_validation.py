@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What validate looks at, what it leaves out, and what it says when onnx is missing."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -12,8 +11,7 @@ import pytest
 from repo_tool.errors import UserMistakeError
 from repo_tool.releases import release
 from repo_tool.repository.layout import ModelRepository
-from repo_tool.rules import RULES, Severity, find_rule, render_json, render_text, validate
-from repo_tool.rules.render_text import summary
+from repo_tool.rules import RULES, Severity, find_rule, validate
 from support.rule_cases import RuleCase, rule_cases
 
 
@@ -21,36 +19,6 @@ from support.rule_cases import RuleCase, rule_cases
 def repository(tmp_path):
     """One model whose input dims are wrong, and nothing else."""
     return ModelRepository(RuleCase("SIG108", "bad").write(tmp_path / "models"))
-
-
-def test_an_error_is_told_with_place_field_fact_cause_and_fix(repository):
-    (error,) = [found for found in validate(repository, release=release()) if found.severity is Severity.ERROR]
-    assert render_text([error]) == (
-        "linear/config.pbtxt: SIG108 error: input[0].dims: "
-        "input[0] 'x' is declared [-1, -1] and the ONNX file has [-1, 4]\n"
-        "  cause:  max_batch_size > 0 puts the batch dimension in front of dims\n"
-        "  fix:    write dims: [4]\n"
-    )
-
-
-def test_json_holds_what_text_shows(repository):
-    found = validate(repository, release=release())
-    document = json.loads(render_json(found, models=1, release="26.07", seconds=0.25))
-    assert document["errors"] == 1
-    assert document["release"] == "26.07"
-    assert [entry["message"] for entry in document["diagnostics"]] == [diagnostic.message for diagnostic in found]
-
-
-def test_text_can_be_coloured_part_by_part(repository):
-    found = [found for found in validate(repository, release=release()) if found.code == "SIG108"]
-    text = render_text(found, style=lambda text, part: f"<{part}>{text}</{part}>")
-    assert text.startswith("<place>linear/config.pbtxt</place>: <error>SIG108 error</error>: input[0].dims")
-
-
-def test_the_closing_line_counts(repository):
-    found = validate(repository, release=release("25.05"))
-    assert summary(found, models=1, seconds=0.123) == "1 model, 1 error, 1 warning (0.12 s)"
-    assert summary([], models=2, seconds=0) == "2 models, nothing found (0.00 s)"
 
 
 def test_only_the_models_asked_for_are_reported(tmp_path):

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from repo_tool.cli.console import ConsoleProgress, console, printable
+from repo_tool.cli.console import ConsoleProgress, console
+from repo_tool.printable import printable_lines
 from repo_tool.refinement.precision import Precision
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _show(added: "AddedModel") -> None:
         out.print(added.config_text, markup=False, soft_wrap=True)
     show_tensors(added.config, added.version, added.parity)
     for note in _notes(added):
-        out.print(f"note: {printable(note)}", markup=False, soft_wrap=True)
+        out.print(f"note: {printable_lines(note)}", markup=False, soft_wrap=True)
     if not added.published:
         out.print("dry run: nothing was published", style="yellow")
         return

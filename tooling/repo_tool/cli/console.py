@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every command shows things with: consoles that respect NO_COLOR, progress lines, errors."""
 
-__all__ = ["ConsoleProgress", "complete_model", "console", "error_console", "printable", "show_error"]
+__all__ = ["ConsoleProgress", "complete_model", "console", "error_console", "show_error"]
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from repo_tool.errors import RepoToolError
+from repo_tool.printable import printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,25 +62,20 @@ class ConsoleProgress:
             mark, style = "✓", "green"
         finally:
             line = Text.assemble(
-                (mark, style), f" {title:<28} ", (f"{step.seconds:5.1f} s  ", "dim"), printable(step.detail)
+                (mark, style), f" {title:<28} ", (f"{step.seconds:5.1f} s  ", "dim"), printable_lines(step.detail)
             )
             out.print(line, soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    """The text without what a terminal obeys: names inside a model file are a stranger's words."""
-    return "".join(sign if sign.isprintable() or sign in "\n\t" else repr(sign)[1:-1] for sign in text)
 
 
 def show_error(error: RepoToolError) -> None:
     """Print the fact, its cause and the next step on standard error."""
     from rich.text import Text
 
-    lines = Text.assemble(("error: ", "bold red"), printable(error.fact))
+    lines = Text.assemble(("error: ", "bold red"), printable_lines(error.fact))
     if error.cause:
-        lines.append("\ncause: ", style="bold").append(printable(error.cause))
+        lines.append("\ncause: ", style="bold").append(printable_lines(error.cause))
     if error.next_step:
-        lines.append("\nnext:  ", style="bold").append(printable(error.next_step))
+        lines.append("\nnext:  ", style="bold").append(printable_lines(error.next_step))
     error_console().print(lines, soft_wrap=True)
 
 

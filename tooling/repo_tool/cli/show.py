@@ -45,7 +45,7 @@ def show(
 def _show(record: "ModelRecord") -> None:
     from rich.table import Table
 
-    from repo_tool.rules.render_text import printable
+    from repo_tool.printable import printable
 
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold")
@@ -149,7 +149,7 @@ def _tensors(facts: dict[str, Any]) -> "Table":
 def _cells(tensor: dict[str, Any]) -> tuple[str, str]:
     from rich.markup import escape
 
-    from repo_tool.rules.render_text import printable
+    from repo_tool.printable import printable
 
     datatype = _words(tensor.get("datatype"), tensor.get("shape"))
     return escape(printable(str(tensor["name"]))), escape(printable(datatype))

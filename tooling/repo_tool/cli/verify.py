@@ -66,7 +66,7 @@ def verify(
 
 def _show(verified: "VerifiedModel") -> None:
     from repo_tool.cli.tensors import show_tensors
-    from repo_tool.rules.render_text import printable
+    from repo_tool.printable import printable
 
     out = console()
     if verified.parity is not None:

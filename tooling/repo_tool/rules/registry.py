@@ -35,6 +35,10 @@ class Rule:
     check: Callable[[Any], Iterable[Finding]]
     # Whether the embedded server refuses such a model too; not when the refusal belongs to another release or machine.
     embedded_refuses: bool
+    # For which releases it can fire, in words, where not for all.
+    releases: str = ""
+    # Whether `validate --fix` can mend what it finds.
+    fixable: bool = False
 
     @property
     def title(self) -> str:
@@ -54,6 +58,8 @@ class Rule:
                 message=finding.message,
                 cause=finding.cause,
                 fix=finding.fix,
+                region=finding.region,
+                edits=finding.edits,
             )
 
 
@@ -63,22 +69,28 @@ def rule(
     severity: Severity = Severity.ERROR,
     scope: Scope = Scope.CONFIG,
     embedded_refuses: bool | None = None,  # None: as every error
+    releases: str = "",
+    fixable: bool = False,
 ) -> Callable[[Callable[[ModelSubject], Iterable[Finding]]], Rule]:
-    """Make a rule of a function over one model; its docstring shows what is wrong before what is right."""
+    """Make a rule of a function over one model; its docstring shows what is wrong before what is right.
+
+    ``releases`` says in words for which it can fire, where not for all; a ``fixable`` one's findings carry edits.
+    """
 
     def made(check: Callable[[ModelSubject], Iterable[Finding]]) -> Rule:
-        return _rule(code, severity, scope, check, embedded_refuses=embedded_refuses)
+        refuses = severity is Severity.ERROR if embedded_refuses is None else embedded_refuses
+        return _rule(code, severity, scope, check, embedded_refuses=refuses, releases=releases, fixable=fixable)
 
     return made
 
 
 def repository_rule(
-    code: str, *, severity: Severity = Severity.ERROR
+    code: str, *, severity: Severity = Severity.ERROR, releases: str = ""
 ) -> Callable[[Callable[[RepositorySubject], Iterable[Finding]]], Rule]:
     """Make a rule of a function over the whole repository."""
 
     def made(check: Callable[[RepositorySubject], Iterable[Finding]]) -> Rule:
-        return _rule(code, severity, Scope.REPOSITORY, check, embedded_refuses=False)
+        return _rule(code, severity, Scope.REPOSITORY, check, embedded_refuses=False, releases=releases)
 
     return made
 
@@ -89,7 +101,9 @@ def _rule(
     scope: Scope,
     check: Callable[[Any], Iterable[Finding]],
     *,
-    embedded_refuses: bool | None,
+    embedded_refuses: bool,
+    releases: str,
+    fixable: bool = False,
 ) -> Rule:
     if not _CODE.fullmatch(code):
         raise ValueError(f"{code!r} is no rule code: a family (REP, CFG, SIG, ENS, REL, SEC) and three digits")
@@ -99,5 +113,7 @@ def _rule(
         scope=scope,
         documentation=inspect.getdoc(check) or "",
         check=check,
-        embedded_refuses=severity is Severity.ERROR if embedded_refuses is None else embedded_refuses,
+        embedded_refuses=embedded_refuses,
+        releases=releases,
+        fixable=fixable,
     )

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """All rules in order, and what they find in a repository."""
 
-__all__ = ["RULES", "find_rule", "validate"]
+__all__ = ["RULES", "examine", "find_rule", "select_rules", "validate"]
 
+import copy
 import difflib
-from collections.abc import Collection, Iterator
-from itertools import chain
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 
-from repo_tool.errors import UserMistakeError
+from repo_tool.errors import RepositoryError, UserMistakeError
 from repo_tool.releases import Release
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.rules import (
@@ -24,7 +27,9 @@ from repo_tool.rules import (
     tensor_rules,
     warmup_rules,
 )
-from repo_tool.rules.diagnostics import Diagnostic
+from repo_tool.rules.diagnostics import Diagnostic, Report
+from repo_tool.rules.ignoring import ignored, names_rule
+from repo_tool.rules.locating import located
 from repo_tool.rules.registry import Rule, Scope
 from repo_tool.rules.subjects import ModelSubject, RepositorySubject
 
@@ -54,18 +59,91 @@ def validate(
     rules: Collection[Rule] = RULES,
     beside: ModelRepository | None = None,
 ) -> list[Diagnostic]:
-    """What the rules find, model by model; nothing is written, loaded or started.
-
-    ``models`` limits the report, not what ensembles may refer to. ``beside`` is a second repository that is served
-    together with this one: ensembles may refer to its models, and nothing is said about them.
+    """What the rules find for one release and nobody has suppressed; see ``examine``.
 
     Raises:
         RepositoryError: the repository is no folder.
     """
-    subject = RepositorySubject(repository, release, beside)
-    found = [diagnostic for rule in rules if rule.scope is Scope.REPOSITORY for diagnostic in rule.run(subject)]
-    wanted = (model for model in subject.own_models() if models is None or model.name in models)
-    return found + list(chain.from_iterable(_about(model, rules) for model in wanted))
+    report = examine(repository, releases=[release], models=models, rules=rules, beside=beside)
+    return list(report.diagnostics)
+
+
+def examine(
+    repository: ModelRepository,
+    *,
+    releases: Sequence[Release],
+    models: Collection[str] | None = None,
+    rules: Collection[Rule] = RULES,
+    beside: ModelRepository | None = None,
+    model_ignores: Mapping[str, Collection[str]] = MappingProxyType({}),
+) -> Report:
+    """What the rules find for any of ``releases``, model by model; nothing is written, loaded or started.
+
+    Args:
+        repository: What is looked at.
+        releases: One or more; a diagnostic says for which of them it holds.
+        models: Limits the report, not what ensembles may refer to.
+        rules: Those that are asked.
+        beside: A second repository that is served together with this one: ensembles may refer to its models, and
+            nothing is said about them.
+        model_ignores: Codes or families by a pattern of model names, e.g. ``legacy_*``, that do not count there.
+
+    Raises:
+        RepositoryError: the repository is no folder, or has no model of those called for.
+    """
+    started = time.monotonic()
+    subject = RepositorySubject(repository, releases[0], beside)
+    for name in models or ():
+        _check_exists(name, subject)
+    names = tuple(name for name in subject.own_names if models is None or name in models)
+    holding: dict[Diagnostic, list[str]] = {}
+    for release in releases:
+        subject = subject if release is releases[0] else _for_release(subject, release)
+        for diagnostic in _found(subject, names, rules):
+            holding.setdefault(diagnostic, []).append(release.name)
+    by_model: dict[str, list[Diagnostic]] = {}
+    for diagnostic, holds in holding.items():
+        by_model.setdefault(diagnostic.model, []).append(replace(diagnostic, releases=tuple(holds)))
+    diagnostics = by_model.pop("", [])
+    for name in sorted(by_model):
+        placed = sorted(located(by_model[name], subject.models[name]), key=_in_reading_order)
+        diagnostics += [ignored(diagnostic, model_ignores) for diagnostic in placed]
+    return Report(
+        models=names,
+        releases=tuple(release.name for release in releases),
+        diagnostics=tuple(each for each in diagnostics if each.suppression is None),
+        suppressed=tuple(each for each in diagnostics if each.suppression is not None),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _check_exists(name: str, subject: RepositorySubject) -> None:
+    if name in subject.own_names:
+        return
+    near = difflib.get_close_matches(name, subject.own_names, n=3, cutoff=0.6)
+    raise RepositoryError(
+        f"no model '{name}' in '{subject.repository.path}'",
+        cause=f"the repository holds {len(subject.own_names)} models, and none is called so",
+        next_step=f"did you mean {', '.join(near)}?" if near else "check the name and the repository's path",
+    )
+
+
+def _for_release(subject: RepositorySubject, release: Release) -> RepositorySubject:
+    """The same repository for another release; what was read of its files is not read again."""
+    other = copy.copy(subject)
+    other.release = release
+    other.models = {name: copy.copy(model) for name, model in subject.models.items()}
+    for model in other.models.values():
+        model.repository = other
+    return other
+
+
+def _found(subject: RepositorySubject, names: Collection[str], rules: Collection[Rule]) -> Iterator[Diagnostic]:
+    for rule in rules:
+        if rule.scope is Scope.REPOSITORY:
+            yield from rule.run(subject)
+    for name in names:
+        yield from _about(subject.models[name], rules)
 
 
 def _about(model: ModelSubject, rules: Collection[Rule]) -> Iterator[Diagnostic]:
@@ -73,6 +151,24 @@ def _about(model: ModelSubject, rules: Collection[Rule]) -> Iterator[Diagnostic]
     for rule in rules:
         if rule.scope in scopes:
             yield from rule.run(model)
+
+
+def _in_reading_order(diagnostic: Diagnostic) -> tuple[str, int, int]:
+    return diagnostic.path, diagnostic.line or 0, diagnostic.column or 0
+
+
+def select_rules(select: Collection[str] = (), ignore: Collection[str] = ()) -> tuple[Rule, ...]:
+    """The rules of ``select`` (none: all) without those of ``ignore``; both name codes or families, e.g. SIG.
+
+    Raises:
+        UserMistakeError: there is no such rule.
+    """
+    families = {rule.code[:3] for rule in RULES}
+    for code in (*select, *ignore):
+        if code.upper() not in families:
+            find_rule(code)  # says which codes are near
+    chosen = (rule for rule in RULES if not select or names_rule(rule.code, select))
+    return tuple(rule for rule in chosen if not names_rule(rule.code, ignore))
 
 
 def find_rule(code: str) -> Rule:

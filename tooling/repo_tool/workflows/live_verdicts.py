@@ -6,7 +6,7 @@ __all__ = ["LiveVerdict", "live_verdicts", "verdicts_together", "write_disagreem
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,9 +70,13 @@ class LiveVerdict:
 
 
 def live_verdicts(
-    repository: ModelRepository, diagnostics: Sequence[Diagnostic], *, release: Release
+    repository: ModelRepository,
+    diagnostics: Sequence[Diagnostic],
+    *,
+    release: Release,
+    models: Collection[str] | None = None,
 ) -> Iterator[LiveVerdict]:
-    """Load every model of ``repository`` alone in an embedded Triton that takes what ``release`` takes.
+    """Load every model of ``repository``, or ``models``, alone in an embedded Triton that takes what ``release`` takes.
 
     A model that ends the server counts as refused, and a new server goes on with the next.
 
@@ -84,6 +88,8 @@ def live_verdicts(
     """
     with EmbeddedServer(repository.path, _options(release)) as server:
         for model in repository.models():
+            if models is not None and model.name not in models:
+                continue
             codes = _foreseen(repository, model.name, diagnostics)
             refusal, is_final = _load(server, model.name)
             if refusal and not codes and not is_final:

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``repo-tool validate`` shows and writes."""
+
+__all__ = ["ValidateOutput"]
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from repo_tool.cli.console import console, error_console
+from repo_tool.errors import UserMistakeError
+from repo_tool.printable import printable
+from repo_tool.repository.layout import ModelRepository
+from repo_tool.rules.render_text import plain, render_text, summary
+from repo_tool.rules.shown_paths import seen_from, source_root
+
+if TYPE_CHECKING:
+    from repo_tool.config.explain import ModelExplanation, TensorExplanation
+    from repo_tool.workflows.live_verdicts import LiveVerdict
+    from repo_tool.workflows.validate_repository import Validated
+
+_COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
+_FOR_PEOPLE = ("text", "json")
+
+
+class ValidateOutput:
+    """Writes findings in one format to the terminal, or to ``output`` with a summary on the terminal."""
+
+    def __init__(self, repository: ModelRepository, output_format: str, *, output: Path | None, explains: bool) -> None:
+        if explains and output_format not in _FOR_PEOPLE:
+            raise UserMistakeError(
+                f"--explain has no place in {output_format}",
+                cause="that format only knows findings",
+                next_step="use --format text or --format json",
+            )
+        self._repository = repository
+        self._format = output_format
+        self._output = output
+        self._explains = explains
+
+    def write(self, validated: "Validated") -> None:
+        """Show or write everything.
+
+        Raises:
+            UserMistakeError: the file cannot be written.
+        """
+        document = self._document(validated)
+        if self._output is not None:
+            self._save(self._output, document)
+        else:
+            sys.stdout.write(document)
+        is_shown = self._output is not None or self._format == "text"
+        out = sys.stdout if is_shown else sys.stderr
+        if self._format != "json" or is_shown:
+            out.writelines(f"{line}\n" for line in _verdict_lines(validated))
+        if is_shown and self._format == "text" and self._explains:
+            self._show_explanations(validated)
+        if is_shown:
+            out.write(summary(validated.report) + _live_summary(validated.verdicts or ()) + "\n")
+
+    @staticmethod
+    def _save(path: Path, document: str) -> None:
+        try:
+            path.write_text(document, encoding="utf-8")
+        except OSError as error:
+            raise UserMistakeError(
+                f"'{path}' cannot be written", cause=error.strerror or str(error), next_step="choose another --output"
+            ) from error
+
+    def _document(self, validated: "Validated") -> str:
+        return {
+            "text": self._text,
+            "json": self._json,
+            "sarif": self._sarif,
+            "junit": self._junit,
+            "github": self._github,
+        }[self._format](validated)
+
+    def _text(self, validated: "Validated") -> str:
+        from repo_tool.rules.excerpts import SourceLines
+
+        is_screen = console().is_terminal and self._output is None
+        return render_text(
+            validated.report,
+            folder=seen_from(Path.cwd(), self._repository.path),
+            sources=SourceLines(self._repository.path),
+            width=console().width if is_screen else None,
+            style=_style if is_screen else plain,
+        )
+
+    def _json(self, validated: "Validated") -> str:
+        from repo_tool.rules import render_json
+        from repo_tool.workflows.validate_repository import explanations
+
+        more: dict[str, Any] = {}
+        if validated.verdicts is not None:
+            more["live"] = [
+                verdict.to_dict() | {"file": str(validated.evidence.get(verdict.model, ""))}
+                for verdict in validated.verdicts
+            ]
+        if self._explains:
+            more["explain"] = [each.to_dict() for each in explanations(self._repository, validated.report.models)]
+        return render_json(validated.report, more=more) + "\n"
+
+    def _sarif(self, validated: "Validated") -> str:
+        import repo_tool
+        from repo_tool.rules.render_sarif import render_sarif
+
+        version = repo_tool.__version__
+        return render_sarif(validated.report, rules=validated.rules, folder=self._source_folder, version=version) + "\n"
+
+    def _junit(self, validated: "Validated") -> str:
+        from repo_tool.rules.render_junit import render_junit
+
+        return render_junit(validated.report, folder=self._source_folder, strict=validated.is_strict)
+
+    def _github(self, validated: "Validated") -> str:
+        from repo_tool.rules.render_github import render_github
+
+        return render_github(validated.report, folder=self._source_folder)
+
+    @property
+    def _source_folder(self) -> str:
+        """The repository as a code host's programs see it."""
+        return seen_from(source_root(self._repository.path), self._repository.path)
+
+    def _show_explanations(self, validated: "Validated") -> None:
+        from repo_tool.workflows.validate_repository import explanations
+
+        for explanation in explanations(self._repository, validated.report.models):
+            _show_explanation(explanation)
+
+
+def _show_explanation(explanation: "ModelExplanation") -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(printable(explanation.model)), title_justify="left", title_style="bold")
+    for heading in ("", "tensor", "datatype", "shape"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("")
+    for kind, tensors in (("send", explanation.sends), ("get", explanation.gets), ("Triton fills", explanation.fills)):
+        for tensor in tensors:
+            table.add_row(kind, *map(escape, _cells(tensor)))
+    console().print(table)
+    for remark in explanation.remarks:
+        console().print(f"  {printable(remark)}", markup=False)
+    console().print()
+
+
+def _cells(tensor: "TensorExplanation") -> Iterator[str]:
+    return map(printable, (tensor.name, tensor.datatype, tensor.shape, "; ".join(tensor.remarks)))
+
+
+def _live_summary(verdicts: "tuple[LiveVerdict, ...]") -> str:
+    refused = sum(bool(verdict.refusal or verdict.refusal_together) for verdict in verdicts)
+    disagreements = sum(verdict.is_disagreement for verdict in verdicts)
+    counted = f"; Triton refused {refused} of {len(verdicts)}" if refused else ""
+    return counted + (f", {disagreements} not as the rules foresaw" if disagreements else "")
+
+
+def _verdict_lines(validated: "Validated") -> Iterator[str]:
+    for verdict in validated.verdicts or ():
+        yield _verdict_line(verdict)
+        if verdict.is_disagreement:
+            why = "the rules foresaw a refusal" if verdict.codes else "no rule foresaw it"
+            file = validated.evidence.get(verdict.model)
+            attach = f": please report it and attach {file}" if file else ": please report it"
+            yield f"  {_style(f'DISAGREEMENT: {why}', 'error')}{attach}"
+
+
+def _verdict_line(verdict: "LiveVerdict") -> str:
+    together = f"loads alone, refused beside the others: {verdict.refusal_together}" if verdict.refusal_together else ""
+    words = f"refused: {verdict.refusal}" if verdict.refusal else together or "loads"
+    codes = f"  [{', '.join(verdict.codes)}]" if verdict.codes else ""
+    limit = "  (a limit of the embedded Triton; a GPU server may load it)" if verdict.is_embedded_limit else ""
+    return f"{_style(f'live {printable(verdict.model)}', 'place')}: {printable(words)}{codes}{limit}"
+
+
+def _style(text: str, part: str) -> str:
+    if not console().is_terminal or console().no_color or error_console().no_color:
+        return text
+    return typer.style(text, fg=_COLOURS.get(part), bold=part in ("place", *_COLOURS), dim=part == "label")
