@@ -15,6 +15,7 @@
     │   ├── BackendUnprovenError       a backend that the embedded server has not, so that nothing can be proven
     │   ├── ConfigError                a model configuration that does not parse or contradicts itself
     │   ├── PipelineError              a pipeline.yaml that cannot work
+    │   ├── SpecificationError         a repo-tool.yaml that does not describe a repository
     │   ├── RepositoryError            a folder that is not a model repository, or lacks the model
     │   ├── EnvironmentUnfitError      this machine lacks something Triton needs, or has too new a numpy
     │   ├── PortInUseError             another process listens there
@@ -51,6 +52,7 @@ __all__ = [
     "ServerStartError",
     "ServerUnreachableError",
     "SourceError",
+    "SpecificationError",
     "TritonError",
     "UserMistakeError",
     "VersionExistsError",
@@ -126,6 +128,10 @@ class ConfigError(UserMistakeError):
 
 class PipelineError(UserMistakeError):
     """A pipeline file that cannot work."""
+
+
+class SpecificationError(UserMistakeError):
+    """A repo-tool.yaml that does not describe a repository."""
 
 
 class RepositoryError(UserMistakeError):

@@ -16,9 +16,11 @@ import typer
 import repo_tool
 from repo_tool.cli.add_model import add_model
 from repo_tool.cli.add_pipeline import add_pipeline
+from repo_tool.cli.apply import apply
 from repo_tool.cli.bench import bench
 from repo_tool.cli.call import call
 from repo_tool.cli.console import error_console, show_error
+from repo_tool.cli.plan import plan
 from repo_tool.cli.rule import rule
 from repo_tool.cli.serve import serve
 from repo_tool.cli.show import show
@@ -65,6 +67,8 @@ app.command("show")(show)
 app.command("verify")(verify)
 app.command("validate")(validate)
 app.command("rule")(rule)
+app.command("plan")(plan)
+app.command("apply")(apply)
 
 
 def main() -> None:

@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """How models become visible: staged beside the repository, then renamed into it, never half there."""
 
-__all__ = ["StagedModel", "Staging", "next_version", "publish", "staging", "translating_disk_errors"]
+__all__ = [
+    "StagedModel",
+    "Staging",
+    "next_version",
+    "publish",
+    "replace_config",
+    "sole_changer",
+    "staging",
+    "translating_disk_errors",
+    "withdraw",
+]
 
 import errno
 import fcntl
@@ -191,6 +201,50 @@ def publish(
         return staged[-1].version
 
 
+def replace_config(staged: ModelDirectory, repository: ModelRepository) -> None:
+    """Let a published model have the ``config.pbtxt`` of the staged one of the same name, at once or not at all.
+
+    Raises:
+        NoSpaceError: the disk is full.
+    """
+    target = repository.model(staged.name)
+    with translating_disk_errors(repository.path), _locked(repository), _signals_held():
+        _sync(staged.path)
+        staged.config_path.replace(target.config_path)
+        _sync_folder(target.path)
+
+
+def withdraw(model: ModelDirectory, stage: Staging) -> None:
+    """Take a model out of its repository by one rename; its files go with the staging folder.
+
+    Raises:
+        RepositoryError: not allowed to write.
+    """
+    repository = ModelRepository(model.path.parent)
+    with translating_disk_errors(repository.path), _locked(repository), _signals_held():
+        model.path.rename(stage.work_path / model.name)
+        _sync_folder(repository.path)
+
+
+@contextmanager
+def sole_changer(repository: ModelRepository) -> Iterator[None]:
+    """Nobody else who asks for this changes the repository as a whole meanwhile; the lock goes with the process.
+
+    Raises:
+        RepositoryError: somebody does.
+    """
+    with translating_disk_errors(repository.path), _lock_file(repository, "change").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RepositoryError(
+                f"another command is changing '{repository.path}' as a whole",
+                cause=f"it holds the lock '{stream.name}'",
+                next_step="wait until it is done",
+            ) from error
+        yield
+
+
 def _renumbered(staged: Sequence[StagedModel], repository: ModelRepository) -> list[StagedModel]:
     free = max(next_version(repository.model(model.directory.name)) for model in staged)
     for model in staged:
@@ -243,11 +297,15 @@ def _sync_folder(folder: Path) -> None:
 @contextmanager
 def _locked(repository: ModelRepository) -> Iterator[None]:
     """One publisher at a time; the lock goes with the process, however it ends."""
-    locks = repository.private_path / "locks"
-    locks.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (locks / "publish").open("w") as stream:
+    with _lock_file(repository, "publish").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+def _lock_file(repository: ModelRepository, name: str) -> Path:
+    locks = repository.private_path / "locks"
+    locks.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return locks / name
 
 
 @contextmanager

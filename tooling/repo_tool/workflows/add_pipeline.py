@@ -27,6 +27,7 @@ from repo_tool.repository.publish import StagedModel, Staging, next_version, pub
 from repo_tool.samples import Array, RawSample, Sample, bind, read_raw_sample, write_published_sample
 from repo_tool.signature import TensorSpec
 from repo_tool.verification import Infer, Parity, Tolerance, require_parity, verify
+from repo_tool.workflows.config_overrides import interface_digest
 from repo_tool.workflows.progress import Progress
 from repo_tool.workflows.proof import EarlyServer, published_rows, require_valid, triton_inference
 
@@ -43,6 +44,7 @@ class AddPipelineRequest:
     release: str = DEFAULT_RELEASE
     tolerance: Tolerance = field(default_factory=Tolerance)
     dry_run: bool = False
+    by: str = "add-pipeline"  # the command that is recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,8 @@ def add_pipeline(request: AddPipelineRequest, progress: Progress) -> AddedPipeli
             require_parity(parity, model=pipeline.name, framework="its steps run alone", tolerance=request.tolerance)
             step.detail = parity.summary
         with translating_disk_errors(repository.path):
-            _write_proof(stage.repository, version, request, compiled, parity, sample)
+            facts = _facts(request, compiled, pipeline, repository, parity, sample)
+            _write_proof(stage.repository, version, compiled, facts, sample)
         if not request.dry_run:
             with progress.step("publish"):
                 require = partial(_refuse_foreign_models, pipeline.name, generated)  # again: some may be new
@@ -221,19 +224,25 @@ def _run_member(stage: ModelStage, arrays: Mapping[str, Array], members: Mapping
     return {tensor: np.concatenate([part[tensor] for part in parts]) for tensor in stage.outputs}
 
 
-def _write_proof(
-    repository: ModelRepository,
-    version: int,
+def _facts(
     request: AddPipelineRequest,
     compiled: CompiledPipeline,
+    pipeline: PipelineFile,
+    repository: ModelRepository,
     parity: Parity,
     sample: Sample,
-) -> None:
-    ensemble, source = compiled.ensemble, {"source": request.file.name, "source_digest": digest_of(request.file)}
-    directory = repository.model(ensemble.name)
-    write_published_sample(directory.sample_path(version), published_rows(sample, ensemble))
-    facts = {
+) -> dict[str, Any]:
+    """What the provenance of the ensemble says beyond its files."""
+    ensemble = compiled.ensemble
+    members = [repository.model(name) for name in compiled.member_names]
+    return {
+        "by": request.by,
+        "source": request.file.name,
+        "source_digest": digest_of(request.file),
+        "pipeline_digest": pipeline.digest,
         "members": list(compiled.member_names),
+        "member_versions": {member.name: member.latest_version() for member in members},
+        "member_interfaces": {member.name: interface_digest(member.read_config()) for member in members},
         "release": request.release,
         "signature": {"inputs": _specs(ensemble.inputs), "outputs": _specs(ensemble.outputs)},
         "sample": {"origin": request.sample.name, "digest": digest_of(request.sample), "rows": sample.rows},
@@ -241,14 +250,27 @@ def _write_proof(
         "verified": True,
         "parity": parity.to_dict(),
     }
-    _write_facts(directory, version, source | facts)
+
+
+def _write_proof(
+    repository: ModelRepository, version: int, compiled: CompiledPipeline, facts: Mapping[str, Any], sample: Sample
+) -> None:
+    ensemble = compiled.ensemble
+    directory = repository.model(ensemble.name)
+    write_published_sample(directory.sample_path(version), published_rows(sample, ensemble))
+    _write_facts(directory, version, facts)
+    origin = {name: facts[name] for name in ("by", "source", "source_digest")}
     for model in compiled.step_models:
-        _write_facts(repository.model(model.config.name), version, source | {"pipeline": ensemble.name})
+        _write_facts(repository.model(model.config.name), version, origin | {"pipeline": ensemble.name})
 
 
 def _write_facts(directory: ModelDirectory, version: int, facts: Mapping[str, Any]) -> None:
     files = digests_of(directory.version_path(version))
-    own = {"repo_tool": repo_tool.__version__, "backend": directory.read_config().backend}
+    own = {
+        "repo_tool": repo_tool.__version__,
+        "backend": directory.read_config().backend,
+        "config": directory.config_path.read_text(encoding="utf-8"),
+    }
     write_provenance(directory.provenance_path(version), own | {**facts, "files": files})
 
 

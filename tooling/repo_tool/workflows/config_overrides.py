@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fields that a person sets over the derived ``config.pbtxt``, and what of a configuration other models rely on."""
 
-__all__ = ["interface_digest", "overridden"]
+__all__ = ["interface_digest", "means_the_same", "overridden", "restored"]
 
 import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from repo_tool.config import pbtxt
 from repo_tool.config.model import ModelConfig
+from repo_tool.errors import ConfigError
 
 
 def overridden(text: str, overrides: Mapping[str, Any]) -> str:
@@ -30,3 +32,31 @@ def interface_digest(config: ModelConfig) -> str:
     ]
     said = json.dumps([config.max_batch_size, len(config.inputs), tensors])
     return f"sha256:{hashlib.sha256(said.encode()).hexdigest()}"
+
+
+def means_the_same(text: str, other: str) -> bool:
+    """Whether two configurations that may not parse say the same, whatever their comments and layout."""
+    try:
+        return text == other or pbtxt.parse(text) == pbtxt.parse(other)
+    except ConfigError:
+        return False
+
+
+def restored(text: str | None, base: str, overrides: Mapping[str, Any]) -> str:
+    """What a ``config.pbtxt`` of ``text`` must become to say ``base`` with ``overrides``: itself where it does.
+
+    Comments and layout stay where setting the fields suffices.
+
+    Raises:
+        ConfigError: there is no such field, or it does not take the value.
+    """
+    wanted = overridden(base, overrides)
+    if text is None:
+        return wanted
+    if means_the_same(text, wanted):
+        return text
+    try:
+        amended = overridden(text, overrides)
+    except ConfigError:  # it does not parse
+        return wanted
+    return amended if means_the_same(amended, wanted) else wanted

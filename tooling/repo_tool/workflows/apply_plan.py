@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plan carried out: each model is proven and published by itself; one that fails stops only those that need it."""
+
+__all__ = ["Applied", "Audience", "Outcome", "Result", "apply_plan"]
+
+import os
+import shutil
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from time import perf_counter
+from typing import Any, Protocol
+
+from repo_tool.errors import RepoToolError
+from repo_tool.releases import DEFAULT_RELEASE, release
+from repo_tool.repository.layout import ModelDirectory, ModelRepository
+from repo_tool.repository.publish import Staging, replace_config, sole_changer, staging, withdraw
+from repo_tool.rules import Diagnostic, validate
+from repo_tool.samples import read_published_sample
+from repo_tool.verification import Tolerance, require_parity, verify
+from repo_tool.workflows.add_model import AddModelRequest, add_model
+from repo_tool.workflows.add_pipeline import AddPipelineRequest, add_pipeline
+from repo_tool.workflows.plan_actions import DEFAULT_PIPELINE_TOLERANCE, Action, ActionKind, make_plan
+from repo_tool.workflows.plan_desired import DesiredModel, DesiredPipeline
+from repo_tool.workflows.plan_found import read_found
+from repo_tool.workflows.plan_repository import RepositoryPlan
+from repo_tool.workflows.progress import Progress
+from repo_tool.workflows.proof import EarlyServer, require_valid, triton_inference
+from repo_tool.workflows.show_model import ModelRecord, read_record
+
+_SAME_NAME = (
+    *("source", "name", "framework", "backend", "method", "signature", "task", "weights", "weights_inside", "sample"),
+    *("labels", "max_batch_size", "instances", "cores", "precision", "optimize", "unverified", "config"),
+)
+
+
+class Result(Enum):
+    """How one action came out."""
+
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"  # a model that it needs failed, or it cannot be done at all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of one action."""
+
+    action: Action
+    result: Result
+    version: int | None = None
+    error: RepoToolError | None = None
+    why: str = ""  # it was skipped
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for ``--json``."""
+        return {
+            **self.action.to_dict(),
+            "result": self.result.value,
+            "version": self.version,
+            "seconds": round(self.seconds, 3),
+            "error": self.error.to_dict() if self.error else None,
+            "why": self.why or None,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What came of the whole: each action, and what the rules say about the repository as it is now."""
+
+    outcomes: tuple[Outcome, ...]
+    diagnostics: tuple[Diagnostic, ...]
+    published: bool  # False: it was a dry run
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for ``--json``."""
+        return {
+            "published": self.published,
+            "outcomes": [outcome.to_dict() for outcome in self.outcomes],
+            "diagnostics": [diagnostic.to_dict() for diagnostic in self.diagnostics],
+        }
+
+
+class Audience(Protocol):
+    """Who hears how it goes."""
+
+    @property
+    def progress(self) -> Progress:
+        """Where the steps of one action are shown."""
+        ...
+
+    def begins(self, action: Action) -> None:
+        """An action is tried."""
+        ...
+
+    def ends(self, outcome: Outcome) -> None:
+        """It is over, or was not even tried."""
+        ...
+
+
+def apply_plan(
+    planned: RepositoryPlan, audience: Audience, *, prune: bool | None = None, dry_run: bool = False
+) -> Applied:
+    """Do all of it, then what it leaves to be removed, and validate the repository.
+
+    A dry run does the same to a copy, which shares its files with the repository and is gone afterwards.
+
+    Raises:
+        RepositoryError: another command applies a file to the repository, or it cannot be written.
+    """
+    here = ModelRepository(planned.repository.path.absolute())
+    place = _copy_of(here) if dry_run else _held(here)
+    with place as repository, chdir(planned.file.folder):
+        work = _Work(planned=planned, repository=repository, audience=audience)
+        outcomes = work.do(planned.plan.actions)
+        rest = make_plan(planned.desired, read_found(repository, planned.desired.names), prune=prune)
+        tried = {outcome.action.model for outcome in outcomes}
+        outcomes += work.do([action for action in rest.actions if action.model not in tried and _is_removal(action)])
+        target = release(planned.file.declared.options.release or DEFAULT_RELEASE)
+        diagnostics = validate(repository, release=target) if repository.path.is_dir() else []
+    return Applied(outcomes=tuple(outcomes), diagnostics=tuple(diagnostics), published=not dry_run)
+
+
+def _is_removal(action: Action) -> bool:
+    return action.kind is ActionKind.REMOVE
+
+
+@contextmanager
+def _held(repository: ModelRepository) -> Iterator[ModelRepository]:
+    with sole_changer(repository):
+        yield repository
+
+
+@contextmanager
+def _copy_of(repository: ModelRepository) -> Iterator[ModelRepository]:
+    with staging(repository) as stage:
+        copy = ModelRepository(stage.work_path / repository.path.name)
+        if repository.path.is_dir():
+            shutil.copytree(repository.path, copy.path, copy_function=_link_or_copy)
+        yield copy
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Published files are never written to, only replaced: a second name is as good as a copy."""
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:  # a link out of the repository to another file system
+        shutil.copyfile(source, target)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """The actions of one plan on one repository."""
+
+    planned: RepositoryPlan
+    repository: ModelRepository
+    audience: Audience
+
+    def do(self, actions: Sequence[Action]) -> list[Outcome]:
+        """One after the other; what fails is told, and what needs it is not tried."""
+        outcomes: list[Outcome] = []
+        failed: set[str] = set()
+        for action in actions:
+            outcome = self._try(action, failed)
+            if outcome.result is not Result.DONE:
+                failed.add(action.model)
+            outcomes.append(outcome)
+            self.audience.ends(outcome)
+        return outcomes
+
+    def _try(self, action: Action, failed: Collection[str]) -> Outcome:
+        if action.obstacle:
+            return Outcome(action=action, result=Result.SKIPPED, why=action.obstacle)
+        if missing := [name for name in action.needs if name in failed]:
+            return Outcome(action=action, result=Result.SKIPPED, why=f"'{missing[0]}' comes first, and failed")
+        self.audience.begins(action)
+        started = perf_counter()
+        try:
+            version = self._perform(action)
+        except RepoToolError as error:
+            return Outcome(action=action, result=Result.FAILED, error=error, seconds=perf_counter() - started)
+        return Outcome(action=action, result=Result.DONE, version=version, seconds=perf_counter() - started)
+
+    def _perform(self, action: Action) -> int | None:
+        if action.kind is ActionKind.REMOVE:
+            self._remove(action.model)
+            return None
+        if action.kind is ActionKind.CONFIGURE:
+            self._configure(action)
+            return None
+        pipeline = next((entry for entry in self.planned.desired.pipelines if entry.name == action.model), None)
+        if pipeline is not None:
+            return self._add_pipeline(pipeline)
+        return self._add_model(next(entry for entry in self.planned.desired.models if entry.name == action.model))
+
+    def _add_model(self, model: DesiredModel) -> int:
+        declared = self.planned.file.declared.models[model.index]
+        request = AddModelRequest(
+            **{name: getattr(declared, name) for name in _SAME_NAME},
+            trusted_types=declared.trust_types,
+            trusted_source=declared.trust_source,
+            tolerance=model.options.get("tolerance"),
+            repository=self.repository.path,
+            release=model.release or DEFAULT_RELEASE,
+            by="apply",
+        )
+        return add_model(request, self.audience.progress).version
+
+    def _add_pipeline(self, pipeline: DesiredPipeline) -> int:
+        declared = self.planned.file.declared.pipelines[pipeline.index]
+        tolerance = DEFAULT_PIPELINE_TOLERANCE if pipeline.tolerance is None else pipeline.tolerance
+        request = AddPipelineRequest(
+            file=declared.file,
+            sample=declared.sample,
+            repository=self.repository.path,
+            release=pipeline.release or DEFAULT_RELEASE,
+            tolerance=Tolerance(absolute=tolerance, relative=tolerance),
+            by="apply",
+        )
+        return add_pipeline(request, self.audience.progress).version
+
+    def _remove(self, model: str) -> None:
+        with self.audience.progress.step("remove"), staging(self.repository) as stage:
+            withdraw(self.repository.existing_model(model), stage)
+
+    def _configure(self, action: Action) -> None:
+        """Give a model another ``config.pbtxt``, proven as a new version would be.
+
+        Raises:
+            ConfigError: a rule finds an error in it.
+            LoadRefusedError: Triton does not load the model with it.
+            ParityError: the answers differ from those published with the model.
+        """
+        record = read_record(self.repository.path, action.model)
+        target = release(str(record.facts.get("release") or DEFAULT_RELEASE))
+        with staging(self.repository) as stage, EarlyServer(stage.repository.path, target) as server:
+            staged = self._stage(action, stage)
+            with self.audience.progress.step(f"validate for Triton {target.name}") as step:
+                step.detail = require_valid(stage.repository, target)
+            if record.unproven:
+                step.detail += "; not loaded: " + record.unproven
+            else:
+                self._prove(record, staged, server)
+            with self.audience.progress.step("publish"):
+                replace_config(staged, self.repository)
+
+    def _stage(self, action: Action, stage: Staging) -> ModelDirectory:
+        """The model with its new configuration, and for an ensemble all that it uses."""
+        staged = stage.repository.model(action.model)
+        for name in self._with_members(action.model):
+            source, copy = self.repository.existing_model(name), stage.repository.model(name)
+            shutil.copytree(source.path, copy.path, copy_function=_link_or_copy)
+        staged.config_path.unlink(missing_ok=True)
+        staged.config_path.write_text(action.config_text or "", encoding="utf-8")
+        return staged
+
+    def _with_members(self, model: str) -> list[str]:
+        found, wanted = read_found(self.repository, ()), [model]
+        for name in wanted:  # grows while it is walked
+            wanted += [used for used in found[name].uses if used not in wanted and used in found]
+        return wanted
+
+    def _prove(self, record: ModelRecord, staged: ModelDirectory, server: EarlyServer) -> None:
+        name = staged.name
+        with self.audience.progress.step("verify on Triton") as step:
+            server.load(name)
+            path = staged.sample_path(record.version)
+            if not path.is_file():
+                step.detail = "it loads; no rows were published to compare with"
+                return
+            with triton_inference(server.grpc_url, name) as infer:
+                parity = verify(infer, staged.read_config(), read_published_sample(path), tolerance=record.tolerance())
+            require_parity(parity, model=name, framework="the published answers", tolerance=record.tolerance())
+            step.detail = parity.summary

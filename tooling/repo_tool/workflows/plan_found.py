@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a repository holds, as values that can be compared with what a ``repo-tool.yaml`` asks for."""
+
+__all__ = ["FoundModel", "read_found"]
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from repo_tool.config import pbtxt
+from repo_tool.config.model import ModelConfig
+from repo_tool.errors import ConfigError, RepositoryError
+from repo_tool.repository.layout import ModelDirectory, ModelRepository
+from repo_tool.repository.provenance import digests_of, read_provenance, shared_digests_of
+from repo_tool.workflows.config_overrides import interface_digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundModel:
+    """One model directory: its newest version's provenance, and what of it is no longer as it was published."""
+
+    name: str
+    version: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)  # the provenance; empty where there is none
+    problem: str = ""  # why there is none
+    config_text: str | None = None
+    altered: tuple[str, ...] = ()  # files that were changed or are missing
+    uses: tuple[str, ...] = ()  # the models of an ensemble
+    interface: str | None = None  # what ensembles rely on; None where config.pbtxt does not parse
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether ``repo-tool apply`` added it, which therefore may remove it."""
+        return self.facts.get("by") == "apply"
+
+    @property
+    def pipeline(self) -> str | None:
+        """The pipeline that it was generated for, as a step."""
+        return self.facts.get("pipeline")
+
+    @property
+    def base(self) -> str | None:
+        """``config.pbtxt`` as it was derived, before anything was set over it; None where that was not recorded."""
+        return self.facts.get("config")
+
+
+def read_found(repository: ModelRepository, listed: Collection[str]) -> dict[str, FoundModel]:
+    """Every model directory by its name; the files of those that are ``listed``, and of their steps, are looked at.
+
+    Raises:
+        RepositoryError: it is no folder, or a single model's.
+    """
+    if not repository.path.exists():
+        return {}
+    return {directory.name: _found(directory, listed) for directory in repository.models()}
+
+
+def _found(directory: ModelDirectory, listed: Collection[str]) -> FoundModel:
+    versions = directory.versions()
+    version = versions[-1] if versions else None
+    facts: dict[str, Any] = {}
+    problem = ""
+    if version is not None:
+        try:
+            facts = read_provenance(directory.provenance_path(version))
+        except RepositoryError as error:
+            problem = f"version {version}: {error.fact}"
+    text, config = _config(directory)
+    is_looked_at = {directory.name, facts.get("pipeline")} & {*listed}
+    return FoundModel(
+        name=directory.name,
+        version=version,
+        facts=facts,
+        problem=problem,
+        config_text=text,
+        altered=_altered(directory, version, facts) if is_looked_at and version is not None else (),
+        uses=tuple(dict.fromkeys(step.model_name for step in config.ensemble_steps)) if config else (),
+        interface=interface_digest(config) if config else None,
+    )
+
+
+def _config(directory: ModelDirectory) -> tuple[str | None, ModelConfig | None]:
+    try:
+        text = directory.config_path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None, None
+    try:
+        return text, pbtxt.parse(text)
+    except ConfigError:
+        return text, None
+
+
+def _altered(directory: ModelDirectory, version: int, facts: Mapping[str, Any]) -> tuple[str, ...]:
+    files: Mapping[str, str] = facts.get("files") or {}
+    shared: Mapping[str, str] = facts.get("shared_files") or {}
+    found = digests_of(directory.version_path(version), through_pointers=True) if files else {}
+    there = shared_digests_of(directory.path, through_pointers=True) if shared else {}
+    own = [_difference(f"{version}/{name}", digest, found.get(name)) for name, digest in files.items()]
+    added = [f"{version}/{name} was added" for name in found if name not in files]
+    others = [_difference(name, digest, there.get(name)) for name, digest in shared.items()]
+    return tuple(words for words in (*own, *added, *others) if words)
+
+
+def _difference(name: str, published: str, found: str | None) -> str:
+    if found is None:
+        return f"{name} is missing"
+    return f"{name} was changed" if found != published else ""
