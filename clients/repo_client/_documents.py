@@ -4,6 +4,7 @@
 Both protocols give the same documents, but for gRPC's habits: 64-bit integers as strings, and zeros left out.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,7 @@ class ModelStatistics:
 
 def read_signature(metadata: Document, config: Document, *, version: str) -> ModelSignature:
     """The signature told by a model's metadata (shapes with the batch dimension) and its configuration."""
+    columns = _read_columns(config)
     optional = {tensor["name"] for tensor in config.get("input", ()) if tensor.get("optional")}
     return ModelSignature(
         name=metadata["name"],
@@ -57,17 +59,29 @@ def read_signature(metadata: Document, config: Document, *, version: str) -> Mod
         versions=tuple(metadata.get("versions", ())),
         platform=metadata.get("platform", ""),
         max_batch_size=int(config.get("max_batch_size", 0)),
-        inputs=tuple(_read_tensor(tensor, optional) for tensor in metadata.get("inputs", ())),
-        outputs=tuple(_read_tensor(tensor, set()) for tensor in metadata.get("outputs", ())),
+        inputs=tuple(_read_tensor(tensor, optional, columns) for tensor in metadata.get("inputs", ())),
+        outputs=tuple(_read_tensor(tensor, set(), {}) for tensor in metadata.get("outputs", ())),
     )
 
 
-def _read_tensor(document: Document, optional: set[str]) -> TensorSpec:
+def _read_columns(config: Document) -> Mapping[str, Any]:
+    """The parameter in which ``repo-tool add-model`` publishes them; somebody else's of that name says nothing."""
+    try:
+        columns = json.loads(config["parameters"]["columns"]["string_value"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return {}
+    return columns if isinstance(columns, Mapping) else {}
+
+
+def _read_tensor(document: Document, optional: set[str], columns: Mapping[str, Any]) -> TensorSpec:
+    names = columns.get(document["name"])
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return TensorSpec(
         name=document["name"],
         datatype=document["datatype"],
         shape=tuple(int(size) for size in document.get("shape", ())),
         optional=document["name"] in optional,
+        columns=tuple(names) if is_list and names else (),
     )
 
 

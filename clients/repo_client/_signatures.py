@@ -12,6 +12,7 @@ class TensorSpec:
     datatype: str  # as on the wire: FP32, INT64, BYTES ...
     shape: tuple[int, ...]  # -1 where a request chooses
     optional: bool = False
+    columns: tuple[str, ...] = ()  # of ``(-1, n)``: the names of the n columns, where they were published
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

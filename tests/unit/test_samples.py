@@ -72,12 +72,12 @@ def test_null_among_the_numbers_of_a_json_file_is_a_missing_number(tmp_path):
     assert columns["city"].tolist() == ["Bonn", None]
 
 
-def test_a_column_that_is_missing_is_named(tmp_path):
+def test_columns_that_are_missing_or_unknown_are_named(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("a,c\n1,2\n")
     with pytest.raises(SampleError) as raised:
         bind(read_raw_sample(path), [FEATURES], columns={"features": ["a", "b"]})
-    assert raised.value.cause == "missing: b"
+    assert raised.value.cause == "missing: 'b'; unknown: 'c'"
 
 
 def test_too_many_columns_are_counted(tmp_path):

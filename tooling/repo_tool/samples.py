@@ -148,7 +148,11 @@ _READERS: dict[str, Callable[[Path], RawSample]] = {
 
 
 def bind(
-    raw: RawSample, inputs: Sequence[TensorSpec], *, columns: Mapping[str, Sequence[str]] | None = None
+    raw: RawSample,
+    inputs: Sequence[TensorSpec],
+    *,
+    columns: Mapping[str, Sequence[str]] | None = None,
+    may_hold_more: bool = True,
 ) -> dict[str, Array]:
     """Give each input its rows, as arrays of the input's type whose first dimension counts the rows.
 
@@ -156,12 +160,13 @@ def bind(
         raw: the rows.
         inputs: the model's inputs.
         columns: for an input ``[-1, n]``, the names of its n columns where the framework remembers them; a table is
-            then read by name, in any order, and may hold more columns than needed.
+            then read by name, in any order. One whose first line holds numbers has no names, and is read as it is.
+        may_hold_more: whether such a table may hold more columns than needed: the answers, in what was trained on.
 
     Raises:
         SampleError: a name is missing or left over, or a shape or type does not fit.
     """
-    arrays = _assign(raw, inputs, columns or {})
+    arrays = _assign(raw, inputs, columns or {}, may_hold_more=may_hold_more)
     bound = {tensor.name: _fit(raw, tensor, arrays[tensor.name]) for tensor in inputs}
     counts = {tensor.name: len(bound[tensor.name]) for tensor in inputs if tensor.has_free_first_dimension}
     if len(set(counts.values())) > 1 or 0 in counts.values():
@@ -173,36 +178,63 @@ def bind(
     return bound
 
 
-def _assign(raw: RawSample, inputs: Sequence[TensorSpec], columns: Mapping[str, Sequence[str]]) -> Tensors:
+def _assign(
+    raw: RawSample, inputs: Sequence[TensorSpec], columns: Mapping[str, Sequence[str]], *, may_hold_more: bool
+) -> Tensors:
     names = [tensor.name for tensor in inputs]
     if raw.array is not None:
         if len(inputs) == 1:
             return {names[0]: raw.array}
         raise _wrong_names(raw, names, ["one array without a name"])
     if raw.columns and not set(names) <= set(raw.columns):
-        return {names[0]: _table(raw, inputs, columns)}
+        if len(inputs) != 1:
+            raise _wrong_names(raw, names, list(raw.columns))
+        order = _ordered(raw, list(columns.get(names[0], ())), may_hold_more=may_hold_more)
+        return {names[0]: _table(raw, inputs[0], order)}
     found = raw.columns or raw.tensors
     if set(names) - set(found) or (raw.tensors and set(found) - set(names)):
         raise _wrong_names(raw, names, list(found))
     return found
 
 
-def _table(raw: RawSample, inputs: Sequence[TensorSpec], columns: Mapping[str, Sequence[str]]) -> Array:
-    if len(inputs) != 1:
-        raise _wrong_names(raw, [tensor.name for tensor in inputs], list(raw.columns))
-    tensor = inputs[0]
-    wanted = list(columns.get(tensor.name, ())) or list(raw.columns)
-    missing = [name for name in wanted if name not in raw.columns]
+def _ordered(raw: RawSample, trained: list[str], *, may_hold_more: bool) -> list[str]:
+    """The table's columns in the order that the model takes: that of its training, where it remembers their names.
+
+    Raises:
+        SampleError: columns are missing, or unknown to the model and not wanted.
+    """
+    found = list(raw.columns)
+    if not trained or not (set(found) & set(trained) or any(map(_is_word, found))):
+        return found
+    missing = [name for name in trained if name not in raw.columns]
+    unknown = [name for name in found if name not in trained]
+    if not missing and (may_hold_more or not unknown):
+        return trained
+    lists = (("missing", missing), ("unknown", unknown))
+    raise SampleError(
+        f"the columns of '{raw.origin}' are not those that the model was trained on",
+        cause="; ".join(f"{what}: {_some(names)}" for what, names in lists if names),
+        next_step=f"give exactly {_some(trained)}, in any order",
+    )
+
+
+def _is_word(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return True
+    return False
+
+
+def _table(raw: RawSample, tensor: TensorSpec, order: Sequence[str]) -> Array:
     width = tensor.shape[1] if len(tensor.shape) == 2 else None
-    if missing or width not in (len(wanted), -1):
+    if width not in (len(order), -1):
         raise SampleError(
             f"the columns of '{raw.origin}' do not fit input '{tensor.name}' of shape {list(tensor.shape)}",
-            cause=f"missing: {', '.join(missing)}"
-            if missing
-            else f"the file has {len(wanted)} columns: {_some(wanted)}",
+            cause=f"the file has {len(order)} columns: {_some(order)}",
             next_step="give exactly the columns that the model was trained on",
         )
-    return np.stack([raw.columns[name] for name in wanted], axis=1)
+    return np.stack([raw.columns[name] for name in order], axis=1)
 
 
 def _wrong_names(raw: RawSample, wanted: Sequence[str], found: Sequence[str]) -> SampleError:

@@ -35,6 +35,7 @@ from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from xgboost import XGBClassifier
 
+from repo_tool.columns import read_columns
 from repo_tool.errors import SampleError, SourceError
 from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.sklearn import SklearnImporter
@@ -299,8 +300,9 @@ def test_a_table_is_read_by_the_names_the_estimator_was_fitted_with(tmp_path):
     columns = {"ash": frame["ash"].to_numpy(), "alcohol": frame["alcohol"].to_numpy(), "acid": frame["acid"].to_numpy()}
     imported = bring_in(source, tmp_path / "in", sample=RawSample(origin="rows.csv", columns=columns))
     np.testing.assert_array_equal(imported.inputs["features"], WINE[:, :3].astype(np.float32))
+    assert read_columns(imported.parameters) == {"features": ("alcohol", "acid", "ash")}
     del columns["acid"]
-    with pytest.raises(SampleError, match="missing: acid"):
+    with pytest.raises(SampleError, match="missing: 'acid'"):
         bring_in(source, tmp_path / "again", sample=RawSample(origin="rows.csv", columns=columns))
 
 

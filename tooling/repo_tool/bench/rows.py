@@ -29,8 +29,8 @@ def published_rows(repository: Path) -> RowSource:
 
 
 def file_rows(path: Path) -> RowSource:
-    """A sample file of the user's: npz, npy, csv, parquet or json rows.
+    """A sample file of the user's: npz, npy, csv, parquet or json rows; a table's columns go by name.
 
     The source raises ``SampleError`` where it does not read or does not fit the model's inputs.
     """
-    return lambda model: bind(read_raw_sample(path), model.inputs)
+    return lambda model: bind(read_raw_sample(path), model.inputs, columns=model.columns, may_hold_more=False)

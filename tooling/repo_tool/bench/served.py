@@ -6,13 +6,14 @@ __all__ = ["ModelWork", "ServedModel", "ServerAddress", "Triton", "WireProtocol"
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from http.client import HTTPException
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from repo_tool.columns import read_columns
 from repo_tool.datatypes import DataType
 from repo_tool.errors import RepositoryError, ServerUnreachableError, TritonError, UserMistakeError
 from repo_tool.signature import TensorSpec
@@ -79,6 +80,7 @@ class ServedModel:
     inputs: tuple[TensorSpec, ...]  # whole shapes, the batch dimension included
     outputs: tuple[TensorSpec, ...]
     steps: tuple[str, ...] = ()  # the models that an ensemble runs
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # their names, by input
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +181,9 @@ class Triton:
             max_batch_size=int(config.get("max_batch_size", 0)),
             inputs=_tensors(metadata.get("inputs", [])),
             outputs=_tensors(metadata.get("outputs", [])),
+            columns=read_columns(
+                {key: value.get("string_value", "") for key, value in config.get("parameters", {}).items()}
+            ),
             steps=tuple(step["model_name"] for step in config.get("ensemble_scheduling", {}).get("step", [])),
         )
 

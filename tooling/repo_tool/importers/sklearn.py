@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from repo_tool.columns import columns_parameters
 from repo_tool.errors import SourceError
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.estimators.answers import Predictor, ask, labels_of, methods_of
 from repo_tool.importers.estimators.backend import BACKEND, parameters, tool_versions, write_estimator
 from repo_tool.importers.estimators.conversion import NotExpressibleError, Proof, express
-from repo_tool.importers.estimators.inputs import Form, choose_rows, form_of, probes
+from repo_tool.importers.estimators.inputs import Form, choose_rows, form_of, probes, table_columns
 from repo_tool.importers.estimators.parity import disagreement
 from repo_tool.importers.estimators.sources import Loaded, load, name_of
 from repo_tool.importers.first_bytes import Kind, looks_like
@@ -67,7 +68,7 @@ class SklearnImporter:
             tool_versions=tool_versions(),
             notes=(*loaded.notes, *widened, *notes, *served.notes),
             fallback_reason=served.reason,
-            parameters=served.parameters,
+            parameters={**served.parameters, **columns_parameters(table_columns(predictor.form))},
             trusted=loaded.trusted,
         )
 

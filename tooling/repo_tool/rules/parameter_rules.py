@@ -4,6 +4,7 @@
 import re
 from collections.abc import Iterator
 
+from repo_tool.columns import COLUMNS_PARAMETER
 from repo_tool.rules.diagnostics import Finding, Severity
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
@@ -24,6 +25,7 @@ _OTHER_PARAMETERS = (
     _ARENA_SHRINKAGE,
     "session.use_device_allocator_for_initializers",
     "share_session_between_instances",
+    COLUMNS_PARAMETER,  # not read by it but by clients
 )
 _ONNXRUNTIME_PARAMETERS = (*_INTEGER_PARAMETERS, *_BOOLEAN_PARAMETERS, *_GPU_PARAMETERS, *_OTHER_PARAMETERS)
 _INT32 = 2**31

@@ -121,7 +121,8 @@ def _read_inputs(request: CallRequest, served: ServedSignature) -> Mapping[str, 
         return _image_input(request.sample, served)
     raw = read_raw_sample(request.sample)
     given = raw.tensors.keys() | raw.columns.keys()
-    return bind(raw, [_tensor(tensor) for tensor in served.inputs if not tensor.optional or tensor.name in given])
+    inputs = [_tensor(tensor) for tensor in served.inputs if not tensor.optional or tensor.name in given]
+    return bind(raw, inputs, columns={tensor.name: tensor.columns for tensor in served.inputs}, may_hold_more=False)
 
 
 def _published_inputs(request: CallRequest, served: ServedSignature) -> Tensors:

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from repo_tool.columns import columns_parameters
 from repo_tool.datatypes import DataType
 from repo_tool.errors import SourceError, needs_extra
 from repo_tool.importers import onnx_graph
@@ -286,6 +287,7 @@ def _imported(
     *,
     notes: tuple[str, ...] = (),
     packages: tuple[str, ...] = (),
+    parameters: Mapping[str, str] | None = None,
     **served: Any,
 ) -> ImportedModel:
     named = booster.classes and isinstance(booster.classes[0], str)
@@ -297,9 +299,14 @@ def _imported(
         labels=tuple(booster.classes) if named and served["backend"] != "fil" else (),
         tool_versions={name: _version(name) for name in (booster.library, *packages)},
         notes=(*booster.notes, *notes),
+        parameters={**(parameters or {}), **_names_of_columns(booster, rows)},
         trusted=booster.trusted,
         **served,
     )
+
+
+def _names_of_columns(booster: Boosted, rows: Rows) -> dict[str, str]:
+    return columns_parameters(dict.fromkeys(rows.inputs, booster.columns) if len(rows.inputs) == 1 else None)
 
 
 def _version(package: str) -> str:

@@ -4,7 +4,7 @@
 ``triton/backends/sklearn`` builds the same from the same description.
 """
 
-__all__ = ["Form", "InputForm", "choose_rows", "form_of", "probes"]
+__all__ = ["Form", "InputForm", "choose_rows", "form_of", "probes", "table_columns"]
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -262,7 +262,7 @@ def choose_rows(form: InputForm, sample: RawSample | None, answer: Callable[[Ten
             cause="it takes strings, and only you know which",
             next_step="give some with --sample: a JSON list, or a column of a CSV",
         )
-    rows = rows_for(_filled(sample, form), form.inputs, columns=_table_columns(form))
+    rows = rows_for(_filled(sample, form), form.inputs, columns=table_columns(form))
     if not rows.generated:
         return rows
     return _first_taken(rows, answer)
@@ -291,7 +291,8 @@ def _filled(sample: RawSample | None, form: InputForm) -> RawSample | None:
     return replace(sample, columns=tensors, tensors={}, array=None)
 
 
-def _table_columns(form: InputForm) -> dict[str, tuple[str, ...]] | None:
+def table_columns(form: InputForm) -> dict[str, tuple[str, ...]] | None:
+    """The names of the columns of the one tensor that a table is, where the estimator remembers them."""
     return {form.inputs[0].name: form.columns} if form.form is Form.TABLE and form.columns else None
 
 
