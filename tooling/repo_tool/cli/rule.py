@@ -3,14 +3,27 @@
 
 __all__ = ["rule"]
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from repo_tool.rules import Rule
+
+
+def _complete_code(incomplete: str) -> list[str]:
+    from repo_tool.rules import RULES
+
+    return [each.code for each in RULES if each.code.startswith(incomplete.upper())]
+
 
 def rule(
-    code: Annotated[str | None, typer.Argument(help="The rule's code, e.g. CFG101.")] = None,
+    code: Annotated[
+        str | None, typer.Argument(help="The rule's code, e.g. CFG101.", autocompletion=_complete_code)
+    ] = None,
     list_all: Annotated[bool, typer.Option("--list", help="List every rule with its severity.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON: an object, with --list an array of them.")] = False,
+    as_page: Annotated[bool, typer.Option("--page", help="All rules as a Markdown page.")] = False,
 ) -> None:
     """Explain a rule of repo-tool validate: what is wrong, what is right, and why.
 
@@ -21,13 +34,42 @@ def rule(
     from repo_tool.errors import UserMistakeError
     from repo_tool.rules import RULES, find_rule
 
-    if list_all:
-        for each in RULES:
-            print(f"{each.code}  {each.severity.value:<7}  {each.title}")
-        return
-    if code is None:
+    if as_page:
+        from repo_tool.rules.render_page import known_disagreements, render_page
+
+        print(render_page(RULES, known_disagreements()), end="")
+    elif list_all:
+        _show_all(as_json=as_json)
+    elif code is None:
         raise UserMistakeError(
             "no rule was named", cause="the command explains one rule", next_step="repo-tool rule --list shows all"
         )
-    found = find_rule(code)
-    print(f"{found.code} ({found.severity.value})\n\n{found.documentation}")
+    else:
+        _show(find_rule(code), as_json=as_json)
+
+
+def _show_all(*, as_json: bool) -> None:
+    from repo_tool.rules import RULES
+    from repo_tool.rules.documentation import rule_facts
+
+    if as_json:
+        import json
+
+        print(json.dumps([rule_facts(each) for each in RULES], indent=2))
+        return
+    for each in RULES:
+        print(f"{each.code}  {each.severity.value:<7}  {'fix' if each.fixable else '   '}  {each.title}")
+
+
+def _show(found: "Rule", *, as_json: bool) -> None:
+    from repo_tool.rules.documentation import rule_facts
+
+    facts = rule_facts(found)
+    if as_json:
+        import json
+
+        print(json.dumps(facts, indent=2))
+        return
+    mended = "by repo-tool validate --fix" if found.fixable else "by hand"
+    print(f"{found.code} ({found.severity.value})\n\n{found.documentation}\n")
+    print(f"Releases: {facts['releases']}\nMended:   {mended}\nSuppress: {facts['suppress']}")

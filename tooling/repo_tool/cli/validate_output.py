@@ -3,6 +3,7 @@
 
 __all__ = ["ValidateOutput"]
 
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,9 @@ class ValidateOutput:
     """Writes findings in one format to the terminal, or to ``output`` with a summary on the terminal."""
 
     def __init__(self, repository: ModelRepository, output_format: str, *, output: Path | None, explains: bool) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a letter gets its number
+                stream.reconfigure(errors="backslashreplace")
         if explains and output_format not in _FOR_PEOPLE:
             raise UserMistakeError(
                 f"--explain has no place in {output_format}",

@@ -83,7 +83,11 @@ def _frame(diagnostic: Diagnostic, sources: SourceLines | None, width: int | Non
     mark = style("^" * shown.length, _PARTS[diagnostic.severity])
     yield style(f"{margin} |", "label")
     yield f"{style(f'{number} |', 'label')} {shown.text}"
-    yield f"{style(f'{margin} |', 'label')} {' ' * shown.indent}{mark} {printable(diagnostic.field)}".rstrip()
+    name = printable(diagnostic.field)
+    fits = shown.indent + shown.length + 1 + len(name) <= room
+    yield f"{style(f'{margin} |', 'label')} {' ' * shown.indent}{mark} {name if fits else ''}".rstrip()
+    if not fits:
+        yield f"{style(f'{margin} |', 'label')} {' ' * max(min(shown.indent, room - len(name)), 0)}{name}"
 
 
 def _wrapped(text: str, *, indent: int, width: int | None) -> str:
