@@ -14,6 +14,7 @@ __all__ = [
 ]
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from pydantic import Field
 
 from repo_tool.errors import ModelNameError, ReleaseError, SpecificationError
 from repo_tool.refinement.precision import Precision
-from repo_tool.releases import release
+from repo_tool.releases import known_releases, release
 from repo_tool.repository.layout import check_model_name
 from repo_tool.workflows.plan_yaml import Written, WrittenFloat, read_yaml
 
@@ -59,8 +60,30 @@ def _field_values(value: Any) -> Any:
     return value
 
 
-Release = Annotated[str, pydantic.BeforeValidator(_release_name), Field(examples=["26.07"])]
-ModelName = Annotated[str, pydantic.AfterValidator(_model_name), Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+def _nothing(value: Any) -> Any:
+    """A key with nothing behind it, as a list has whose last entry was taken out."""
+    return () if value is None else value
+
+
+def _words_of(value: Any) -> Any:
+    """One word stands for a list of it."""
+    return (value,) if isinstance(value, str) else value
+
+
+Words = Annotated[
+    tuple[str, ...],
+    pydantic.BeforeValidator(_words_of, json_schema_input_type=str | list[str]),
+]
+Release = Annotated[
+    str,
+    pydantic.BeforeValidator(_release_name),
+    pydantic.WithJsonSchema({"type": "string", "enum": list(known_releases())}),
+]
+ModelName = Annotated[
+    str,
+    pydantic.AfterValidator(_model_name),
+    pydantic.WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]*$"}),
+]
 FieldValues = Annotated[dict[str, str | bool | int | float], pydantic.BeforeValidator(_field_values)]
 TOLERANCE = Field(default=None, ge=0, description="Allowed difference of the served answers: absolute and relative.")
 
@@ -137,10 +160,16 @@ class RouteDeclaration(_Declaration):
 class ValidateDeclaration(_Declaration):
     """What ``repo-tool validate`` looks for where its command line does not say."""
 
-    select: tuple[str, ...] = Field(default=(), description="Only these rules or families.")
-    ignore: tuple[str, ...] = Field(default=(), description="Not these rules or families.")
-    release: tuple[Release, ...] = Field(default=(), description="The releases that must load it.")
+    select: Words = Field(default=(), description="Only these rules or families.")
+    ignore: Words = Field(default=(), description="Not these rules or families.")
+    release: Words = Field(default=(), description="The releases that must load it, in quotes.")
     strict: bool = Field(default=False, description="Warnings count as findings too.")
+    model_ignores: dict[str, Words] = Field(
+        default_factory=dict,
+        alias="per-model-ignores",
+        description="Rules or families that do not count for models of a name or pattern.",
+        examples=[{"legacy_*": ["CFG"]}],
+    )
 
 
 class RepositoryFile(_Declaration):
@@ -148,9 +177,11 @@ class RepositoryFile(_Declaration):
 
     version: Literal[1] = Field(default=1, alias="schema", description="The version of this form.")
     options: FileOptions = Field(default_factory=FileOptions)
-    models: tuple[ModelDeclaration, ...] = ()
-    pipelines: tuple[PipelineDeclaration, ...] = ()
-    routes: tuple[RouteDeclaration, ...] = Field(default=(), description="Kept for the gateway.")
+    models: Annotated[tuple[ModelDeclaration, ...], pydantic.BeforeValidator(_nothing)] = ()
+    pipelines: Annotated[tuple[PipelineDeclaration, ...], pydantic.BeforeValidator(_nothing)] = ()
+    routes: Annotated[tuple[RouteDeclaration, ...], pydantic.BeforeValidator(_nothing)] = Field(
+        default=(), description="How the gateway splits requests; nothing else reads them."
+    )
     validation: ValidateDeclaration | None = Field(default=None, alias="validate")
 
 
@@ -167,8 +198,22 @@ _LEVELS: dict[tuple[str, ...], type[_Declaration]] = {
 
 def file_schema() -> dict[str, Any]:
     """The JSON schema of the file, from which editors complete it."""
-    schema = RepositoryFile.model_json_schema(by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "repo-tool.yaml"}
+    schema = _without_noise(RepositoryFile.model_json_schema(by_alias=True))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "repo-tool.yaml", **schema}
+
+
+def _without_noise(value: Any) -> Any:
+    """Without titles that repeat the keys and without null, which nobody writes where a key may be left out."""
+    if isinstance(value, list):
+        return [_without_noise(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {key: entry for key, entry in value.items() if not (key == "title" and isinstance(entry, str))}
+    kept = {key: entry for key, entry in kept.items() if not (key == "default" and entry is None)}
+    choices = [entry for entry in kept.get("anyOf", ()) if entry != {"type": "null"}]
+    if len(choices) == 1:
+        kept = {key: entry for key, entry in kept.items() if key != "anyOf"} | choices[0]
+    return {key: _without_noise(entry) for key, entry in kept.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,9 +282,16 @@ def _unfit(path: Path, complaints: Sequence[Complaint]) -> SpecificationError:
 def _complaint(written: Written, found: dict[str, Any]) -> Complaint:
     location = tuple(found["loc"])
     is_unknown = found["type"] == "extra_forbidden"
-    said = _unknown_key(location) if is_unknown else found["msg"].removeprefix("Value error, ")
+    said = _unknown_key(location) if is_unknown else _said(found["msg"])
     line, column = written.place(location, of_key=is_unknown)
     return Complaint(line=line, column=column, words=f"{_words(location)}: {said[:1].lower()}{said[1:]}")
+
+
+def _said(message: str) -> str:
+    """Pydantic's words, in those of a YAML file."""
+    words = message.removeprefix("Value error, ")
+    words = re.sub(r"valid dictionary( or instance of \w+)?", "mapping", words)
+    return words.replace("valid tuple", "list").replace("tuple", "list")
 
 
 def _unknown_key(location: tuple[str | int, ...]) -> str:
