@@ -3,6 +3,8 @@
 
 ``model.onnxtxt`` is ONNX in its text form and becomes ``model.onnx``; ``release``, ``bad.release`` or ``good.release``
 beside the repositories name the Triton release that the case is about, else it is that of the embedded server.
+``name.sparse`` becomes a file ``name`` of as many bytes as it says, and ``.empty-folder`` leaves an empty folder, which
+git would not keep.
 """
 
 import shutil
@@ -37,6 +39,12 @@ class RuleCase:
         for text in repository.rglob("*.onnxtxt"):
             onnx.save(onnx.parser.parse_model(text.read_text()), text.with_suffix(".onnx"))
             text.unlink()
+        for size in repository.rglob("*.sparse"):
+            with size.with_suffix("").open("wb") as file:
+                file.truncate(int(size.read_text()))
+            size.unlink()
+        for mark in repository.rglob(".empty-folder"):
+            mark.unlink()
         return repository
 
 

@@ -12,6 +12,9 @@ from repo_tool.rules import Scope, Severity, find_rule, validate
 from repo_tool.triton.server import EmbeddedServer, ServerOptions
 from support.rule_cases import EMBEDDED_RELEASE, rule_cases
 
+# The case stands for an environment of conda and holds none.
+CANNOT_LOAD = {"REL109"}
+
 
 def cases(side, *, wanted):
     return [case for case in rule_cases(side) if wanted(find_rule(case.code))]
@@ -83,5 +86,5 @@ def test_triton_loads_what_no_rule_calls_an_error(server, placed, case):
 def test_triton_accepts_what_is_only_a_warning(server, placed, case):
     repository = placed(case)
     for model in repository.models():
-        if not find_rule(case.code).embedded_refuses:
+        if not find_rule(case.code).embedded_refuses and case.code not in CANNOT_LOAD:
             load(server, model.name)

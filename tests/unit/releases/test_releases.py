@@ -4,11 +4,13 @@
 import re
 
 import pytest
+from tritonclient.grpc import model_config_pb2
 
 from repo_tool.errors import ReleaseError
 from repo_tool.releases import (
     DEFAULT_RELEASE,
     first_release_with_all_fixes,
+    first_release_with_field,
     known_releases,
     last_release_with_backend,
     release,
@@ -75,6 +77,49 @@ def test_an_unknown_release_lists_near_ones(name, near):
     assert near in error.value.next_step
 
 
-@pytest.mark.parametrize(("name", "fields"), [("24.10", {"model_metrics", "max_inflight_requests"}), ("26.07", set())])
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("26.07", set()),
+        ("25.10", {"ensemble_scheduling.max_inflight_requests"}),
+        ("24.10", {"model_metrics", "ensemble_scheduling.max_inflight_requests"}),
+    ],
+)
 def test_fields_that_came_later(name, fields):
     assert release(name).unknown_config_fields == fields
+
+
+def test_the_oldest_release_lacks_every_field_that_came_later():
+    fields = release(known_releases()[0]).unknown_config_fields
+    assert {"runtime", "sequence_batching.state.use_growable_memory", "input.is_non_linear_format_io"} <= fields
+    assert all(first_release_with_field(field) in known_releases() for field in fields)
+
+
+def test_fields_that_came_later_are_fields_of_the_message():
+    for path in release(known_releases()[0]).unknown_config_fields:
+        message = model_config_pb2.ModelConfig.DESCRIPTOR
+        for name in path.split("."):
+            message = message.fields_by_name[name].message_type
+
+
+def test_the_vulnerabilities_of_a_release_come_the_gravest_first():
+    found = release("24.10").vulnerabilities
+    assert len(found) == 59
+    assert [each.cve for each in found if (each.score or 0) >= 9] == [
+        "CVE-2025-23310", "CVE-2025-23311", "CVE-2025-23316", "CVE-2026-24207", "CVE-2026-47627", "CVE-2025-23317",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", known_releases())
+def test_a_vulnerability_goes_with_the_release_that_mends_it(name):
+    for each in release(name).vulnerabilities:
+        assert re.fullmatch(r"CVE-20\d\d-\d{4,}", each.cve)
+        assert name < each.fixed
+        assert each.fixed in known_releases()
+        assert each.bulletin
+
+
+def test_the_opset_of_ml_never_shrinks():
+    opsets = [found.max_ml_opset for found in map(release, known_releases()) if found.max_ml_opset]
+    assert opsets == sorted(opsets)
+    assert (release("24.01").max_ml_opset, release("24.10").max_ml_opset) == (3, 5)

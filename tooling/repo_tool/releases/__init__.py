@@ -4,7 +4,9 @@
 from repo_tool.releases.table import (
     DEFAULT_RELEASE,
     Release,
+    Vulnerability,
     first_release_with_all_fixes,
+    first_release_with_field,
     known_releases,
     last_release_with_backend,
     release,
@@ -13,7 +15,9 @@ from repo_tool.releases.table import (
 __all__ = [
     "DEFAULT_RELEASE",
     "Release",
+    "Vulnerability",
     "first_release_with_all_fixes",
+    "first_release_with_field",
     "known_releases",
     "last_release_with_backend",
     "release",

@@ -9,12 +9,13 @@ from repo_tool.rules.registry import Scope, rule
 from repo_tool.rules.subjects import ModelSubject
 
 
-@rule("CFG101", scope=Scope.DIRECTORY)
+@rule("CFG101", scope=Scope.TEXT)
 def unparsable_config(model: ModelSubject) -> Iterator[Finding]:
     """config.pbtxt is protobuf text of Triton's ModelConfig message.
 
     One misspelt field, or one that the release does not know, fails the whole file. Only one of dynamic_batching,
-    sequence_batching and ensemble_scheduling may be there.
+    sequence_batching and ensemble_scheduling may be there. The text is read as Triton's own parser reads it: numbers
+    without a plus, no escapes in strings but C's, no byte order mark, no UTF-16.
 
     Wrong::
 
@@ -24,7 +25,7 @@ def unparsable_config(model: ModelSubject) -> Iterator[Finding]:
 
         max_batch_size: 8
     """
-    if model.config_error is not None and model.directory.config_path.is_file():
+    if model.config_error is not None and model.config_path.is_file():
         error = model.config_error
         yield Finding(error.fact, cause=error.cause, fix=error.next_step or "write it as protobuf text")
 

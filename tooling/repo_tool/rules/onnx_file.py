@@ -58,11 +58,13 @@ class OnnxModel:
 
     ir_version: int
     opset: int | None  # of the default domain; None when the file imports only others
+    ml_opset: int | None  # of ai.onnx.ml; None when the file does not import it
     inputs: tuple[OnnxTensor, ...]  # without those that have an initializer
     overridable_initializers: tuple[OnnxTensor, ...]  # inputs that have a default value
     outputs: tuple[OnnxTensor, ...]
     # Whether every operator is a standard one; the shapes behind others are known only to ONNX Runtime.
     is_standard: bool
+    external_files: tuple[str, ...] = ()  # in which weights lie, relative to the file's folder
     unknown_operators: tuple[str, ...] = ()  # of domains that ONNX Runtime does not bring, as domain:operator
 
     def every_tensor(self) -> tuple[OnnxTensor, ...]:
@@ -114,10 +116,12 @@ def _described(model: Any, inferred: Any) -> OnnxModel:
     initializers = {tensor.name for tensor in model.graph.initializer}
     domains = {node.domain for node in model.graph.node} | {function.domain for function in model.functions}
     opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    ml_opsets = [entry.version for entry in model.opset_import if entry.domain == "ai.onnx.ml"]
     inputs = [_tensor(value) for value in model.graph.input]
     return OnnxModel(
         ir_version=model.ir_version,
         opset=max(opsets, default=None),
+        ml_opset=max(ml_opsets, default=None),
         inputs=tuple(tensor for tensor in inputs if tensor.name not in initializers),
         # Before IR 4 an initializer had to be listed as an input, and could not be overridden.
         overridable_initializers=tuple(
@@ -125,8 +129,22 @@ def _described(model: Any, inferred: Any) -> OnnxModel:
         ),
         outputs=tuple(_tensor(value) for value in inferred.graph.output),
         is_standard=domains <= set(_STANDARD_DOMAINS) and not model.functions,
+        external_files=_external_files(model),
         unknown_operators=tuple(sorted(_unknown_operators(model))),
     )
+
+
+def _external_files(model: Any) -> tuple[str, ...]:
+    import onnx
+
+    entries = (
+        entry.value
+        for tensor in model.graph.initializer
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location"
+    )
+    return tuple(sorted(set(entries)))
 
 
 def _unknown_operators(model: Any) -> set[str]:

@@ -21,7 +21,8 @@ class Scope(Enum):
 
     REPOSITORY = "repository"  # once
     DIRECTORY = "directory"  # every model directory, whatever state its configuration is in
-    CONFIG = "config"  # every model whose configuration parses
+    TEXT = "text"  # every configuration, in whatever state it is: config.pbtxt, and each in configs/
+    CONFIG = "config"  # every configuration that parses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,19 +48,20 @@ class Rule:
 
     def run(self, subject: ModelSubject | RepositorySubject) -> Iterator[Diagnostic]:
         """What the check finds in ``subject``."""
-        model = subject.name if isinstance(subject, ModelSubject) else ""
+        model, config_file = (subject.name, subject.config_file) if isinstance(subject, ModelSubject) else ("", "")
         for finding in self.check(subject):
+            file = config_file if finding.file == "config.pbtxt" else finding.file
             yield Diagnostic(
                 code=self.code,
                 severity=self.severity,
                 model=model,
-                path="/".join(part for part in (model, finding.file) if part) if model else "",
+                path="/".join(part for part in (model, file) if part) if model else "",
                 field=finding.field,
                 message=finding.message,
                 cause=finding.cause,
                 fix=finding.fix,
                 region=finding.region,
-                edits=finding.edits,
+                edits=finding.edits if file == finding.file else (),  # they are about config.pbtxt itself
             )
 
 

@@ -2,12 +2,16 @@
 """REL: what the chosen Triton release cannot load."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from repo_tool.releases import last_release_with_backend
+from repo_tool.config.places import locate
+from repo_tool.errors import ConfigError
+from repo_tool.releases import first_release_with_field, last_release_with_backend
 from repo_tool.rules.diagnostics import Finding, Severity
+from repo_tool.rules.python_environments import environment_path, python_of_environment
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
 
@@ -16,6 +20,7 @@ IMAGE_PACKAGES: Mapping[str, str] = {"PIL": "pillow", "onnx": "onnx"}
 # Backends of repo-tool that deploy/triton/Dockerfile copies into the image; the release's own goes first.
 BROUGHT_BACKENDS = ("sklearn", "tensorflow")
 _ALWAYS_THERE = frozenset({"numpy", "triton_python_backend_utils", "c_python_backend_utils"})
+_INDEX = re.compile(r"\[[^\]]*\]")
 _CXX_BACKENDS = ("onnxruntime", "openvino", "tensorflow", "tensorrt")
 
 
@@ -178,6 +183,8 @@ def runtime_written(model: ModelSubject) -> Iterator[Finding]:
 def field_too_new(model: ModelSubject) -> Iterator[Finding]:
     """The configuration only has fields that the release knows: one that it does not know fails the whole file.
 
+    That holds for a field with its default value too, as soon as it is written.
+
     Wrong::
 
         model_metrics { ... }                                 (for Triton 24.10; the field came with 24.11)
@@ -186,12 +193,19 @@ def field_too_new(model: ModelSubject) -> Iterator[Finding]:
 
         # without model_metrics
     """
-    for field in sorted(filter(model.mentions, model.release.unknown_config_fields)):
+    newer = model.release.unknown_config_fields
+    text = model.config_text
+    if isinstance(text, ConfigError) or not any(path.rpartition(".")[2] in text for path in newer):
+        return
+    first: dict[str, str] = {}
+    for place in locate(text).fields:
+        first.setdefault(_INDEX.sub("", place.path), place.path)
+    for path in sorted(newer & first.keys()):
         yield Finding(
-            f"Triton {model.release.name} does not know the field {field}",
-            cause="its model_config.proto is older, and an unknown field fails the whole file",
-            fix=f"remove {field}, or choose a newer release",
-            field=field,
+            f"Triton {model.release.name} does not know the field {path}",
+            cause=f"it came with {first_release_with_field(path)}, and an unknown field fails the whole file",
+            fix=f"remove {path.rpartition('.')[2]}, or choose a newer release",
+            field=first[path],
         )
 
 
@@ -218,4 +232,55 @@ def backend_brought_along(model: ModelSubject) -> Iterator[Finding]:
             cause="the image of docker-compose.yml has it, with its packages where TRITON_BACKENDS names them",
             fix=f"on the GPU server: TRITON_BACKENDS={backend} docker compose up --build",
             field="backend",
+        )
+
+
+@rule("REL108", embedded_refuses=False)
+def ml_opset_too_new(model: ModelSubject) -> Iterator[Finding]:
+    """The ai.onnx.ml opset of the file is one that the release's ONNX Runtime knows.
+
+    Wrong::
+
+        to_onnx(model, rows, target_opset={"": 17, "ai.onnx.ml": 5})        (for Triton 24.03, which reads up to 4)
+
+    Right::
+
+        to_onnx(model, rows, target_opset={"": 17, "ai.onnx.ml": 3})
+    """
+    highest = model.release.max_ml_opset
+    for path, onnx_model in model.onnx_models():
+        if highest is not None and (onnx_model.ml_opset or 0) > highest:
+            yield Finding(
+                f"ai.onnx.ml opset {onnx_model.ml_opset} is newer than Triton {model.release.name} loads",
+                cause=f"its ONNX Runtime {model.release.onnxruntime_version} reads up to ai.onnx.ml {highest}",
+                fix=f"export with ai.onnx.ml {highest} or lower (3 loads everywhere), or choose a newer release",
+                file=path,
+            )
+
+
+@rule("REL109", severity=Severity.WARNING)
+def environment_for_another_python(model: ModelSubject) -> Iterator[Finding]:
+    """An environment of the model's own has the Python version of the release's stub.
+
+    The stub is built for one minor version: 3.10 up to Triton 24.10, 3.12 from 24.11 on. A stub of the model's own,
+    triton_python_backend_stub beside config.pbtxt, is taken at its word.
+
+    Wrong::
+
+        parameters { key: "EXECUTION_ENV_PATH" ... }          (an environment of Python 3.10, for Triton 26.07)
+
+    Right::
+
+        parameters { key: "EXECUTION_ENV_PATH" ... }          (conda create -n model python=3.12, then conda-pack)
+    """
+    path = environment_path(model)
+    if path is None or (model.directory.path / "triton_python_backend_stub").exists():
+        return
+    found = python_of_environment(path)
+    if found and found != model.release.python_version:
+        yield Finding(
+            f"the model's environment has Python {found}, and the stub of Triton {model.release.name} another",
+            cause=f"the stub of that release is built for Python {model.release.python_version}",
+            fix=f"pack an environment of Python {model.release.python_version}, or build a stub and put it beside it",
+            field="parameters[EXECUTION_ENV_PATH]",
         )

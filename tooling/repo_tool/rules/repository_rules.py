@@ -2,14 +2,20 @@
 """REP: folders and files of the repository."""
 
 import math
-from collections.abc import Iterator
-from pathlib import Path
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 from repo_tool.config.model import WarmupInput
+from repo_tool.config.scheduling import InitialState
 from repo_tool.rules.artifacts import DEFAULT_FILENAMES
 from repo_tool.rules.diagnostics import Finding, Severity
 from repo_tool.rules.registry import Scope, repository_rule, rule
-from repo_tool.rules.subjects import ModelSubject, RepositorySubject
+from repo_tool.rules.subjects import ModelSubject, RepositorySubject, entries_of
+
+_MOST_NAMED = 5
+_LARGE_FILE = 10 * 1024 * 1024
+_LARGEST_LABEL_FILE = 16 * 1024 * 1024
 
 
 @repository_rule("REP001", severity=Severity.WARNING)
@@ -312,6 +318,228 @@ def guessed_backend(model: ModelSubject) -> Iterator[Finding]:
             fix=f'write backend: "{model.guessed_backend}"',
             field="backend",
         )
+
+
+@rule("REP110", severity=Severity.WARNING, scope=Scope.TEXT)
+def not_utf8(model: ModelSubject) -> Iterator[Finding]:
+    """A configuration is UTF-8 text.
+
+    Triton reads other bytes in comments and strings as they are and says nothing; names of them reach no gRPC client.
+
+    Wrong::
+
+        # température                                         (saved as Latin-1)
+
+    Right::
+
+        # température                                         (saved as UTF-8)
+    """
+    if model.config_error is None and not model.is_utf8:
+        yield Finding(
+            "the configuration is not UTF-8 text",
+            cause="Triton takes the bytes as they are, and whoever reads it guesses the letters",
+            fix="save it as UTF-8",
+        )
+
+
+@repository_rule("REP111", severity=Severity.WARNING)
+def variant_of_some_models(repository: RepositorySubject) -> Iterator[Finding]:
+    """Every model has the configurations in configs/ that others have, ensembles apart.
+
+    A server that is started with --model-config-name=gpu reads configs/gpu.pbtxt, and of a model without that file
+    config.pbtxt, silently.
+
+    Wrong::
+
+        iris/configs/gpu.pbtxt
+        digits/config.pbtxt                                   (and no digits/configs/gpu.pbtxt)
+
+    Right::
+
+        iris/configs/gpu.pbtxt
+        digits/configs/gpu.pbtxt
+    """
+    models = [model for model in repository.own_models() if model.config_error is None and not model.config.is_ensemble]
+    having: dict[str, set[str]] = {}
+    for model in models:
+        for seen in model.variants():
+            having.setdefault(seen.variant, set()).add(model.name)
+    for variant, names in sorted(having.items()):
+        lacking = [model.name for model in models if model.name not in names]
+        if lacking:
+            yield Finding(
+                f"{len(lacking)} of {len(models)} models have no configs/{variant}.pbtxt: {_some(lacking)}",
+                cause=f"with --model-config-name={variant} Triton silently serves them by their config.pbtxt",
+                fix=f"write configs/{variant}.pbtxt for them too; a copy of config.pbtxt says that it is meant",
+            )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+@rule("REP112", severity=Severity.WARNING, scope=Scope.DIRECTORY)
+def not_a_variant(model: ModelSubject) -> Iterator[Finding]:
+    """What lies in configs/ are configurations: files that end in .pbtxt, with names without blanks.
+
+    Nothing else there can be chosen with --model-config-name.
+
+    Wrong::
+
+        iris/configs/gpu.txt
+
+    Right::
+
+        iris/configs/gpu.pbtxt
+    """
+    for entry in model.config_entries:
+        name, dot, ending = entry.name.rpartition(".")
+        if not (dot and ending == "pbtxt" and name and not any(map(str.isspace, name)) and Path(entry.path).is_file()):
+            yield Finding(
+                f"'{entry.name}' cannot be chosen with --model-config-name",
+                cause="Triton looks for a file configs/<name>.pbtxt, with a name without blanks",
+                fix="rename it, or move it out of configs/",
+                file=f"configs/{entry.name}",
+            )
+
+
+@rule("REP113", severity=Severity.WARNING)
+def labels_that_do_not_fit(model: ModelSubject) -> Iterator[Finding]:
+    """A label file has a line for each element of its output.
+
+    Clients that ask for classes get the label by the element's place; beyond the last line they get none.
+
+    Wrong::
+
+        output [ { dims: [ 3 ] label_filename: "labels.txt" } ]          (and labels.txt has two lines)
+
+    Right::
+
+        output [ { dims: [ 3 ] label_filename: "labels.txt" } ]          (and labels.txt has three lines)
+    """
+    for index, output in enumerate(model.config.outputs):
+        if not output.label_filename or not output.dims or min(output.dims) < 1:
+            continue
+        lines = _line_count(model.directory.path / output.label_filename)
+        if lines is not None and lines != math.prod(output.dims):
+            yield Finding(
+                f"output '{output.name}' has {math.prod(output.dims)} elements, and its label file {lines} lines",
+                cause="a label belongs to the element of the same place",
+                fix="write one label a line, in the order of the output's elements",
+                field=f"output[{index}].label_filename",
+            )
+
+
+def _line_count(path: Path) -> int | None:
+    """The lines of a file, the last with or without an end; None where it cannot be read or is no such list."""
+    try:
+        if not path.is_file() or path.stat().st_size > _LARGEST_LABEL_FILE:
+            return None
+        content = path.read_bytes()
+    except (OSError, ValueError):
+        return None
+    return content.count(b"\n") + (not content.endswith(b"\n") and bool(content))
+
+
+@rule("REP114", severity=Severity.WARNING)
+def needless_large_file(model: ModelSubject) -> Iterator[Finding]:
+    """A version of an ONNX model holds its file and what that refers to, and nothing large beside.
+
+    Whoever copies the repository copies it too, and so does Triton at each load when the repository is in a cloud.
+
+    Wrong::
+
+        resnet/1/model.onnx
+        resnet/1/checkpoint.pth                               (98 MB that nobody opens)
+
+    Right::
+
+        resnet/1/model.onnx
+    """
+    for path, onnx_model in model.onnx_models():
+        artifact = model.directory.path / path
+        needed = {artifact.name, *(PurePosixPath(name).parts[0] for name in onnx_model.external_files if name)}
+        for entry in entries_of(artifact.parent):
+            size = _size(entry)
+            if entry.name not in needed and size > _LARGE_FILE:
+                yield Finding(
+                    f"'{entry.name}' has {size / 1e6:.0f} MB, and the model does not refer to it",
+                    cause="it is copied with the model, and from a cloud at each load",
+                    fix="move it out of the repository",
+                    file=f"{Path(path).parent.as_posix()}/{entry.name}",
+                )
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size if entry.is_file() else 0
+    except OSError:
+        return 0
+
+
+@rule("REP115")
+def missing_initial_state_file(model: ModelSubject) -> Iterator[Finding]:
+    """The data of an initial state is a file in initial_state/ with at least the bytes of its tensor.
+
+    Wrong::
+
+        initial_state { ... data_file: "zeros" }              (and there is no iris/initial_state/zeros)
+
+    Right::
+
+        initial_state { ... data_file: "zeros" }              (iris/initial_state/zeros: 16 bytes for dims [ 4 ], FP32)
+    """
+    batching = model.config.sequence_batching
+    for index, state in enumerate(batching.states if batching else ()):
+        for number, initial in enumerate(state.initial_states):
+            if initial.data_file and (cause := _state_file_fault(model, initial)):
+                yield Finding(
+                    f"the initial state '{initial.name}' cannot be read from '{initial.data_file}'",
+                    cause=cause,
+                    fix=f"write its values to {model.name}/initial_state/{initial.data_file}",
+                    field=f"sequence_batching.state[{index}].initial_state[{number}].data_file",
+                )
+
+
+def _state_file_fault(model: ModelSubject, initial: InitialState) -> str:
+    path = model.directory.path / "initial_state" / (initial.data_file or "")
+    try:
+        if not path.is_file():
+            return "it is a folder" if path.is_dir() else "there is no such file in initial_state/"
+        size = path.stat().st_size
+    except (OSError, ValueError) as error:
+        return str(error)
+    item = initial.datatype.byte_size if initial.datatype else 0
+    needed = math.prod(initial.dims) * item if min(initial.dims, default=1) > 0 else 0
+    return f"it has {size} bytes, and the tensor needs {needed}" if size < needed else ""
+
+
+@rule("REP116", severity=Severity.NOTE)
+def version_folder_that_git_drops(model: ModelSubject) -> Iterator[Finding]:
+    """The version folder of an ensemble holds a file, so that git keeps it.
+
+    Triton wants the folder and not what is in it; git keeps no empty folder, and a clone of the repository is refused.
+
+    Wrong::
+
+        digits/1/
+
+    Right::
+
+        digits/1/.gitkeep
+    """
+    if not model.config.is_ensemble:
+        return
+    for version in model.served_versions:
+        folder = model.directory.version_path(version)
+        if folder.is_dir() and not entries_of(folder):
+            yield Finding(
+                f"the folder of version {version} is empty",
+                cause="an ensemble needs no file there, and git keeps no empty folder",
+                fix=f"add a file: touch {model.name}/{version}/.gitkeep",
+                file=str(version),
+            )
 
 
 def _is_within(path: Path, folder: Path) -> bool:

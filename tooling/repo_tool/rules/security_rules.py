@@ -2,7 +2,7 @@
 """SEC: what a model repository may not do to the machine that serves it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from repo_tool.config.model import ModelConfig
@@ -30,12 +30,27 @@ def release_with_known_holes(repository: RepositorySubject) -> Iterator[Finding]
         repo-tool validate --release 26.07
     """
     release = repository.release
-    if not release.fixed_all_published_cves:
-        yield Finding(
-            f"Triton {release.name} has published vulnerabilities",
-            cause=f"the first release with every published fix is {first_release_with_all_fixes()}",
-            fix="serve with that release or a newer one, or keep the server on the loopback interface",
-        )
+    lacking = release.vulnerabilities
+    if not lacking:
+        return
+    gravest = lacking[0]
+    worst = f"; the gravest: {gravest.what}, {gravest.cve}, CVSS {gravest.score:g}" if gravest.score else ""
+    yield Finding(
+        f"Triton {release.name} lacks the fixes of {len(lacking)} published vulnerabilities",
+        cause=f"{_listed([found.cve for found in lacking])}{worst}",
+        fix=f"serve with {first_release_with_all_fixes()}, the first release with every published fix, or a newer one,"
+        " or keep the server on the loopback interface",
+    )
+
+
+def _listed(cves: Iterable[str]) -> str:
+    """CVE numbers, year by year, e.g. ``CVE-2025-23310, -23311, CVE-2026-24207``."""
+    words, before = [], ""
+    for cve in sorted(cves):
+        year, _, number = cve.rpartition("-")
+        words.append(f"-{number}" if year == before else cve)
+        before = year
+    return ", ".join(words)
 
 
 @rule("SEC101", scope=Scope.DIRECTORY, embedded_refuses=False)

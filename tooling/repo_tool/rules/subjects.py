@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the rules look at: a repository and its models, each file read at most once."""
 
-__all__ = ["ModelSubject", "RepositorySubject"]
+__all__ = ["ModelSubject", "RepositorySubject", "entries_of"]
 
+import copy
+import errno
+import os
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 from repo_tool.config import pbtxt
 from repo_tool.config.model import ModelConfig
@@ -27,13 +32,13 @@ class RepositorySubject:
     def __init__(self, repository: ModelRepository, release: Release, beside: ModelRepository | None = None) -> None:
         self.repository = repository
         self.release = release
-        self.models = {
-            directory.name: ModelSubject(directory, self)
-            for source in (beside, repository)  # one's own model hides the neighbour of the same name
-            if source is not None
-            for directory in source.models()
-        }
-        self.own_names = tuple(directory.name for directory in repository.models())
+        self.variant = ""  # what a server is started with as --model-config-name
+        own = tuple(repository.models())
+        others = tuple(beside.models()) if beside is not None else ()
+        # One's own model hides the neighbour of the same name.
+        self.models = {directory.name: ModelSubject(directory, self) for directory in (*others, *own)}
+        self.own_names = tuple(directory.name for directory in own)
+        self._views: dict[tuple[str, str], RepositorySubject] = {}
 
     @property
     def name(self) -> str:
@@ -44,13 +49,31 @@ class RepositorySubject:
         """The models of the repository itself, by name."""
         return (self.models[name] for name in self.own_names)
 
+    def for_release(self, release: Release) -> "RepositorySubject":
+        """The same repository for another release; what was read of its files is not read again."""
+        return self._view(self.variant, release)
+
+    def with_variant(self, variant: str) -> "RepositorySubject":
+        """The repository as a server with ``--model-config-name`` sees it: a model without that file keeps its own."""
+        return self._view(variant, self.release)
+
+    def _view(self, variant: str, release: Release) -> "RepositorySubject":
+        view = self._views.get((variant, release.name))
+        if view is None:
+            view = self._views[variant, release.name] = copy.copy(self)
+            view.variant, view.release = variant, release
+            view.models = {name: model.seen_in(view) for name, model in self.models.items()}
+        return view
+
 
 class ModelSubject:
     """One model under validation. Broken files become values here, so that rules never see an exception."""
 
-    def __init__(self, directory: ModelDirectory, repository: RepositorySubject) -> None:
+    def __init__(self, directory: ModelDirectory, repository: RepositorySubject, *, variant: str = "") -> None:
         self.directory = directory
         self.repository = repository
+        self.variant = variant  # "" for config.pbtxt itself
+        self._onnx_files: dict[Path, OnnxModel | OnnxFileError] = {}
 
     @property
     def name(self) -> str:
@@ -62,26 +85,84 @@ class ModelSubject:
         """The release that must load it."""
         return self.repository.release
 
+    @property
+    def config_file(self) -> str:
+        """The configuration, relative to the model directory: config.pbtxt or one in configs/."""
+        return f"configs/{self.variant}.pbtxt" if self.variant else "config.pbtxt"
+
+    @property
+    def config_path(self) -> Path:
+        """Where the configuration is."""
+        return self.directory.path / self.config_file
+
+    def variants(self) -> Iterator["ModelSubject"]:
+        """The model with each of the configurations in ``configs/``, all models beside it with theirs of that name."""
+        for name in self._variants:
+            yield self.repository.with_variant(name).models[self.name]
+
+    def seen_in(self, repository: RepositorySubject) -> "ModelSubject":
+        """The model in a view of its repository: with the view's variant where it has one; its reads are shared."""
+        seen = copy.copy(self._variants.get(repository.variant, self))
+        seen.repository = repository
+        return seen
+
+    @cached_property
+    def _variants(self) -> Mapping[str, "ModelSubject"]:
+        """A subject for each variant, so that each is read once, whatever views there are."""
+        if self.variant:
+            return {}
+        names = (entry.name.removesuffix(".pbtxt") for entry in self.config_entries if entry.name.endswith(".pbtxt"))
+        return {name: self._as_variant(name) for name in names if name}
+
+    def _as_variant(self, name: str) -> "ModelSubject":
+        made = ModelSubject(self.directory, self.repository, variant=name)
+        made.entries, made.config_entries, made._onnx_files = self.entries, self.config_entries, self._onnx_files
+        return made
+
+    @cached_property
+    def entries(self) -> tuple[os.DirEntry[str], ...]:
+        """What lies in the model directory, by name."""
+        return entries_of(self.directory.path)
+
+    @cached_property
+    def config_entries(self) -> tuple[os.DirEntry[str], ...]:
+        """What lies in ``configs/``, by name."""
+        has_configs = any(entry.name == "configs" for entry in self.entries)
+        return entries_of(self.directory.path / "configs") if has_configs else ()
+
+    @cached_property
+    def _config_bytes(self) -> bytes | ConfigError:
+        """What is in the configuration's file, or why there is nothing to read."""
+        file = self.config_file
+        try:
+            with _opened(self.config_path) as stream:
+                size = os.fstat(stream.fileno()).st_size
+                content = stream.read(_MAX_CONFIG_BYTES + 1)
+        except IsADirectoryError:
+            return ConfigError(f"there is no file {file}")
+        except OSError as error:
+            return ConfigError(f"{file} cannot be read", cause=error.strerror or str(error))
+        if len(content) <= _MAX_CONFIG_BYTES:
+            return content
+        return ConfigError(
+            f"{file} is too large to be a model configuration",
+            cause=f"it has {max(size, len(content)):,} bytes, and repo-tool reads up to {_MAX_CONFIG_BYTES:,}",
+            next_step="write a configuration by hand, or let repo-tool add-model write it",
+        )
+
     @cached_property
     def config_text(self) -> str | ConfigError:
-        """The text of ``config.pbtxt``, or why there is none."""
-        path = self.directory.config_path
+        """The text of the configuration, or why there is none; bytes that are no UTF-8 are U+FFFD in it."""
+        content = self._config_bytes
+        return content if isinstance(content, ConfigError) else content.decode("utf-8", "replace")
+
+    @property
+    def is_utf8(self) -> bool:
+        """Whether the configuration's file is UTF-8, which Triton does not ask for."""
         try:
-            if not path.is_file():  # a folder, or a pipe that would never end
-                return ConfigError("there is no file config.pbtxt")
-            if path.stat().st_size > _MAX_CONFIG_BYTES:
-                return ConfigError(
-                    "config.pbtxt is too large to be a model configuration",
-                    cause=f"it has {path.stat().st_size:,} bytes, and repo-tool reads up to {_MAX_CONFIG_BYTES:,}",
-                    next_step="write a configuration by hand, or let repo-tool add-model write it",
-                )
-            return path.read_bytes().decode("utf-8")
-        except UnicodeDecodeError as error:
-            return ConfigError(
-                "config.pbtxt is not UTF-8 text", cause=str(error), next_step="save it as UTF-8 protobuf text"
-            )
-        except OSError as error:
-            return ConfigError("config.pbtxt cannot be read", cause=error.strerror or str(error))
+            return isinstance(self._config_bytes, ConfigError) or bool(self._config_bytes.decode("utf-8") or True)
+        except UnicodeDecodeError:
+            return False
 
     @cached_property
     def _parsed(self) -> ModelConfig | ConfigError:
@@ -91,8 +172,6 @@ class ModelSubject:
             return pbtxt.parse(self.config_text)
         except ConfigError as error:
             return error
-        except (RecursionError, ValueError) as error:  # nested without end; an enum by a number that names nothing
-            return ConfigError("the model configuration does not parse", cause=str(error) or type(error).__name__)
 
     @property
     def config_error(self) -> ConfigError | None:
@@ -113,11 +192,8 @@ class ModelSubject:
     @cached_property
     def version_names(self) -> tuple[str, ...]:
         """The sub-folders that Triton takes for versions, as they are called."""
-        try:
-            folders = sorted(entry.name for entry in self.directory.path.iterdir() if entry.is_dir())
-        except OSError:
-            return ()
-        return tuple(name for name in folders if name not in _NOT_VERSIONS and _LEADING_INTEGER.match(name))
+        folders = (entry.name for entry in self.entries if entry.name not in _NOT_VERSIONS and _is_folder(entry))
+        return tuple(name for name in folders if _LEADING_INTEGER.match(name))
 
     @cached_property
     def versions(self) -> tuple[int, ...]:
@@ -150,18 +226,10 @@ class ModelSubject:
     def guessed_backend(self) -> str | None:
         """The backend that a file in a version directory gives away."""
         for version in self.versions:
-            try:
-                names = sorted(entry.name for entry in self.directory.version_path(version).iterdir())
-            except OSError:
-                continue
+            names = (entry.name for entry in entries_of(self.directory.version_path(version)))
             if found := next(filter(None, map(backend_of_file, names)), None):
                 return found
         return None
-
-    def mentions(self, field: str) -> bool:
-        """Whether the text of the configuration has ``field``, one of those that ModelConfig leaves out."""
-        text = self.config_text if isinstance(self.config_text, str) else ""
-        return re.search(rf"\b{field}\b", re.sub(r"#.*", "", text)) is not None
 
     def expected_files(self) -> tuple[str, ...]:
         """The names of which one must be in each version directory; empty for backends that we do not know."""
@@ -179,7 +247,12 @@ class ModelSubject:
         if self.backend != "onnxruntime" or not is_onnx_installed():
             return {}
         found = ((version, self.artifact(version)) for version in self.served_versions)
-        return {version: _read_onnx(path) for version, path in found if path is not None}
+        return {version: self._onnx_file(path) for version, path in found if path is not None}
+
+    def _onnx_file(self, path: Path) -> OnnxModel | OnnxFileError:
+        if path not in self._onnx_files:
+            self._onnx_files[path] = _read_onnx(path)
+        return self._onnx_files[path]
 
     def onnx_models(self) -> Iterator[tuple[str, OnnxModel]]:
         """The ONNX files of the served versions, each with its path relative to the model directory."""
@@ -205,3 +278,32 @@ def _read_onnx(path: Path) -> OnnxModel | OnnxFileError:
         return read_onnx(file)
     except OnnxFileError as error:
         return error
+
+
+def entries_of(folder: Path) -> tuple[os.DirEntry[str], ...]:
+    """What lies in a folder, by name; nothing where it is none or cannot be read."""
+    try:
+        with os.scandir(folder) as found:
+            return tuple(sorted(found, key=lambda entry: entry.name))
+    except (OSError, ValueError):  # ValueError: a name with a zero byte
+        return ()
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a circle of links
+        return False
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A plain file for reading, never a pipe or a device, at which one could wait without end.
+
+    Raises:
+        OSError: there is none, or it may not be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise IsADirectoryError(errno.EISDIR, "it is no file", str(path))
+    return os.fdopen(descriptor, "rb")

@@ -124,7 +124,7 @@ def suppressed(
 
 
 def _is_about_config(diagnostic: Diagnostic) -> bool:
-    return diagnostic.path.endswith("/config.pbtxt") and bool(diagnostic.field)
+    return diagnostic.path.endswith(".pbtxt") and bool(diagnostic.field)
 
 
 def _allows(allowance: _Allowance, diagnostic: Diagnostic, place: Place | None) -> bool:

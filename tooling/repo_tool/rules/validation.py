@@ -3,7 +3,6 @@
 
 __all__ = ["RULES", "examine", "find_rule", "select_rules", "validate"]
 
-import copy
 import difflib
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,22 +13,26 @@ from repo_tool.errors import RepositoryError, UserMistakeError
 from repo_tool.releases import Release
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.rules import (
+    backend_rules,
     config_rules,
     ensemble_rules,
     instance_rules,
+    optimization_rules,
     parameter_rules,
     release_rules,
     repository_rules,
     scheduling_rules,
     security_rules,
+    sequence_rules,
     serving_rules,
     signature_rules,
+    suppressions,
     tensor_rules,
     warmup_rules,
 )
 from repo_tool.rules.diagnostics import Diagnostic, Report
-from repo_tool.rules.ignoring import ignored, names_rule
-from repo_tool.rules.locating import located
+from repo_tool.rules.ignoring import names_rule
+from repo_tool.rules.judging import judged
 from repo_tool.rules.registry import Rule, Scope
 from repo_tool.rules.subjects import ModelSubject, RepositorySubject
 
@@ -42,6 +45,10 @@ _CONFIG = (
     serving_rules,
     warmup_rules,
     parameter_rules,
+    backend_rules,
+    optimization_rules,
+    sequence_rules,
+    suppressions,
 )
 _FAMILIES = (repository_rules, *_CONFIG, signature_rules, ensemble_rules, release_rules, security_rules)
 
@@ -49,6 +56,7 @@ _FAMILIES = (repository_rules, *_CONFIG, signature_rules, ensemble_rules, releas
 RULES: tuple[Rule, ...] = tuple(
     value for family in _FAMILIES for value in vars(family).values() if isinstance(value, Rule)
 )
+_CODES = frozenset(rule.code for rule in RULES)
 
 
 def validate(
@@ -98,19 +106,26 @@ def examine(
     names = tuple(name for name in subject.own_names if models is None or name in models)
     holding: dict[Diagnostic, list[str]] = {}
     for release in releases:
-        subject = subject if release is releases[0] else _for_release(subject, release)
+        subject = subject if release is releases[0] else subject.for_release(release)
         for diagnostic in _found(subject, names, rules):
             holding.setdefault(diagnostic, []).append(release.name)
     by_model: dict[str, list[Diagnostic]] = {}
     for diagnostic, holds in holding.items():
         by_model.setdefault(diagnostic.model, []).append(replace(diagnostic, releases=tuple(holds)))
     diagnostics = by_model.pop("", [])
-    for name in sorted(by_model):
-        placed = sorted(located(by_model[name], subject.models[name]), key=_in_reading_order)
-        diagnostics += [ignored(diagnostic, model_ignores) for diagnostic in placed]
+    for name in names:
+        about = by_model.get(name, [])
+        for model in (*subject.models[name].variants(), subject.models[name]):  # the model itself takes the rest
+            path = f"{name}/{model.config_file}"
+            own = [each for each in about if each.path == path] if model.variant else about
+            about = [each for each in about if each.path != path] if model.variant else []
+            kept = judged(own, model, rules=rules, known=_CODES, ignores=model_ignores)
+            diagnostics += sorted(kept, key=_in_reading_order)
+    asked = tuple(release.name for release in releases)
+    diagnostics = [each if each.releases else replace(each, releases=asked) for each in diagnostics]
     return Report(
         models=names,
-        releases=tuple(release.name for release in releases),
+        releases=asked,
         diagnostics=tuple(each for each in diagnostics if each.suppression is None),
         suppressed=tuple(each for each in diagnostics if each.suppression is not None),
         seconds=time.monotonic() - started,
@@ -128,16 +143,6 @@ def _check_exists(name: str, subject: RepositorySubject) -> None:
     )
 
 
-def _for_release(subject: RepositorySubject, release: Release) -> RepositorySubject:
-    """The same repository for another release; what was read of its files is not read again."""
-    other = copy.copy(subject)
-    other.release = release
-    other.models = {name: copy.copy(model) for name, model in subject.models.items()}
-    for model in other.models.values():
-        model.repository = other
-    return other
-
-
 def _found(subject: RepositorySubject, names: Collection[str], rules: Collection[Rule]) -> Iterator[Diagnostic]:
     for rule in rules:
         if rule.scope is Scope.REPOSITORY:
@@ -147,9 +152,15 @@ def _found(subject: RepositorySubject, names: Collection[str], rules: Collection
 
 
 def _about(model: ModelSubject, rules: Collection[Rule]) -> Iterator[Diagnostic]:
-    scopes = {Scope.DIRECTORY} if model.config_error is not None else {Scope.DIRECTORY, Scope.CONFIG}
+    found = list(_by(model, rules, Scope.DIRECTORY, Scope.TEXT, Scope.CONFIG))
+    yield from found
+    for variant in model.variants():
+        yield from (each for each in _by(variant, rules, Scope.TEXT, Scope.CONFIG) if each not in found)
+
+
+def _by(model: ModelSubject, rules: Collection[Rule], *scopes: Scope) -> Iterator[Diagnostic]:
     for rule in rules:
-        if rule.scope in scopes:
+        if rule.scope in scopes and not (rule.scope is Scope.CONFIG and model.config_error is not None):
             yield from rule.run(model)
 
 

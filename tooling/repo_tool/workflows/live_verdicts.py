@@ -190,7 +190,9 @@ def _backend(model: ModelDirectory) -> str:
 
 def _foreseen(repository: ModelRepository, model: str, diagnostics: Sequence[Diagnostic]) -> tuple[str, ...]:
     loaded = _with_composing(repository, model, set())
-    codes = (found.code for found in diagnostics if found.model in loaded)
+    # A server without --model-config-name never looks into configs/.
+    counted = (found for found in diagnostics if not found.path.startswith(f"{found.model}/configs/"))
+    codes = (found.code for found in counted if found.model in loaded)
     return tuple(sorted(_EMBEDDED_REFUSES.intersection(codes)))
 
 
