@@ -64,6 +64,7 @@ def validate(
         repo-tool validate model_repository --release 24.10 --release 26.07 --format sarif --output findings.sarif
     """
     from repo_tool.cli.validate_output import ValidateOutput
+    from repo_tool.errors import UserMistakeError
     from repo_tool.repository.layout import ModelRepository
     from repo_tool.workflows.settings import read_settings
     from repo_tool.workflows.validate_repository import validate_repository
@@ -71,6 +72,12 @@ def validate(
     repository = ModelRepository(path)
     settings = read_settings(path).overridden(select=select, ignore=ignore, releases=release, strict=strict)
     chosen = OutputFormat.JSON if as_json else output_format
+    if output_format not in (OutputFormat.TEXT, chosen):
+        raise UserMistakeError(
+            f"--json and --format {output_format.value} are two formats",
+            cause="--json is the same as --format json",
+            next_step="leave one of them out",
+        )
     writer = ValidateOutput(repository, chosen.value, output=output, explains=explain)
     validated = validate_repository(repository, settings, models=models, live=live)
     writer.write(validated)

@@ -145,18 +145,21 @@ def _show_explanation(explanation: "ModelExplanation") -> None:
     table = Table(title=escape(printable(explanation.model)), title_justify="left", title_style="bold")
     for heading in ("", "tensor", "datatype", "shape"):
         table.add_column(heading, overflow="fold")
-    table.add_column("")
+    rows = (*explanation.sends, *explanation.gets, *explanation.fills)
+    if any(tensor.remarks for tensor in rows):
+        table.add_column("")
     for kind, tensors in (("send", explanation.sends), ("get", explanation.gets), ("Triton fills", explanation.fills)):
         for tensor in tensors:
-            table.add_row(kind, *map(escape, _cells(tensor)))
+            table.add_row(kind, *map(escape, _cells(tensor, len(table.columns) - 1)))
     console().print(table)
     for remark in explanation.remarks:
-        console().print(f"  {printable(remark)}", markup=False)
+        console().print(f"{printable(remark)}", markup=False)
     console().print()
 
 
-def _cells(tensor: "TensorExplanation") -> Iterator[str]:
-    return map(printable, (tensor.name, tensor.datatype, tensor.shape, "; ".join(tensor.remarks)))
+def _cells(tensor: "TensorExplanation", count: int) -> Iterator[str]:
+    cells = (tensor.name, tensor.datatype, tensor.shape, "; ".join(tensor.remarks))
+    return map(printable, cells[:count])
 
 
 def _live_summary(verdicts: "tuple[LiveVerdict, ...]") -> str:

@@ -109,21 +109,16 @@ def _input_remarks(tensor: ModelTensor) -> Iterator[str]:
     if tensor.optional:
         yield "optional"
     if tensor.allow_ragged_batch:
-        yield "ragged: requests of one batch may differ in shape; each still sends its own batch dimension"
+        yield "ragged: requests that share a batch may differ in shape"
     if tensor.format not in ("", "FORMAT_NONE"):
         yield f"format {tensor.format.removeprefix('FORMAT_')}"
-    yield from _tensor_remarks(tensor)
+    if tensor.is_shape_tensor:
+        yield "shape tensor"
 
 
 def _output_remarks(tensor: ModelTensor) -> Iterator[str]:
     if tensor.label_filename:
-        yield f"class names are in {tensor.label_filename}: ask for the classification extension"
-    yield from _tensor_remarks(tensor)
-
-
-def _tensor_remarks(tensor: ModelTensor) -> Iterator[str]:
-    if tensor.reshape is not None:
-        yield f"the model itself sees [{', '.join(_dims_words(tensor.reshape))}] for each element of the batch"
+        yield f"classes are named in {tensor.label_filename}"
     if tensor.is_shape_tensor:
         yield "shape tensor"
 
@@ -166,8 +161,6 @@ def _model_remarks(config: ModelConfig) -> Iterator[str]:
         yield "sequences: each request needs sequence_id, the first sequence_start and the last sequence_end"
     if config.decoupled:
         yield "decoupled: a request gets any number of responses, over gRPC streaming or /generate_stream only"
-    if config.dynamic_batching is not None:
-        yield "requests of several clients may share a batch; shapes of one request do not change by that"
     if config.dynamic_batching is not None and config.dynamic_batching.priority_levels > 0:
         yield f"priority: 1 (first) to {config.dynamic_batching.priority_levels}"
     if config.response_cache:
