@@ -20,6 +20,7 @@ from repo_tool.cli.apply import apply
 from repo_tool.cli.bench import bench
 from repo_tool.cli.call import call
 from repo_tool.cli.console import error_console, show_error
+from repo_tool.cli.diff import diff
 from repo_tool.cli.plan import plan
 from repo_tool.cli.rule import rule
 from repo_tool.cli.serve import serve
@@ -69,6 +70,7 @@ app.command("validate")(validate)
 app.command("rule")(rule)
 app.command("plan")(plan)
 app.command("apply")(apply)
+app.command("diff")(diff)
 
 
 def main() -> None:
