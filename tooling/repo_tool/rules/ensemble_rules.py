@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from repo_tool.config.model import EnsembleStep, ModelConfig, ModelTensor
 from repo_tool.datatypes import DataType
-from repo_tool.rules.diagnostics import Finding
+from repo_tool.rules.diagnostics import Finding, Severity
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
 
@@ -223,7 +223,7 @@ def _unknown_keys(
 
 @rule("ENS107")
 def tensor_written_twice(model: ModelSubject) -> Iterator[Finding]:
-    """A tensor of an ensemble has one source: an input of the ensemble, or one output of one step.
+    """A tensor that a step of an ensemble writes is written once; the outputs of the step's model are, too.
 
     Wrong::
 
@@ -235,16 +235,24 @@ def tensor_written_twice(model: ModelSubject) -> Iterator[Finding]:
         step { ... output_map { key: "y" value: "first_score" } }
         step { ... output_map { key: "y" value: "second_score" } }
     """
-    config = model.config
-    written = Counter(name for step in config.ensemble_steps for name in step.output_map.values())
-    written.update(tensor.name for tensor in config.inputs if config.is_ensemble)
+    written = Counter(name for step in model.config.ensemble_steps for name in step.output_map.values())
     for name in (name for name, count in written.items() if count > 1):
         yield Finding(
             f"the ensemble tensor '{name}' is written {written[name]} times",
-            cause="Triton: ensemble tensor can appear in an output map only once",
+            cause=f"Triton: ensemble tensor '{name}' can appear in an output map only once",
             fix="give each its own name",
             field="ensemble_scheduling.step",
         )
+    for place, step in _steps(model.config):
+        composing = _composing(model, step)
+        declared = Counter(tensor.name for tensor in composing.config.outputs) if composing else Counter[str]()
+        for key in (key for key in step.output_map if declared[key] > 1):
+            yield Finding(
+                f"'{step.model_name}' declares its output '{key}' {declared[key]} times",
+                cause="Triton: multiple outputs in model are mapped to the same ensemble tensor",
+                fix=f"declare the output once in {step.model_name}/config.pbtxt",
+                field=f"{place}.output_map",
+            )
 
 
 @rule("ENS108")
@@ -403,6 +411,246 @@ def edge_changes_shape(model: ModelSubject) -> Iterator[Finding]:
             )
 
 
+@rule("ENS113", embedded_refuses=False)
+def input_written_over(model: ModelSubject) -> Iterator[Finding]:
+    """No step writes to an input of the ensemble.
+
+    Triton loads such an ensemble, and then no request gets an answer.
+
+    Wrong::
+
+        input [ { name: "x" ... } ]
+        step { ... input_map { key: "x" value: "x" } output_map { key: "y" value: "x" } }
+
+    Right::
+
+        input [ { name: "x" ... } ]
+        step { ... input_map { key: "x" value: "x" } output_map { key: "y" value: "scaled" } }
+    """
+    inputs = {tensor.name for tensor in model.config.inputs}
+    for place, step in _steps(model.config):
+        for key, name in step.output_map.items():
+            if name in inputs:
+                yield Finding(
+                    f"{_called(place, step)} writes its output '{key}' to '{name}', an input of the ensemble",
+                    cause="Triton loads it, and then every request waits for ever",
+                    fix=f'write another value, e.g. output_map {{ key: "{key}" value: "{name}_{key}" }}',
+                    field=f"{place}.output_map",
+                )
+
+
+@rule("ENS114")
+def answers_of_different_counts(model: ModelSubject) -> Iterator[Finding]:
+    """The inputs of a step, and the outputs of the ensemble, come from the same decoupled model, or none from any.
+
+    A decoupled model gives any number of answers to a request, so that its tensors pair with no others.
+
+    Wrong::
+
+        # tokens comes from a decoupled model
+        step { ... input_map { key: "token" value: "tokens" } input_map { key: "prompt" value: "prompt" } }
+
+    Right::
+
+        # the decoupled model passes the prompt on with every answer
+        step { ... input_map { key: "token" value: "tokens" } input_map { key: "prompt" value: "prompts" } }
+    """
+    origins = _decoupled_origins(model)
+    for place, step in _steps(model.config):
+        found = [name for name in step.input_map.values() if name in origins]
+        if len({origins[name] for name in found}) > 1:
+            yield Finding(
+                f"{_called(place, step)} reads {_listed(found)}, which come in different numbers",
+                cause="Triton: receives inputs originated from different decoupled models",
+                fix="let the decoupled model pass on what is needed beside its answers",
+                field=f"{place}.input_map",
+            )
+    outputs = [tensor.name for tensor in model.config.outputs if tensor.name in origins]
+    if len({origins[name] for name in outputs}) > 1:
+        yield Finding(
+            f"the ensemble answers with {_listed(outputs)}, which come in different numbers",
+            cause="Triton: receives inputs originated from different decoupled models",
+            fix="let the decoupled model pass on what is needed beside its answers, or leave one output out",
+            field="output",
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in dict.fromkeys(names))
+
+
+def _decoupled_origins(model: ModelSubject) -> dict[str, str]:
+    """The step with a decoupled model that each tensor's number of answers depends on; "" for one per request."""
+    origins = {tensor.name: "" for tensor in model.config.inputs}
+    waiting = list(_steps(model.config))
+    while ready := [entry for entry in waiting if origins.keys() >= set(entry[1].input_map.values())]:
+        for place, step in ready:
+            came_from = next((origins[name] for name in step.input_map.values()), "")
+            origin = place if _is_decoupled(model, step) else came_from
+            origins.update({name: origins.get(name, origin) for name in step.output_map.values()})
+        waiting = [entry for entry in waiting if entry not in ready]
+    return origins
+
+
+def _is_decoupled(model: ModelSubject, step: EnsembleStep) -> bool:
+    composing = _composing(model, step)
+    return composing is not None and _answers_decoupled(composing, (model.name,))
+
+
+def _answers_decoupled(model: ModelSubject, seen: tuple[str, ...]) -> bool:
+    """Whether a model is decoupled: as it says itself, and for an ensemble whether one of its models is."""
+    if not model.config.is_ensemble:
+        return bool(model.config.decoupled)
+    steps = (_composing(model, step) for _, step in _steps(model.config))
+    inner = (found for found in steps if found is not None and found.name not in seen)
+    return any(_answers_decoupled(found, (*seen, model.name)) for found in inner)
+
+
+@rule("ENS115", severity=Severity.WARNING)
+def optional_only_outside(model: ModelSubject) -> Iterator[Finding]:
+    """An optional input of an ensemble goes to inputs that are optional as well.
+
+    Else every request without it fails in the step that reads it.
+
+    Wrong::
+
+        input [ { name: "mask" ... optional: true } ]         (and the step's model needs its mask)
+
+    Right::
+
+        input [ { name: "mask" ... } ]
+    """
+    optional = {tensor.name: index for index, tensor in enumerate(model.config.inputs) if tensor.optional}
+    for place, step in _steps(model.config):
+        composing = _composing(model, step)
+        for key, name in step.input_map.items() if composing else ():
+            found = composing.config.input(key) if composing else None
+            if name in optional and found is not None and not found.optional:
+                yield Finding(
+                    f"the input '{name}' is optional, and {_called(place, step)} needs it",
+                    cause=f"a request without it fails: missing required input(s) ['{key}']",
+                    fix=f"remove optional, or make '{key}' of '{step.model_name}' optional",
+                    field=f"input[{optional[name]}].optional",
+                )
+
+
+@rule("ENS116", severity=Severity.WARNING)
+def ignored_in_an_ensemble(model: ModelSubject) -> Iterator[Finding]:
+    """An ensemble only has what Triton reads of one.
+
+    It runs no code of its own, so that the names of files, batch_input, batch_output and model_operations mean nothing;
+    whether it is decoupled follows from its models.
+
+    Wrong::
+
+        platform: "ensemble"
+        model_transaction_policy { decoupled: true }          (and no model of it is decoupled)
+
+    Right::
+
+        platform: "ensemble"
+    """
+    config = model.config
+    if not config.ensemble_steps:
+        return
+    written = {
+        "runtime": config.runtime,
+        "default_model_filename": config.default_model_filename,
+        "cc_model_filenames": config.cc_model_filenames,
+        "batch_input": config.batch_inputs,
+        "batch_output": config.batch_outputs,
+        "model_operations": config.op_library_filenames,
+    }
+    for field in (field for field, value in written.items() if value):
+        yield Finding(
+            f"{field} means nothing to an ensemble",
+            cause="it runs no code of its own, and Triton says nothing",
+            fix=f"remove {field}, or put it into the models of the steps",
+            field=field,
+        )
+    is_decoupled = _answers_decoupled(model, ())
+    if config.decoupled is not None and config.decoupled != is_decoupled:
+        yield Finding(
+            f"the ensemble says decoupled: {str(config.decoupled).lower()}, and is {'' if is_decoupled else 'not'}",
+            cause="Triton derives it from the models of the steps",
+            fix="remove model_transaction_policy",
+            field="model_transaction_policy.decoupled",
+        )
+
+
+@rule("ENS117", severity=Severity.WARNING)
+def cache_that_never_answers(model: ModelSubject) -> Iterator[Finding]:
+    """The response cache of an ensemble works when every model in it may be cached.
+
+    With one that is decoupled or batches sequences, Triton caches nothing of the ensemble.
+
+    Wrong::
+
+        response_cache { enable: true }                       (and a step's model is decoupled)
+
+    Right::
+
+        # without response_cache here; it may stay in the other models
+    """
+    if not model.config.response_cache:
+        return
+    for place, step in _steps(model.config):
+        composing = _composing(model, step)
+        if composing is None:
+            continue
+        sequences = composing.config.sequence_batching is not None
+        if sequences or _answers_decoupled(composing, (model.name,)):
+            yield Finding(
+                f"{_called(place, step)} cannot be cached, so the ensemble is not either",
+                cause=f"'{step.model_name}' {'has sequence_batching' if sequences else 'is decoupled'}",
+                fix="remove response_cache from the ensemble",
+                field="response_cache",
+            )
+
+
+@rule("ENS118", severity=Severity.WARNING)
+def batches_that_no_step_takes(model: ModelSubject) -> Iterator[Finding]:
+    """An ensemble that batches gives a model that does not batch only tensors with a free first dimension.
+
+    With fixed ones Triton takes the batch dimension off while it is 1, and every larger batch fails.
+
+    Wrong::
+
+        max_batch_size: 8                                     (and a step's model has max_batch_size: 0, dims: [ 4 ])
+
+    Right::
+
+        max_batch_size: 8                                     (and it has max_batch_size: 0, dims: [ -1, 4 ])
+    """
+    if model.config.max_batch_size <= 1:
+        return
+    batches = _batched_shapes(model)
+    for place, step in _steps(model.config):
+        composing = _composing(model, step)
+        if composing is None or composing.config.max_batch_size != 0:
+            continue
+        for key, name in step.input_map.items():
+            shape, found = batches.get(name), composing.config.input(key)
+            if shape is not None and found is not None and not _fit(shape, found.dims):
+                yield Finding(
+                    f"{_called(place, step)} takes one row of '{name}' and no batch",
+                    cause=f"'{step.model_name}' does not batch and has dims {list(found.dims)}; larger batches fail",
+                    fix="write max_batch_size: 1 here, or let the model batch",
+                    field=f"{place}.input_map",
+                )
+
+
+def _batched_shapes(model: ModelSubject) -> dict[str, tuple[int, ...]]:
+    """The whole shapes of the tensors that come in batches: the ensemble's inputs, and what batching models write."""
+    shapes = {tensor.name: (-1, *tensor.model_shape) for tensor in model.config.inputs}
+    for _, step in _steps(model.config):
+        composing = _composing(model, step)
+        if composing is not None and composing.config.max_batch_size > 0:
+            written = ((name, composing.config.output(key)) for key, name in step.output_map.items())
+            shapes.update({name: (-1, *tensor.dims) for name, tensor in written if tensor is not None})
+    return shapes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _End:
     """One end of an edge: how one model declares an ensemble tensor."""
@@ -432,19 +680,22 @@ def _ends(model: ModelSubject) -> Iterator[_End]:
     config = model.config
     if not config.is_ensemble:
         return
+    own: dict[str, tuple[str, ModelTensor]] = {}  # of two with one name Triton keeps the first, inputs before outputs
     for place, tensors in (("input", config.inputs), ("output", config.outputs)):
         for tensor in tensors:
-            # The ensemble's own reshape counts, that of its models does not (ensemble_utils.cc).
-            yield _end(tensor.name, model, place, tensor, tensor.model_shape)
+            own.setdefault(tensor.name, (place, tensor))
+    for place, tensor in own.values():
+        # The ensemble's own reshape counts, that of its models does not (ensemble_utils.cc).
+        yield _end(tensor.name, model, place, tensor, tensor.model_shape)
     for place, step in _steps(config):
         composing = _composing(model, step)
         if composing is None:
             continue
         for key, name in step.input_map.items():
-            if found := composing.config.input(key):
+            for found in (tensor for tensor in composing.config.inputs if tensor.name == key):
                 yield _end(name, composing, f"{place}.input_map", found, found.dims)
         for key, name in step.output_map.items():
-            if found := composing.config.output(key):
+            for found in (tensor for tensor in composing.config.outputs if tensor.name == key):
                 yield _end(name, composing, f"{place}.output_map", found, found.dims)
 
 

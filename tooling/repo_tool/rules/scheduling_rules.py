@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """CFG2: the dynamic batcher and its queues."""
 
+import os
 from collections.abc import Iterator
 
-from repo_tool.config.scheduling import DynamicBatching
+from repo_tool.config.scheduling import DynamicBatching, QueuePolicy, TimeoutAction
 from repo_tool.rules.diagnostics import Finding, Severity
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
+
+_SECOND_US = 1_000_000
 
 
 @rule("CFG201", severity=Severity.WARNING)
@@ -116,7 +119,7 @@ def ordering_against_priorities(model: ModelSubject) -> Iterator[Finding]:
 
 @rule("CFG205", severity=Severity.WARNING)
 def policy_without_priorities(model: ModelSubject) -> Iterator[Finding]:
-    """priority_queue_policy goes with priority_levels; without them Triton never looks at it.
+    """priority_queue_policy and default_priority_level go with priority_levels; without them Triton ignores them.
 
     Wrong::
 
@@ -127,12 +130,16 @@ def policy_without_priorities(model: ModelSubject) -> Iterator[Finding]:
         dynamic_batching { default_queue_policy { max_queue_size: 8 } }
     """
     batching = _batching(model)
-    if batching.priority_queue_policy and not batching.priority_levels:
+    written = {
+        "priority_queue_policy": bool(batching.priority_queue_policy),
+        "default_priority_level": batching.default_priority_level > 0,
+    }
+    for field in (field for field, is_set in written.items() if is_set and not batching.priority_levels):
         yield Finding(
-            "priority_queue_policy without priority_levels has no effect",
+            f"{field} without priority_levels has no effect",
             cause="Triton neither checks nor uses it",
             fix="set priority_levels, or use default_queue_policy",
-            field="dynamic_batching.priority_queue_policy",
+            field=f"dynamic_batching.{field}",
         )
 
 
@@ -188,6 +195,155 @@ def variable_dims_batch_alone(model: ModelSubject) -> Iterator[Finding]:
                 fix="pad to a fixed shape where throughput matters",
                 field=f"input[{index}].dims",
             )
+
+
+@rule("CFG208")
+def ordering_against_delays(model: ModelSubject) -> Iterator[Finding]:
+    """preserve_ordering goes with no queue policy that lets late requests wait on: they would lose their place.
+
+    Wrong::
+
+        preserve_ordering: true
+        default_queue_policy { timeout_action: DELAY  default_timeout_microseconds: 1000 }
+
+    Right::
+
+        preserve_ordering: true
+        default_queue_policy { timeout_action: REJECT  default_timeout_microseconds: 1000 }
+    """
+    if not _batching(model).preserve_ordering:
+        return
+    for field, policy in _policies(model):
+        if policy.timeout_action is TimeoutAction.DELAY and policy.default_timeout_us:
+            yield Finding(
+                f"preserve_ordering with timeout_action DELAY after {policy.default_timeout_us} microseconds",
+                cause="Triton: Queue policy can not have DELAY as timeout action when 'preserve_ordering' is true",
+                fix="write timeout_action: REJECT, or remove preserve_ordering",
+                field=f"{field}.timeout_action",
+            )
+
+
+@rule("CFG209", severity=Severity.WARNING)
+def delay_without_timeout(model: ModelSubject) -> Iterator[Finding]:
+    """A queue policy with timeout_action DELAY has a time after which it acts.
+
+    Wrong::
+
+        default_queue_policy { timeout_action: DELAY }
+
+    Right::
+
+        default_queue_policy { timeout_action: DELAY  default_timeout_microseconds: 1000 }
+    """
+    for field, policy in _policies(model):
+        acts = policy.default_timeout_us or policy.allow_timeout_override
+        if policy.timeout_action is TimeoutAction.DELAY and not acts:
+            yield Finding(
+                "timeout_action DELAY without a timeout never acts",
+                cause="default_timeout_microseconds 0 is no timeout, and requests may not bring their own",
+                fix="add default_timeout_microseconds: 1000, or allow_timeout_override: true",
+                field=f"{field}.timeout_action",
+            )
+
+
+@rule("CFG210", severity=Severity.WARNING)
+def endless_queue_delay(model: ModelSubject) -> Iterator[Finding]:
+    """max_queue_delay_microseconds is a wait that a client bears: well below a second.
+
+    Wrong::
+
+        dynamic_batching { preferred_batch_size: [ 4 ]  max_queue_delay_microseconds: 5000000 }
+
+    Right::
+
+        dynamic_batching { preferred_batch_size: [ 4 ]  max_queue_delay_microseconds: 500 }
+    """
+    for field, delay_us in _delays(model):
+        if delay_us > _SECOND_US:
+            yield Finding(
+                f"requests may wait {delay_us / _SECOND_US:,.0f} s for others",
+                cause="a request that no other joins waits all of that time; the field counts microseconds",
+                fix="write e.g. 500, or remove it",
+                field=f"{field}.max_queue_delay_microseconds",
+            )
+
+
+_STRATEGY = "TRITON_BATCH_STRATEGY_PATH"
+
+
+@rule("CFG211")
+def impossible_batch_strategy(model: ModelSubject) -> Iterator[Finding]:
+    """TRITON_BATCH_STRATEGY_PATH names a library, and does not meet sequence_batching.
+
+    Wrong::
+
+        sequence_batching { }
+        parameters { key: "TRITON_BATCH_STRATEGY_PATH" value { string_value: "/opt/strategies/volume.so" } }
+
+    Right::
+
+        dynamic_batching { }
+        parameters { key: "TRITON_BATCH_STRATEGY_PATH" value { string_value: "/opt/strategies/volume.so" } }
+    """
+    path = model.config.parameters.get(_STRATEGY)
+    if path is None or model.config.is_ensemble:
+        return
+    if model.config.sequence_batching is not None:
+        yield Finding(
+            f"{_STRATEGY} with sequence_batching",
+            cause=f"Triton: {_STRATEGY} cannot be specified with sequence batcher",
+            fix=f"remove the parameter {_STRATEGY}",
+            field=f"parameters[{_STRATEGY}]",
+        )
+    elif not path:
+        yield Finding(
+            f"{_STRATEGY} is empty",
+            cause="Triton: Batching library path not found",
+            fix="write the path of the library, or remove the parameter",
+            field=f"parameters[{_STRATEGY}]",
+        )
+
+
+@rule("CFG212", severity=Severity.WARNING, embedded_refuses=True)
+def missing_batch_strategy(model: ModelSubject) -> Iterator[Finding]:
+    """TRITON_BATCH_STRATEGY_PATH is a file where the server runs.
+
+    A path that does not start with ``/`` counts from the folder in which the server was started, not from the model.
+
+    Wrong::
+
+        parameters { key: "TRITON_BATCH_STRATEGY_PATH" value { string_value: "volume.so" } }
+
+    Right::
+
+        parameters { key: "TRITON_BATCH_STRATEGY_PATH" value { string_value: "/opt/strategies/volume.so" } }
+    """
+    path = model.config.parameters.get(_STRATEGY, "")
+    is_read = not model.config.is_ensemble and model.config.sequence_batching is None
+    if path and is_read and not os.path.lexists(path):
+        yield Finding(
+            f"there is no '{path}' on this machine",
+            cause="a server that does not find it says: Batching library path not found",
+            fix="make sure that the server has the file there; batchstrategy.so beside config.pbtxt needs no path",
+            field=f"parameters[{_STRATEGY}]",
+        )
+
+
+def _policies(model: ModelSubject) -> Iterator[tuple[str, QueuePolicy]]:
+    batching = _batching(model)
+    if batching.default_queue_policy is not None:
+        yield "dynamic_batching.default_queue_policy", batching.default_queue_policy
+    for level, policy in sorted(batching.priority_queue_policy.items()):
+        yield f"dynamic_batching.priority_queue_policy[{level}]", policy
+
+
+def _delays(model: ModelSubject) -> Iterator[tuple[str, int]]:
+    yield "dynamic_batching", _batching(model).max_queue_delay_us
+    sequences = model.config.sequence_batching
+    if sequences is not None and sequences.direct is not None:
+        yield "sequence_batching.direct", sequences.direct.max_queue_delay_us
+    if sequences is not None and sequences.oldest is not None:
+        yield "sequence_batching.oldest", sequences.oldest.max_queue_delay_us
 
 
 def _batching(model: ModelSubject) -> DynamicBatching:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CFG1: inputs and outputs, by themselves."""
+"""CFG1: inputs and outputs, by themselves and as Triton joins and splits them for a batch."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from repo_tool.config.model import ModelTensor
+from repo_tool.config.model import BatchInput, BatchOutput, ModelTensor
+from repo_tool.datatypes import DataType
 from repo_tool.rules.diagnostics import Finding, Severity
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
@@ -62,7 +63,8 @@ def impossible_dimension(model: ModelSubject) -> Iterator[Finding]:
 def duplicate_tensor(model: ModelSubject) -> Iterator[Finding]:
     """No two inputs and no two outputs share a name.
 
-    Triton keeps one of them and says nothing.
+    Triton loads such a model. With an input twice every request fails, since Triton counts two and gets one; of an
+    output it keeps one declaration and says nothing.
 
     Wrong::
 
@@ -72,12 +74,16 @@ def duplicate_tensor(model: ModelSubject) -> Iterator[Finding]:
 
         input [ { name: "x" ... }, { name: "y" ... } ]
     """
+    causes = {
+        "input": "it loads, and then every request fails: expected 2 inputs but got 1",
+        "output": "Triton keeps one of them and says nothing",
+    }
     for kind, tensors in (("input", model.config.inputs), ("output", model.config.outputs)):
         for name, count in Counter(tensor.name for tensor in tensors).items():
             if count > 1:
                 yield Finding(
                     f"{count} {kind}s are called '{name}'",
-                    cause="Triton keeps one of them and says nothing",
+                    cause=causes[kind],
                     fix="give each its own name, or remove the copies",
                     field=kind,
                 )
@@ -172,6 +178,195 @@ def no_output(model: ModelSubject) -> Iterator[Finding]:
             fix="list the outputs that clients may ask for",
             field="output",
         )
+
+
+@rule("CFG110")
+def tensorrt_only_tensor(model: ModelSubject) -> Iterator[Finding]:
+    """``is_shape_tensor`` and ``is_non_linear_format_io`` are for TensorRT.
+
+    Wrong::
+
+        backend: "onnxruntime"
+        input [ { name: "size" ... is_shape_tensor: true } ]
+
+    Right::
+
+        backend: "onnxruntime"
+        input [ { name: "size" ... } ]
+    """
+    if "tensorrt" in (model.backend, model.config.platform) or model.config.platform == "tensorrt_plan":
+        return
+    words = {
+        "is_shape_tensor": "shape tensors are only supported for TensorRT platform",
+        "is_non_linear_format_io": "Non-linear IO format is only supported for the TensorRT platform",
+    }
+    for place, tensor in _tensors(model):
+        flags = {"is_shape_tensor": tensor.is_shape_tensor, "is_non_linear_format_io": tensor.is_non_linear_format_io}
+        for field in (field for field, is_set in flags.items() if is_set):
+            yield Finding(
+                f"{place} '{tensor.name}' has {field}, and the backend is '{model.backend}'",
+                cause=f"Triton: {words[field]}",
+                fix=f"remove {field}",
+                field=f"{place}.{field}",
+            )
+
+
+@rule("CFG111")
+def non_linear_format_without_three_dims(model: ModelSubject) -> Iterator[Finding]:
+    """A tensor with ``is_non_linear_format_io`` has three dims; the batch is not one of them.
+
+    Wrong::
+
+        dims: [ 1, 3, 224, 224 ]  is_non_linear_format_io: true
+
+    Right::
+
+        dims: [ 3, 224, 224 ]  is_non_linear_format_io: true
+    """
+    for place, tensor in _tensors(model):
+        if tensor.is_non_linear_format_io and len(tensor.dims) != 3:
+            yield Finding(
+                f"{place} '{tensor.name}' has is_non_linear_format_io and {len(tensor.dims)} dims",
+                cause=f"Triton: Non-linear IO format {place.split('[')[0]} requires 3 dims",
+                fix="write channels, height and width without the batch, or remove is_non_linear_format_io",
+                field=f"{place}.dims",
+            )
+
+
+@rule("CFG112", severity=Severity.WARNING)
+def ragged_without_batching(model: ModelSubject) -> Iterator[Finding]:
+    """allow_ragged_batch goes with max_batch_size > 0; without batches there is nothing to join.
+
+    Wrong::
+
+        max_batch_size: 0
+        input [ { ... allow_ragged_batch: true } ]
+
+    Right::
+
+        max_batch_size: 8
+        input [ { ... allow_ragged_batch: true } ]
+    """
+    for index, tensor in enumerate(model.config.inputs):
+        if tensor.allow_ragged_batch and model.config.max_batch_size == 0:
+            yield Finding(
+                f"input '{tensor.name}' allows ragged batches, and the model does not batch",
+                cause="with max_batch_size 0 requests are never joined, and Triton says nothing",
+                fix="set max_batch_size, or remove allow_ragged_batch",
+                field=f"input[{index}].allow_ragged_batch",
+            )
+
+
+@rule("CFG113")
+def impossible_batch_input(model: ModelSubject) -> Iterator[Finding]:
+    """A batch_input is made from one input of the model and is TYPE_INT32 or TYPE_FP32.
+
+    Wrong::
+
+        batch_input [ { kind: BATCH_ELEMENT_COUNT target_name: "count" data_type: TYPE_INT64 source_input: "x" } ]
+
+    Right::
+
+        batch_input [ { kind: BATCH_ELEMENT_COUNT target_name: "count" data_type: TYPE_INT32 source_input: "x" } ]
+    """
+    for index, made in enumerate(model.config.batch_inputs):
+        place = f"batch_input[{index}]"
+        yield from _source_faults(model, place, made)
+        if made.datatype not in (DataType.INT32, DataType.FP32):
+            found = made.datatype.config_name if made.datatype else "missing"
+            yield Finding(
+                f"the data_type of {place} is {found}",
+                cause="Triton: batch input data type must be TYPE_INT32 or TYPE_FP32",
+                fix="write data_type: TYPE_INT32",
+                field=f"{place}.data_type",
+            )
+
+
+@rule("CFG114")
+def impossible_batch_output(model: ModelSubject) -> Iterator[Finding]:
+    """A batch_output splits outputs of the model, each named once, by the shapes of one input.
+
+    Without a target_name Triton 2.51 ends when it loads the model.
+
+    Wrong::
+
+        batch_output [ { target_name: "scores" kind: BATCH_SCATTER_WITH_INPUT_SHAPE source_input: "x" } ]
+        output [ { name: "y" ... } ]
+
+    Right::
+
+        batch_output [ { target_name: "y" kind: BATCH_SCATTER_WITH_INPUT_SHAPE source_input: "x" } ]
+        output [ { name: "y" ... } ]
+    """
+    outputs = {tensor.name for tensor in model.config.outputs}
+    for index, split in enumerate(model.config.batch_outputs):
+        place = f"batch_output[{index}]"
+        yield from _source_faults(model, place, split)
+        for message, cause in _target_faults(split, outputs):
+            yield Finding(
+                f"{place} {message}",
+                cause=cause,
+                fix=f"name outputs of the model once each: {', '.join(sorted(outputs)) or 'it has none'}",
+                field=f"{place}.target_name",
+            )
+
+
+def _source_faults(model: ModelSubject, place: str, entry: BatchInput | BatchOutput) -> Iterator[Finding]:
+    inputs = [tensor.name for tensor in model.config.inputs]
+    if len(entry.source_inputs) != 1:
+        kind = place.partition("[")[0].replace("_", " ")
+        yield Finding(
+            f"{place} has {len(entry.source_inputs)} source inputs",
+            cause=f"Triton: {kind} kind '{entry.kind}' expects 1 source input, got {len(entry.source_inputs)}",
+            fix=f'write source_input: "{inputs[0]}"' if inputs else "add the input that it is made from",
+            field=f"{place}.source_input",
+        )
+    for name in entry.source_inputs:
+        if name not in inputs:
+            yield Finding(
+                f"{place} is made from '{name}', which is no input",
+                cause=f"Triton: unknown source input name '{name}'",
+                fix=f"name one of the inputs: {', '.join(inputs) or 'the model has none'}",
+                field=f"{place}.source_input",
+            )
+
+
+def _target_faults(split: BatchOutput, outputs: set[str]) -> Iterator[tuple[str, str]]:
+    if not split.target_names:
+        yield "names no output", "Triton 2.51 ends when it loads the model"
+    for name, count in Counter(split.target_names).items():
+        if name not in outputs:
+            yield f"splits '{name}', which is no output", f"Triton: unknown target output name '{name}'"
+        if count > 1:
+            yield f"names '{name}' {count} times", f"Triton: target output name '{name}' can only be specified once"
+
+
+@rule("CFG115", severity=Severity.WARNING)
+def useless_batch_input(model: ModelSubject) -> Iterator[Finding]:
+    """A batch_input has a name of its own, under which the model gets it.
+
+    Without a target_name Triton makes nothing; under the name of an input the backend gets two tensors of one name.
+
+    Wrong::
+
+        batch_input [ { kind: BATCH_ELEMENT_COUNT data_type: TYPE_FP32 source_input: "x" } ]
+
+    Right::
+
+        batch_input [ { kind: BATCH_ELEMENT_COUNT target_name: "count" data_type: TYPE_FP32 source_input: "x" } ]
+    """
+    inputs = {tensor.name for tensor in model.config.inputs}
+    for index, made in enumerate(model.config.batch_inputs):
+        taken = sorted(inputs.intersection(made.target_names))
+        if taken or not made.target_names:
+            yield Finding(
+                f"batch_input[{index}] is called like the input '{taken[0]}'"
+                if taken
+                else f"batch_input[{index}] has no target_name",
+                cause="the model cannot tell the two apart" if taken else "Triton makes nothing of it",
+                fix="write a target_name that no input has",
+                field=f"batch_input[{index}].target_name",
+            )
 
 
 def _tensors(model: ModelSubject) -> Iterator[tuple[str, ModelTensor]]:

@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """CFG5: warm-up requests."""
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from repo_tool.config.model import ModelTensor, Warmup, WarmupInput
+from repo_tool.datatypes import DataType
 from repo_tool.rules.diagnostics import Finding, Severity
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
+
+_MOST_BYTES = 2**40
+_WRAPS = 2**63  # Triton 2.51 counts bytes in 64 bits with sign, and what wraps around is small again
+_MANY_RUNS = 1000
 
 
 @rule("CFG501")
@@ -23,7 +30,7 @@ def impossible_warmup(model: ModelSubject) -> Iterator[Finding]:
 
         model_warmup { ... inputs { key: "x" value { data_type: TYPE_FP32 dims: [ 4 ] zero_data: true } } }
     """
-    if model.config.is_ensemble:
+    if model.config.is_ensemble or _is_never_warmed(model):
         return
     for index, warmup in enumerate(model.config.model_warmup):
         if warmup.batch_size > 0:
@@ -36,11 +43,22 @@ def impossible_warmup(model: ModelSubject) -> Iterator[Finding]:
                 )
 
 
+def _is_never_warmed(model: ModelSubject) -> bool:
+    """Triton skips the warm-up of passive instances."""
+    groups = model.config.instance_groups
+    return bool(groups) and all(group.passive for group in groups)
+
+
 def _warmup_faults(model: ModelSubject, warmup: Warmup) -> Iterator[tuple[str, str]]:
     if warmup.batch_size > max(1, model.config.max_batch_size):
         largest = model.config.max_batch_size
         yield f"has batch size {warmup.batch_size}", f"max_batch_size is {largest}; Triton 2.51 crashes on such a one"
     given = {tensor.name: tensor for tensor in warmup.inputs}
+    for tensor in warmup.inputs:
+        yield from _data_faults(tensor)
+    for name, count in Counter(tensor.name for tensor in model.config.inputs).items():
+        if count > 1:
+            yield f"cannot give '{name}' {count} times", f"Triton: expected {count} inputs but got 1 inputs"
     for declared in model.config.inputs:
         if declared.name in given:
             yield from _warmup_input_faults(declared, given[declared.name])
@@ -48,13 +66,27 @@ def _warmup_faults(model: ModelSubject, warmup: Warmup) -> Iterator[tuple[str, s
             yield f"lacks input '{declared.name}'", "every input that is not optional must be there"
 
 
-def _warmup_input_faults(declared: ModelTensor, given: WarmupInput) -> Iterator[tuple[str, str]]:
-    if given.datatype is not declared.datatype and declared.datatype is not None:
-        found = given.datatype.config_name if given.datatype else "no data_type"
-        yield f"has {found} for '{given.name}'", f"the input is {declared.datatype.config_name}"
+def _data_faults(given: WarmupInput) -> Iterator[tuple[str, str]]:
+    """What Triton needs of every input of a warm-up, whether the model has it or not."""
+    if given.datatype is None:
+        yield f"has no data_type for '{given.name}'", "without one Triton 2.51 refuses the model, or ends"
     if any(dim < 0 for dim in given.dims):
         yield f"leaves a dimension of '{given.name}' free", "a request has a shape; every dimension must be a number"
-    elif not _accepts(declared.dims, given.dims):
+    elif _MOST_BYTES <= math.prod(given.dims) * _element_bytes(given.datatype) < _WRAPS:
+        yield f"asks for a huge '{given.name}', {list(given.dims)}", "Triton ends where it cannot get the memory for it"
+    if given.zero_data is None and given.random_data is None and given.file is None:
+        yield f"has no data for '{given.name}'", "Triton: warmup setting expects input to have input_data_type set"
+
+
+def _element_bytes(datatype: DataType | None) -> int:
+    return (datatype.byte_size if datatype is not None else 0) or 4  # Triton writes a string as 4 bytes of length 0
+
+
+def _warmup_input_faults(declared: ModelTensor, given: WarmupInput) -> Iterator[tuple[str, str]]:
+    if given.datatype not in (None, declared.datatype) and declared.datatype is not None:
+        found = given.datatype.config_name if given.datatype else ""
+        yield f"has {found} for '{given.name}'", f"the input is {declared.datatype.config_name}"
+    if all(dim >= 0 for dim in given.dims) and not _accepts(declared.dims, given.dims):
         yield f"has dims {list(given.dims)} for '{given.name}'", f"the input has dims {list(declared.dims)}"
 
 
@@ -75,7 +107,7 @@ def skipped_warmup(model: ModelSubject) -> Iterator[Finding]:
 
         model_warmup { name: "w" batch_size: 1 inputs { ... } }
     """
-    names = {tensor.name for tensor in model.config.inputs}
+    names = {tensor.name for tensor in model.config.inputs} | _made_by_triton(model)
     for index, warmup in enumerate(model.config.model_warmup):
         unknown = sorted({tensor.name for tensor in warmup.inputs} - names)
         if warmup.batch_size == 0:
@@ -92,3 +124,60 @@ def skipped_warmup(model: ModelSubject) -> Iterator[Finding]:
                 fix="compare the names with the model's inputs",
                 field=f"model_warmup[{index}].inputs",
             )
+
+
+def _made_by_triton(model: ModelSubject) -> set[str]:
+    """The inputs that no client sends and a warm-up may still give: controls and states of sequences, batch inputs."""
+    made = {name for entry in model.config.batch_inputs for name in entry.target_names}
+    if (sequences := model.config.sequence_batching) is not None:
+        made.update(control.name for control in sequences.control_inputs)
+        made.update(state.input_name for state in sequences.states)
+    return made
+
+
+@rule("CFG503", severity=Severity.WARNING)
+def endless_warmup(model: ModelSubject) -> Iterator[Finding]:
+    """A warm-up runs a few times; the model is not ready before the last run.
+
+    Wrong::
+
+        model_warmup { name: "w" batch_size: 1 count: 100000 ... }
+
+    Right::
+
+        model_warmup { name: "w" batch_size: 1 count: 3 ... }
+    """
+    for index, warmup in enumerate(model.config.model_warmup):
+        if warmup.count > _MANY_RUNS and warmup.batch_size > 0:
+            yield Finding(
+                f"warm-up '{warmup.name}' runs {warmup.count:,} times",
+                cause="every instance runs it that often before the model is ready",
+                fix="write count: 3",
+                field=f"model_warmup[{index}].count",
+            )
+
+
+@rule("CFG504", severity=Severity.NOTE)
+def random_strings_are_empty(model: ModelSubject) -> Iterator[Finding]:
+    """A warm-up of a TYPE_STRING input brings strings from a file; Triton makes no random ones.
+
+    With random_data, as with zero_data, all are empty. A model that splits, decodes or looks up its input does other
+    work than with real ones, or fails.
+
+    Wrong::
+
+        inputs { key: "text" value { data_type: TYPE_STRING dims: [ 1 ] random_data: true } }
+
+    Right::
+
+        inputs { key: "text" value { data_type: TYPE_STRING dims: [ 1 ] input_data_file: "text" } }
+    """
+    for index, warmup in enumerate(model.config.model_warmup):
+        for tensor in warmup.inputs:
+            if tensor.datatype is DataType.BYTES and tensor.random_data is not None and warmup.batch_size > 0:
+                yield Finding(
+                    f"warm-up '{warmup.name}' gives empty strings for '{tensor.name}'",
+                    cause="Triton has no random strings and takes zeros, which are strings of length 0",
+                    fix="write real ones to a file in warmup/, each behind its length in 4 bytes, and input_data_file",
+                    field=f"model_warmup[{index}].inputs[{tensor.name}].random_data",
+                )
