@@ -41,14 +41,14 @@ class Comment:
     is_trailing: bool  # something stands in front of it on its line
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Message:
     """The fields between two brackets, or of the whole text, in the order of the text."""
 
     fields: list["WrittenField"] = field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Value:
     """One value; ``message`` is None for a plain one."""
 
@@ -56,7 +56,7 @@ class Value:
     message: Message | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class WrittenField:
     """One writing of a field: ``name: value``, ``name { … }`` or ``name: [ … ]``."""
 
@@ -65,6 +65,8 @@ class WrittenField:
     values: list[Value]  # of a list its elements, else one
     span: Span  # from the name to the end of the value, without a separator
     list_span: Span | None = None  # the list's brackets and all between, where it is written as a list
+    commas: list[Span] = field(default_factory=list)  # of a list, each behind its value
+    separator: Span | None = None  # the comma or semicolon behind the field
 
     @property
     def value_span(self) -> Span:
@@ -152,8 +154,7 @@ class _Reader:
                 message.fields.remove(written)
             else:
                 written.span = name.span.to(written.value_span)
-        if not self._skip(","):
-            self._skip(";")
+        written.separator = self._skip(",") or self._skip(";")
 
     def _read_values(self, written: WrittenField, depth: int) -> None:
         if self.upcoming != "[":
@@ -164,8 +165,10 @@ class _Reader:
         while self.upcoming and self.upcoming != "]":
             self._read_value(written, depth)
             written.list_span = opening.to(written.values[-1].span)
-            if not self._skip(","):
+            comma = self._skip(",")
+            if comma is None:
                 break
+            written.commas.append(comma)
         closing = self._take()
         if closing.text != "]":
             raise _BrokenOffError
@@ -203,8 +206,5 @@ class _Reader:
         self._next += 1
         return self._tokens[self._next - 1]
 
-    def _skip(self, text: str) -> bool:
-        if self.upcoming != text:
-            return False
-        self._next += 1
-        return True
+    def _skip(self, text: str) -> Span | None:
+        return self._take().span if self.upcoming == text else None
