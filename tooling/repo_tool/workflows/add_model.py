@@ -70,7 +70,7 @@ class AddModelRequest:
     optimize: bool = False
     tolerance: float | None = None  # None: 1e-4, or what suits the precision
     unverified: bool = False  # lets a backend in that the embedded Triton has not
-    config: Mapping[str, Any] = field(default_factory=dict)  # fields of config.pbtxt by path, set over what is derived
+    config: Mapping[str, str] = field(default_factory=dict)  # fields of config.pbtxt by path, set over what is derived
     by: str = "add-model"  # the command that is recorded
     dry_run: bool = False
 

@@ -1,27 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fields that a person sets over the derived ``config.pbtxt``, and what of a configuration other models rely on."""
 
-__all__ = ["interface_digest", "means_the_same", "overridden", "restored"]
+__all__ = ["check_override", "interface_digest", "means_the_same", "overridden", "restored"]
 
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from repo_tool.config import pbtxt
+from repo_tool.config.edit import set_field
+from repo_tool.config.field_paths import read_path
 from repo_tool.config.model import ModelConfig
+from repo_tool.config.typed_values import typed_value
 from repo_tool.errors import ConfigError
 
 
-def overridden(text: str, overrides: Mapping[str, Any]) -> str:
-    """``text`` with each field of ``overrides`` set, the rest as it is written.
+def overridden(text: str, overrides: Mapping[str, str]) -> str:
+    """``text`` with each field of ``overrides`` set, one after the other, the rest as it is written.
 
     Raises:
         ConfigError: there is no such field, or it does not take the value.
     """
-    if not overrides:
-        return text
-    raise NotImplementedError
+    for path, value in overrides.items():
+        text = set_field(text, path, value)
+    return text
+
+
+def check_override(path: str, value: str) -> None:
+    """Refuse what no configuration has.
+
+    Raises:
+        ConfigError: there is no such field, or it does not take the value.
+    """
+    typed_value(read_path(path)[-1], value, path=path)
 
 
 def interface_digest(config: ModelConfig) -> str:
@@ -42,7 +53,7 @@ def means_the_same(text: str, other: str) -> bool:
         return False
 
 
-def restored(text: str | None, base: str, overrides: Mapping[str, Any]) -> str:
+def restored(text: str | None, base: str, overrides: Mapping[str, str]) -> str:
     """What a ``config.pbtxt`` of ``text`` must become to say ``base`` with ``overrides``: itself where it does.
 
     Comments and layout stay where setting the fields suffices.

@@ -172,7 +172,7 @@ def _release_reason(wanted: str | None, there: FoundModel) -> Iterator[str]:
         yield f"release: {recorded} → {wanted}"
 
 
-def _configure(there: FoundModel, base: str, overrides: Mapping[str, Any], subject: str) -> Action | None:
+def _configure(there: FoundModel, base: str, overrides: Mapping[str, str], subject: str) -> Action | None:
     """The action that gives a model its configuration back; comments in it are a person's own."""
     text = restored(there.config_text, base, overrides)
     if text == there.config_text:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from repo_tool.errors import RepoToolError
+from repo_tool.errors import ConfigError, RepoToolError
 from repo_tool.pipelines.spec import read_pipeline
 from repo_tool.repository.layout import check_model_name
 from repo_tool.repository.provenance import digest_of
+from repo_tool.workflows.config_overrides import check_override
 from repo_tool.workflows.given_options import given_options
 from repo_tool.workflows.plan_file import Complaint, ModelDeclaration, PipelineDeclaration, WrittenFile
 from repo_tool.workflows.source_digests import digest_of_source
@@ -24,7 +25,7 @@ class DesiredModel:
     name: str
     digests: Mapping[str, str | None]  # of source, sample, labels and weights
     options: Mapping[str, Any]  # those given, as the provenance keeps them
-    overrides: Mapping[str, Any]  # fields of config.pbtxt by path
+    overrides: Mapping[str, str]  # fields of config.pbtxt by path
     release: str | None = None  # None: whichever it was added for
     index: int = 0  # in the file
 
@@ -61,7 +62,7 @@ def read_desired(file: WrittenFile) -> Desired:
     Raises:
         SpecificationError: something that it names is not there, or a pipeline file cannot be read.
     """
-    complaints = list(_missing(file))
+    complaints = [*_missing(file), *_wrong_overrides(file)]
     pipelines: list[DesiredPipeline] = []
     for index, pipeline in enumerate(file.declared.pipelines):
         location = ("pipelines", index, "file")
@@ -91,6 +92,16 @@ def _missing(file: WrittenFile) -> Iterator[Complaint]:
     for index, pipeline in enumerate(declared.pipelines):
         if not (file.folder / pipeline.sample).exists():
             yield file.complaint(("pipelines", index, "sample"), f"there is no '{file.folder / pipeline.sample}'")
+
+
+def _wrong_overrides(file: WrittenFile) -> Iterator[Complaint]:
+    for index, model in enumerate(file.declared.models):
+        for path, value in model.config.items():
+            try:
+                check_override(path, value)
+            except ConfigError as error:
+                said = "; ".join(filter(None, (error.fact, error.next_step or error.cause)))
+                yield file.complaint(("models", index, "config", path), said, of_key=True)
 
 
 def _model(file: WrittenFile, index: int, model: ModelDeclaration) -> DesiredModel:

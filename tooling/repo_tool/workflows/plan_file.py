@@ -52,12 +52,18 @@ def _model_name(value: str) -> str:
 
 
 def _field_values(value: Any) -> Any:
-    """What one field of a configuration takes: no lists or messages, whose fields have paths of their own."""
-    if isinstance(value, dict):
-        for path, inner in value.items():
-            if inner is None or isinstance(inner, dict | list):
-                raise ValueError(f"'{path}' is one field: give a word, a number or true and false")
-    return value
+    """What is set for each field, as protobuf text; a message is written as such text, or field by field."""
+    return {path: _field_value(inner) for path, inner in value.items()} if isinstance(value, dict) else value
+
+
+def _field_value(value: Any) -> Any:
+    if isinstance(value, list):
+        return f"[{', '.join(str(_field_value(entry)) for entry in value)}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, WrittenFloat):
+        return value.written
+    return str(value) if isinstance(value, int) else value
 
 
 def _nothing(value: Any) -> Any:
@@ -84,7 +90,17 @@ ModelName = Annotated[
     pydantic.AfterValidator(_model_name),
     pydantic.WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]*$"}),
 ]
-FieldValues = Annotated[dict[str, str | bool | int | float], pydantic.BeforeValidator(_field_values)]
+FieldValues = Annotated[
+    dict[str, str],
+    pydantic.BeforeValidator(_field_values),
+    pydantic.WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {"type": ["string", "number", "boolean", "array"]},
+            "examples": [{"dynamic_batching.max_queue_delay_microseconds": 500}],
+        }
+    ),
+]
 TOLERANCE = Field(default=None, ge=0, description="Allowed difference of the served answers: absolute and relative.")
 
 
@@ -127,9 +143,7 @@ class ModelDeclaration(_Declaration):
     tolerance: float | None = TOLERANCE
     unverified: bool = Field(default=False, description="Publish unproven where only a GPU server has the backend.")
     config: FieldValues = Field(
-        default_factory=dict,
-        description="Fields of config.pbtxt by path, set over what is derived.",
-        examples=[{"dynamic_batching.max_queue_delay_microseconds": 500}],
+        default_factory=dict, description="Fields of config.pbtxt by path, set over what is derived."
     )
 
 
