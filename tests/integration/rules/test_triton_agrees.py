@@ -12,8 +12,8 @@ from repo_tool.rules import Scope, Severity, find_rule, validate
 from repo_tool.triton.server import EmbeddedServer, ServerOptions
 from support.rule_cases import EMBEDDED_RELEASE, rule_cases
 
-# The case stands for an environment of conda and holds none.
-CANNOT_LOAD = {"REL109"}
+# Their backends are none of the embedded server's.
+CANNOT_LOAD = {"CFG111", "CFG607"}
 
 
 def cases(side, *, wanted):
@@ -53,7 +53,7 @@ def placed(server):
 
     yield place
     for model in reversed(list(ModelRepository(server.repository).models())):
-        if server.ready_versions(model.name):
+        if server.is_running() and server.ready_versions(model.name):
             server.unload(model.name)
         shutil.rmtree(model.path)
 
@@ -62,7 +62,7 @@ def placed(server):
 def test_triton_refuses_what_a_rule_calls_an_error(server, placed, case):
     found = validate(placed(case), release=release(case.release))
     model = next(diagnostic.model for diagnostic in found if diagnostic.code == case.code)
-    with pytest.raises(LoadRefusedError):
+    with pytest.raises((LoadRefusedError, ServerStartError)):  # some configurations end the whole server
         load(server, model)
 
 
@@ -75,7 +75,8 @@ def test_triton_loads_what_no_rule_calls_an_error(server, placed, case):
         found for found in validate(repository, release=release(case.release)) if found.severity is Severity.ERROR
     ]
     for model in repository.models():
-        load(server, model.name)
+        if case.code not in CANNOT_LOAD:
+            load(server, model.name)
 
 
 @pytest.mark.parametrize(

@@ -194,9 +194,7 @@ def test_live_shows_tritons_words_beside_ours_and_agrees(tmp_path):
 
 def test_live_marks_what_no_rule_foresaw(tmp_path):
     repository = RuleCase("SIG108", "good").write(tmp_path)
-    config = repository / "linear" / "config.pbtxt"
-    accelerator = 'optimization { execution_accelerators { cpu_execution_accelerator [ { name: "openvino" } ] } }'
-    config.write_text(config.read_text() + accelerator)
+    (repository / "linear" / "batchstrategy.so").write_text("no library")
     shown = repo_tool("validate", repository, "--live")
     assert shown.returncode == 1
     assert "DISAGREEMENT: no rule foresaw it" in shown.stdout

@@ -578,11 +578,9 @@ def ignored_in_an_ensemble(model: ModelSubject) -> Iterator[Finding]:
         )
 
 
-@rule("ENS117", severity=Severity.WARNING)
-def cache_that_never_answers(model: ModelSubject) -> Iterator[Finding]:
-    """The response cache of an ensemble works when every model in it may be cached.
-
-    With one that is decoupled or batches sequences, Triton caches nothing of the ensemble.
+@rule("ENS117")
+def cache_of_many_answers(model: ModelSubject) -> Iterator[Finding]:
+    """An ensemble with a decoupled model in it has no response cache: it is decoupled too.
 
     Wrong::
 
@@ -592,17 +590,13 @@ def cache_that_never_answers(model: ModelSubject) -> Iterator[Finding]:
 
         # without response_cache here; it may stay in the other models
     """
-    if not model.config.response_cache:
+    if not model.config.response_cache or model.config.decoupled:  # CFG401 says so
         return
     for place, step in _steps(model.config):
-        composing = _composing(model, step)
-        if composing is None:
-            continue
-        sequences = composing.config.sequence_batching is not None
-        if sequences or _answers_decoupled(composing, (model.name,)):
+        if _is_decoupled(model, step):
             yield Finding(
-                f"{_called(place, step)} cannot be cached, so the ensemble is not either",
-                cause=f"'{step.model_name}' {'has sequence_batching' if sequences else 'is decoupled'}",
+                f"response_cache with {_called(place, step)}, whose model is decoupled",
+                cause="Triton: Response Cache does not currently support model with 'decoupled' transaction policy",
                 fix="remove response_cache from the ensemble",
                 field="response_cache",
             )
@@ -649,6 +643,33 @@ def _batched_shapes(model: ModelSubject) -> dict[str, tuple[int, ...]]:
             written = ((name, composing.config.output(key)) for key, name in step.output_map.items())
             shapes.update({name: (-1, *tensor.dims) for name, tensor in written if tensor is not None})
     return shapes
+
+
+@rule("ENS119", severity=Severity.WARNING)
+def cache_of_sequences(model: ModelSubject) -> Iterator[Finding]:
+    """An ensemble whose answers depend on earlier requests has no response cache.
+
+    Triton refuses the cache for a model with sequence_batching, and does not notice one in an ensemble.
+
+    Wrong::
+
+        response_cache { enable: true }                       (and a step's model has sequence_batching)
+
+    Right::
+
+        # without response_cache
+    """
+    if not model.config.response_cache:
+        return
+    for place, step in _steps(model.config):
+        composing = _composing(model, step)
+        if composing is not None and composing.config.sequence_batching is not None:
+            yield Finding(
+                f"response_cache with {_called(place, step)}, whose model has sequence_batching",
+                cause="its answer depends on earlier requests, and the cache gives that of another sequence",
+                fix="remove response_cache from the ensemble",
+                field="response_cache",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
