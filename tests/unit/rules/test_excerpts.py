@@ -45,9 +45,7 @@ def test_a_long_line_is_cut_behind_the_mark_only_when_the_mark_is_first():
 
 
 def test_a_mark_that_is_too_long_is_cut():
-    text, mark = shown("x" * 500, 1, 501)
-    assert cell_len(text) <= 40
-    assert len(mark) <= len(text)
+    assert shown("x" * 500, 1, 501) == ["x" * 38 + "…", "^" * 38]
 
 
 def test_a_region_of_several_lines_is_marked_where_it_begins():

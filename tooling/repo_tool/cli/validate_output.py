@@ -56,14 +56,24 @@ class ValidateOutput:
             self._save(self._output, document)
         else:
             sys.stdout.write(document)
-        is_shown = self._output is not None or self._format == "text"
-        out = sys.stdout if is_shown else sys.stderr
-        if self._format != "json" or is_shown:
-            out.writelines(f"{line}\n" for line in _verdict_lines(validated))
-        if is_shown and self._format == "text" and self._explains:
+        if self._output is not None or self._format == "text":
+            self._close(validated)
+        elif self._format != "json":  # which has the server's words in it
+            sys.stderr.writelines(f"{line}\n" for line in _verdict_lines(validated))
+
+    def _close(self, validated: "Validated") -> None:
+        """What stands below the findings: the server's words, the explanations, and how many there were."""
+        print(*_verdict_lines(validated), sep="\n", end="\n" if validated.verdicts else "")
+        if self._format == "text" and self._explains:
             self._show_explanations(validated)
-        if is_shown:
-            out.write(summary(validated.report) + _live_summary(validated.verdicts or ()) + "\n")
+        first = next(iter(validated.report.diagnostics), None)
+        if first is not None and self._is_screen:
+            print(_style(f"repo-tool rule {first.code} explains a rule", "label"))
+        print(summary(validated.report) + _live_summary(validated.verdicts or ()))
+
+    @property
+    def _is_screen(self) -> bool:
+        return self._output is None and console().is_terminal
 
     @staticmethod
     def _save(path: Path, document: str) -> None:
@@ -86,13 +96,12 @@ class ValidateOutput:
     def _text(self, validated: "Validated") -> str:
         from repo_tool.rules.excerpts import SourceLines
 
-        is_screen = console().is_terminal and self._output is None
         return render_text(
             validated.report,
             folder=seen_from(Path.cwd(), self._repository.path),
             sources=SourceLines(self._repository.path),
-            width=console().width if is_screen else None,
-            style=_style if is_screen else plain,
+            width=console().width if self._is_screen else None,
+            style=_style if self._is_screen else plain,
         )
 
     def _json(self, validated: "Validated") -> str:

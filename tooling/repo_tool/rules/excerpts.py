@@ -52,11 +52,13 @@ def excerpt(line: str, region: Region, *, width: int) -> Excerpt:
     start, end = _marked(line, region)
     before, after = _shown(line[max(start - width, 0) : start]), _shown(line[end : end + width])
     marked = _shown(line[start : min(end, start + width)])
-    if start > width or _columns(before + marked + after) > width:
-        marked = _head(marked, width - 2 * len(_CUT))
+    is_short = start <= width and end - start <= width
+    if not is_short or _columns(before + marked + after) > width:
+        whole, marked = marked, _head(marked, width - 2 * len(_CUT))
+        is_whole = marked == whole and end - start <= width
         rest = width - 2 * len(_CUT) - _columns(marked)
         before = _cut_head(before, max(rest // 2, rest - _columns(after)), is_cut=start > width)
-        after = _cut_tail(after, rest + len(_CUT) - _columns(before))
+        after = _cut_tail(after, rest + len(_CUT) - _columns(before)) if is_whole else _CUT
     return Excerpt((before + marked + after).rstrip(), _columns(before), max(_columns(marked), 1))
 
 
