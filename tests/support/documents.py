@@ -66,8 +66,17 @@ class Reader:
                 self._type(command)
             if block.language == "python":
                 self._check([sys.executable, "-c", self._on_own_ports(self._with_rows(block.text))])
-            if block.language == "yaml" and (name := re.match(r"name: (\w+)", block.text)):
-                (self._folder / f"{name[1]}.yaml").write_text(block.text)
+            if block.language == "yaml":
+                self._save(block.text)
+
+    def _save(self, text: str) -> None:
+        """A file that the page shows whole: a pipeline by its name, any other by the path in its first line."""
+        if name := re.match(r"name: (\w+)", text):
+            (self._folder / f"{name[1]}.yaml").write_text(text)
+        if path := re.match(r"# ([\w./-]+\.yaml)\n", text):
+            target = self._folder / path[1]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
 
     def _on_own_ports(self, text: str) -> str:
         return re.sub(r"\b[89]00[0-2]\b", lambda port: self._ports[port[0]], text)
