@@ -41,10 +41,12 @@ def judged(
         ignores: Codes by patterns of model names that do not count there.
     """
     text = model.config_text
-    if isinstance(text, ConfigError) or not (diagnostics or _COMMENT_TO_US.search(text)):
+    if isinstance(text, ConfigError):
         return [ignored(diagnostic, ignores) for diagnostic in diagnostics]
+    if not _COMMENT_TO_US.search(text):
+        return [ignored(diagnostic, ignores) for diagnostic in _all_placed(diagnostics, model, text, None)]
     places = locate(text)
-    placed = [_placed(diagnostic, model, text, places) for diagnostic in diagnostics]
+    placed = _all_placed(diagnostics, model, text, places)
     asked = {rule.code for rule in rules}
     kept, hidden, complaints = suppressed(
         placed, text, places, model=model.name, known=known, asked=_sure(asked, model)
@@ -54,19 +56,25 @@ def judged(
     return [*(ignored(diagnostic, ignores) for diagnostic in kept), *hidden]
 
 
+def _all_placed(
+    diagnostics: Sequence[Diagnostic], model: ModelSubject, text: str, places: Places | None
+) -> list[Diagnostic]:
+    """Each diagnostic with its place; ``places`` are looked for here where there are none and any is needed."""
+    path = f"{model.name}/{model.config_file}"
+    wanting = [each for each in diagnostics if each.region is None and each.path == path]
+    if model.config_error is not None:
+        placed = {each: _as_the_parser_says(each, text) for each in wanting}
+    else:
+        found = places or locate(text) if any(each.field for each in wanting) else None
+        placed = {each: replace(each, region=_region(found.find(each.field))) for each in wanting} if found else {}
+    return [placed.get(each, each) for each in diagnostics]
+
+
 def _sure(asked: Collection[str], model: ModelSubject) -> set[str]:
     """The codes that would have been found in ``model``, were there anything to find."""
     if model.config_error is not None:
         return set()
     return {code for code in asked if is_onnx_installed() or not code.startswith(("SIG", "REL"))}
-
-
-def _placed(diagnostic: Diagnostic, model: ModelSubject, text: str, places: Places) -> Diagnostic:
-    if diagnostic.region is not None or diagnostic.path != f"{diagnostic.model}/{model.config_file}":
-        return diagnostic
-    if model.config_error is not None:
-        return _as_the_parser_says(diagnostic, text)
-    return replace(diagnostic, region=_region(places.find(diagnostic.field)))
 
 
 def _as_the_parser_says(diagnostic: Diagnostic, text: str) -> Diagnostic:

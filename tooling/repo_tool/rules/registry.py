@@ -13,6 +13,7 @@ from typing import Any
 from repo_tool.rules.diagnostics import Diagnostic, Finding, Severity
 from repo_tool.rules.subjects import ModelSubject, RepositorySubject
 
+_MOST_LETTERS = 2000
 _CODE = re.compile(r"(REP|CFG|SIG|ENS|REL|SEC)[0-9]{3}")
 
 
@@ -57,12 +58,19 @@ class Rule:
                 model=model,
                 path="/".join(part for part in (model, file) if part) if model else "",
                 field=finding.field,
-                message=finding.message,
-                cause=finding.cause,
-                fix=finding.fix,
+                message=_cut(finding.message),
+                cause=_cut(finding.cause),
+                fix=_cut(finding.fix),
                 region=finding.region,
                 edits=finding.edits if file == finding.file else (),  # they are about config.pbtxt itself
             )
+
+
+def _cut(text: str) -> str:
+    """Names come from files, and one of a megabyte says no more than its beginning."""
+    if len(text) <= _MOST_LETTERS:
+        return text
+    return f"{text[:_MOST_LETTERS]}… ({len(text):,} letters)"
 
 
 def rule(

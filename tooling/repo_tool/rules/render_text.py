@@ -84,6 +84,7 @@ def _frame(diagnostic: Diagnostic, sources: SourceLines | None, width: int | Non
     yield style(f"{margin} |", "label")
     yield f"{style(f'{number} |', 'label')} {shown.text}"
     name = printable(diagnostic.field)
+    name = name if len(name) <= room else f"{name[: room - 1]}…"
     fits = shown.indent + shown.length + 1 + len(name) <= room
     yield f"{style(f'{margin} |', 'label')} {' ' * shown.indent}{mark} {name if fits else ''}".rstrip()
     if not fits:
