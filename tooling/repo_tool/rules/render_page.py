@@ -41,6 +41,7 @@ class Disagreement:
     rules_say: str
     triton_says: str
     reason: str
+    words: str = ""  # a regular expression that Triton's words match
 
 
 def known_disagreements() -> tuple[Disagreement, ...]:
