@@ -3,15 +3,17 @@
 
 ``model.onnxtxt`` is ONNX in its text form and becomes ``model.onnx``; ``release``, ``bad.release`` or ``good.release``
 beside the repositories name the Triton release that the case is about, else it is that of the embedded server.
-``name.sparse`` becomes a file ``name`` of as many bytes as it says, and ``.empty-folder`` leaves an empty folder, which
-git would not keep.
+``name.same-as`` becomes a copy of the file or folder of tests/rules/files that it names, ``name.sparse`` becomes a file
+``name`` of as many bytes as it says, and ``.empty-folder`` leaves an empty folder, which git would not keep.
 """
 
+import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 CASES = Path(__file__).parents[1] / "rules" / "cases"
+FILES = CASES.with_name("files")  # model files that cases share: they are binary
 EMBEDDED_RELEASE = "24.10"
 
 
@@ -31,6 +33,12 @@ class RuleCase:
         named = (self.path.with_suffix(".release"), self.path.parent / "release")
         return next((file.read_text().strip() for file in named if file.is_file()), EMBEDDED_RELEASE)
 
+    def digest(self) -> str:
+        """What tells two cases of the same content and release."""
+        files = sorted(path for path in self.path.rglob("*") if path.is_file())
+        content = [(str(path.relative_to(self.path)), path.read_bytes()) for path in files]
+        return hashlib.sha256(repr((self.release, content)).encode()).hexdigest()
+
     def write(self, repository: Path) -> Path:
         """Copy the case into ``repository`` and build its ONNX files."""
         import onnx
@@ -39,6 +47,10 @@ class RuleCase:
         for text in repository.rglob("*.onnxtxt"):
             onnx.save(onnx.parser.parse_model(text.read_text()), text.with_suffix(".onnx"))
             text.unlink()
+        for named in repository.rglob("*.same-as"):
+            source, target = FILES / named.read_text().strip(), named.with_suffix("")
+            (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
+            named.unlink()
         for size in repository.rglob("*.sparse"):
             with size.with_suffix("").open("wb") as file:
                 file.truncate(int(size.read_text()))

@@ -65,8 +65,23 @@ def test_a_file_that_is_no_onnx_model_is_one_error(write, content):
     assert write(b'backend: "onnxruntime"', model_onnx=content) == {"SIG101"}
 
 
-def test_python_that_does_not_parse_is_left_to_python(write):
-    assert write(b'backend: "python"', model_py=b"import ( \x00") == set()
+@pytest.mark.parametrize("content", [b"import (", b"import os \x00", b"\xff\xfe", b"class Model: pass"])
+def test_a_python_file_that_is_no_model_is_one_error(write, content):
+    assert write(b'backend: "python"', model_py=content) == {"SIG211"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"from elsewhere import TritonPythonModel",
+        b"from elsewhere import *",
+        b"import elsewhere\nglobals()['Triton' + 'PythonModel'] = elsewhere.Model",
+        b"try:\n    class TritonPythonModel: pass\nexcept OSError: pass",
+        b"# " + b"(" * 500,
+    ],
+)
+def test_a_python_file_that_may_be_a_model_is_left_to_python(write, content):
+    assert write(b'backend: "python"', model_py=content) <= ({"SIG211"} if content.startswith(b"#") else set())
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])

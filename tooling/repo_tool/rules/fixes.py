@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What mends a finding: edits that a rule proposes as values, and nobody has made yet."""
 
-__all__ = ["CreateFolder", "Edit", "RemoveField", "SetField"]
+__all__ = ["CreateFolder", "Drafts", "Edit", "RemoveField", "SetField"]
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +30,11 @@ class CreateFolder:
 
 
 Edit = SetField | RemoveField | CreateFolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drafts:
+    """What files of a repository are to say and which folders it is to get, by their paths in it."""
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +19,8 @@ from repo_tool.errors import ConfigError
 from repo_tool.releases import Release
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.rules.artifacts import DEFAULT_FILENAMES, backend_of_file, backend_of_platform
+from repo_tool.rules.model_files import read_model_file
+from repo_tool.rules.model_signatures import ModelFileError, ModelFileSignature
 from repo_tool.rules.onnx_file import OnnxFileError, OnnxModel, is_onnx_installed, read_onnx
 
 _MAX_CONFIG_BYTES = 4 * 1024 * 1024  # the largest real ones have some thousand lines; parsing 50 MB takes minutes
@@ -44,6 +46,11 @@ class RepositorySubject:
     def name(self) -> str:
         """The folder's name."""
         return self.repository.path.name
+
+    def suppose(self, *, texts: Mapping[str, str], folders: Collection[str]) -> None:
+        """Look at the repository as if its files said ``texts`` and it had ``folders``, both by path in it."""
+        for model in self.models.values():
+            model.suppose(texts=texts, folders=folders)
 
     def own_models(self) -> Iterator["ModelSubject"]:
         """The models of the repository itself, by name."""
@@ -74,6 +81,7 @@ class ModelSubject:
         self.repository = repository
         self.variant = variant  # "" for config.pbtxt itself
         self._onnx_files: dict[Path, OnnxModel | OnnxFileError] = {}
+        self._model_files: dict[tuple[Path, str, str], ModelFileSignature | ModelFileError | None] = {}
 
     @property
     def name(self) -> str:
@@ -94,6 +102,16 @@ class ModelSubject:
     def config_path(self) -> Path:
         """Where the configuration is."""
         return self.directory.path / self.config_file
+
+    def suppose(self, *, texts: Mapping[str, str], folders: Collection[str]) -> None:
+        """Look at the model as if its files said ``texts`` and it had ``folders``, both by path in the repository."""
+        text = texts.get(f"{self.name}/{self.config_file}")
+        if text is not None:
+            self._config_bytes = text.encode()
+        added = (path.removeprefix(f"{self.name}/") for path in folders if path.startswith(f"{self.name}/"))
+        self.version_names = tuple(sorted({*self.version_names, *added}))
+        for variant in self._variants.values():
+            variant.suppose(texts=texts, folders=folders)
 
     def variants(self) -> Iterator["ModelSubject"]:
         """The model with each of the configurations in ``configs/``, all models beside it with theirs of that name."""
@@ -116,7 +134,8 @@ class ModelSubject:
 
     def _as_variant(self, name: str) -> "ModelSubject":
         made = ModelSubject(self.directory, self.repository, variant=name)
-        made.entries, made.config_entries, made._onnx_files = self.entries, self.config_entries, self._onnx_files
+        made.entries, made.config_entries = self.entries, self.config_entries
+        made._onnx_files, made._model_files = self._onnx_files, self._model_files
         return made
 
     @cached_property
@@ -265,6 +284,32 @@ class ModelSubject:
         for version, error in self._onnx_reads.items():
             if isinstance(error, OnnxFileError):
                 yield self._relative_artifact(version), error
+
+    def file_signatures(self) -> Iterator[tuple[str, ModelFileSignature]]:
+        """What the model files of served versions say of themselves, those of other frameworks than ONNX."""
+        for version, found in self._file_reads.items():
+            if isinstance(found, ModelFileSignature):
+                yield self._relative_artifact(version), found
+
+    def file_errors(self) -> Iterator[tuple[str, ModelFileError]]:
+        """The files of served versions that their backend cannot open, or not as the configuration wants it."""
+        for version, error in self._file_reads.items():
+            if isinstance(error, ModelFileError):
+                yield self._relative_artifact(version), error
+
+    @cached_property
+    def _file_reads(self) -> dict[int, ModelFileSignature | ModelFileError | None]:
+        parameters = self.config.parameters
+        tag, signature = parameters.get("TF_GRAPH_TAG", ""), parameters.get("TF_SIGNATURE_DEF", "")
+        found: dict[int, ModelFileSignature | ModelFileError | None] = {}
+        for version in self.served_versions:
+            path = self.artifact(version)
+            if path is not None:
+                key = (path, tag, signature)
+                if key not in self._model_files:
+                    self._model_files[key] = read_model_file(self.config, self.backend, path)
+                found[version] = self._model_files[key]
+        return found
 
     def _relative_artifact(self, version: int) -> str:
         path = self.artifact(version)

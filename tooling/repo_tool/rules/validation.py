@@ -16,6 +16,7 @@ from repo_tool.rules import (
     backend_rules,
     config_rules,
     ensemble_rules,
+    framework_rules,
     instance_rules,
     optimization_rules,
     parameter_rules,
@@ -31,6 +32,7 @@ from repo_tool.rules import (
     warmup_rules,
 )
 from repo_tool.rules.diagnostics import Diagnostic, Report
+from repo_tool.rules.fixes import Drafts
 from repo_tool.rules.ignoring import names_rule
 from repo_tool.rules.judging import judged
 from repo_tool.rules.registry import Rule, Scope
@@ -50,7 +52,15 @@ _CONFIG = (
     sequence_rules,
     suppressions,
 )
-_FAMILIES = (repository_rules, *_CONFIG, signature_rules, ensemble_rules, release_rules, security_rules)
+_FAMILIES = (
+    repository_rules,
+    *_CONFIG,
+    signature_rules,
+    framework_rules,
+    ensemble_rules,
+    release_rules,
+    security_rules,
+)
 
 # Every rule, family by family, in the order in which its module writes them.
 RULES: tuple[Rule, ...] = tuple(
@@ -84,6 +94,7 @@ def examine(
     rules: Collection[Rule] = RULES,
     beside: ModelRepository | None = None,
     model_ignores: Mapping[str, Collection[str]] = MappingProxyType({}),
+    drafts: Drafts | None = None,
 ) -> Report:
     """What the rules find for any of ``releases``, model by model; nothing is written, loaded or started.
 
@@ -95,12 +106,15 @@ def examine(
         beside: A second repository that is served together with this one: ensembles may refer to its models, and
             nothing is said about them.
         model_ignores: Codes or families by a pattern of model names, e.g. ``legacy_*``, that do not count there.
+        drafts: What the repository is to become, in place of what is written.
 
     Raises:
         RepositoryError: the repository is no folder, or has no model of those called for.
     """
     started = time.monotonic()
     subject = RepositorySubject(repository, releases[0], beside)
+    if drafts is not None:
+        subject.suppose(texts=drafts.texts, folders=drafts.folders)
     for name in models or ():
         _check_exists(name, subject)
     names = tuple(name for name in subject.own_names if models is None or name in models)
