@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench-speed coverage-frameworks clean
+.PHONY: help setup demo test check format docs bench-speed coverage-frameworks clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-20s %s\n", $$1, $$2 }'
@@ -39,6 +39,9 @@ check: $(READY)  ## Format, lint, types, layers, generated files
 format: $(READY)  ## Format and mend what can be mended by itself
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+docs: $(READY)  ## Write docs/rules.md anew, from the rules
+	@$(BIN)/repo-tool rule --page > docs/rules.md
 
 bench-speed: $(READY)  ## Measure our own commands; figures go to perf/results/
 	@$(BIN)/python perf/speed.py $(SPEED_FLAGS)
