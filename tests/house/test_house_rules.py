@@ -13,7 +13,19 @@ from support.command import repo_tool
 from support.golden import matches_golden
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("add-model", "add-pipeline", "serve", "call", "bench", "show", "verify", "validate", "rule", "diff")
+COMMANDS = (
+    "add-model",
+    "add-pipeline",
+    "serve",
+    "call",
+    "bench",
+    "show",
+    "verify",
+    "validate",
+    "rule",
+    "diff",
+    "config",
+)
 HEAVY = ("numpy", "onnx", "onnxruntime", "pandas", "sklearn", "tensorflow", "torch", "tritonclient", "yaml")
 
 

@@ -19,6 +19,7 @@ from repo_tool.cli.add_pipeline import add_pipeline
 from repo_tool.cli.apply import apply
 from repo_tool.cli.bench import bench
 from repo_tool.cli.call import call
+from repo_tool.cli.config import config
 from repo_tool.cli.console import error_console, show_error
 from repo_tool.cli.diff import diff
 from repo_tool.cli.plan import plan
@@ -65,6 +66,7 @@ app.command("serve")(serve)
 app.command("call")(call)
 app.command("bench")(bench)
 app.command("show")(show)
+app.command("config")(config)
 app.command("verify")(verify)
 app.command("validate")(validate)
 app.command("rule")(rule)
@@ -94,7 +96,9 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
 
 def _run() -> int:
     try:
-        return app(standalone_mode=False) or 0
+        code = app(standalone_mode=False) or 0
+        sys.stdout.flush()
+        return code
     except RepoToolError as error:
         show_error(error)
         _print_for_programs(error.to_dict())
@@ -105,6 +109,11 @@ def _run() -> int:
     except BrokenPipeError:
         _forget_standard_output()  # `| head` closed it: nothing to complain about
         return 0
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # Click leaves with 1, which are findings to us
+            _forget_standard_output()
+            return 0
+        raise
     except Exception as error:  # noqa: BLE001 # whatever is left is a bug of ours, and must leave a report
         if (code := _usage_error(error)) is not None:
             return code

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Change one field of a ``config.pbtxt`` and leave the rest, comments and layout, as its writer left it."""
 
-__all__ = ["remove_field", "set_field"]
+__all__ = ["parse_message", "remove_field", "set_field"]
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def set_field(text: str, path: str, value: str) -> str:
             written so that no small edit does it.
     """
     steps = read_path(path)
-    expected = _parsed(text)
+    expected = parse_message(text)
     typed = typed_value(steps[-1], value, path=path)
     root, _ = read(text)
     found = _Found(text, root, _levels(steps, typed))
@@ -45,17 +45,24 @@ def remove_field(text: str, path: str) -> str:
         ConfigError: as ``set_field``, or nothing of the field is written.
     """
     steps = read_path(path)
-    expected = _parsed(text)
+    expected = parse_message(text)
     root, _ = read(text)
     found = _Found(text, root, _levels(steps, None))
     changes = found.removing()
     if not changes:
-        raise ConfigError(f"'{path}' is not written, so that it cannot be removed")
+        raise ConfigError(
+            f"'{path}' is not written, so that it cannot be removed", next_step="look what is: repo-tool config MODEL"
+        )
     _clear(expected, steps)
     return _proven(changed(text, changes), expected, path)
 
 
-def _parsed(text: str) -> Any:
+def parse_message(text: str) -> Any:
+    """The message of a ``config.pbtxt``, read as Triton reads it.
+
+    Raises:
+        ConfigError: it does not parse.
+    """
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
 
@@ -65,7 +72,7 @@ def _parsed(text: str) -> Any:
 
 def _proven(text: str, expected: Any, path: str) -> str:
     try:
-        found = _parsed(text)
+        found = parse_message(text)
     except ConfigError as error:
         raise _too_odd(path, error.cause) from error
     if found.SerializeToString(deterministic=True) != expected.SerializeToString(deterministic=True):

@@ -7,6 +7,7 @@ __all__ = [
     "next_version",
     "publish",
     "replace_config",
+    "rewrite",
     "sole_changer",
     "staging",
     "translating_disk_errors",
@@ -20,7 +21,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -214,6 +215,46 @@ def replace_config(staged: ModelDirectory, repository: ModelRepository) -> None:
         _sync_folder(target.path)
 
 
+def rewrite(repository: ModelRepository, texts: Mapping[str, tuple[str, str]], *, folders: Iterable[str] = ()) -> None:
+    """Give files of the repository other words, each file at once or not at all, and make further folders.
+
+    Args:
+        repository: It.
+        texts: By the file's path in it: what must stand there, and what is to stand there.
+        folders: Paths of folders, each of which gets an empty ``.gitkeep``.
+
+    Raises:
+        RepositoryError: a file is a link, has changed meanwhile, or cannot be written; those before it are written.
+        NoSpaceError: the disk is full.
+    """
+    with staging(repository) as stage, translating_disk_errors(repository.path), _locked(repository), _signals_held():
+        for name, (old, new) in texts.items():
+            _rewrite_one(repository.path / name, stage.work_path / "rewritten", old=old.encode(), new=new.encode())
+        for name in folders:
+            (repository.path / name).mkdir(exist_ok=True)
+            (repository.path / name / ".gitkeep").touch()
+            _sync_folder(repository.path / name)
+
+
+def _rewrite_one(target: Path, draft: Path, *, old: bytes, new: bytes) -> None:
+    if target.is_symlink():
+        raise RepositoryError(
+            f"'{target}' is a link",
+            cause="to replace it would part it from the file that it leads to",
+            next_step=f"change that file: {target.resolve()}",
+        )
+    if target.read_bytes() != old:
+        raise RepositoryError(
+            f"'{target}' has been changed meanwhile", cause="it is not what was read", next_step="run the command again"
+        )
+    draft.write_bytes(new)
+    shutil.copymode(target, draft)
+    with draft.open("rb") as stream:
+        os.fsync(stream.fileno())
+    draft.replace(target)
+    _sync_folder(target.parent)
+
+
 def withdraw(model: ModelDirectory, stage: Staging) -> None:
     """Take a model out of its repository by one rename; its files go with the staging folder.
 
@@ -259,7 +300,8 @@ def _publish_one(staged: StagedModel, target: ModelDirectory) -> None:
         _sync_folder(target.path.parent)
         return
     staged.directory.version_path(staged.version).rename(target.version_path(staged.version))
-    _replace_warmup(staged.directory, target)
+    _replace_files(staged.directory.warmup_path, target.warmup_path)
+    _replace_files(staged.directory.variants_path, target.variants_path)
     for source in staged.directory.path.iterdir():
         if source.is_file() and source != staged.directory.config_path:
             source.replace(target.path / source.name)
@@ -267,12 +309,14 @@ def _publish_one(staged: StagedModel, target: ModelDirectory) -> None:
     _sync_folder(target.path)
 
 
-def _replace_warmup(staged: ModelDirectory, target: ModelDirectory) -> None:
-    if not staged.warmup_path.is_dir():
+def _replace_files(staged: Path, target: Path) -> None:
+    """Let each file of a folder take the place of its like, and others stay: they may be a person's."""
+    if not staged.is_dir():
         return
-    target.warmup_path.mkdir(exist_ok=True)
-    for source in staged.warmup_path.iterdir():
-        source.replace(target.warmup_path / source.name)
+    target.mkdir(exist_ok=True)
+    for source in staged.iterdir():
+        source.replace(target / source.name)
+    _sync_folder(target)
 
 
 def _sync(folder: Path) -> None:

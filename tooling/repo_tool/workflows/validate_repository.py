@@ -14,6 +14,7 @@ from repo_tool.releases import DEFAULT_RELEASE, Release
 from repo_tool.releases import release as find_release
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.rules import Report, Rule, examine, select_rules
+from repo_tool.rules.fixes import Drafts
 from repo_tool.workflows.settings import ValidateSettings
 
 if TYPE_CHECKING:
@@ -48,8 +49,11 @@ def validate_repository(
     *,
     models: Collection[str] | None = None,
     live: bool = False,
+    drafts: Drafts | None = None,
 ) -> Validated:
     """What is wrong with ``repository``, or with ``models`` of it; ``live`` also loads them into the embedded Triton.
+
+    With ``drafts`` the rules look at what the repository is to become; a server never does.
 
     Raises:
         RepositoryError: it is no folder, or has no such model.
@@ -57,7 +61,8 @@ def validate_repository(
     """
     releases = [find_release(name) for name in dict.fromkeys(settings.releases or (DEFAULT_RELEASE,))]
     rules = select_rules(settings.select, settings.ignore)
-    report = examine(repository, releases=releases, models=models, rules=rules, model_ignores=settings.model_ignores)
+    ignores = settings.model_ignores
+    report = examine(repository, releases=releases, models=models, rules=rules, model_ignores=ignores, drafts=drafts)
     if not live:
         return Validated(report=report, rules=rules, is_strict=settings.strict)
     verdicts, evidence = _asked(repository, report.models, release=releases[0])

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``repo-tool config`` as a person types it."""
+
+import json
+import os
+import pty
+import subprocess
+
+import pytest
+
+from repo_tool.errors import UserMistakeError
+from repo_tool.repository.layout import ModelRepository
+from repo_tool.workflows.edit_config import change_config, field_value, split_assignment
+from support.command import REPO_TOOL, environment, everything_in, repo_tool
+from support.onnx_cases import relu, save_file
+
+SMALL = """\
+# Ours. Keep it.
+name: "small"
+backend: "onnxruntime"
+max_batch_size: 8  # as the clients send it
+input [ { name: "x" data_type: TYPE_FP32 dims: [ 4 ] } ]
+output [ { name: "y" data_type: TYPE_FP32 dims: [ 4 ] } ]
+parameters { key: "a=b" value { string_value: "1" } }
+instance_group [ { kind: KIND_CPU count: 1 } ]
+"""
+CHAIN = """\
+platform: "ensemble"
+max_batch_size: 8
+input [ { name: "a" data_type: TYPE_FP32 dims: [ 4 ] } ]
+output [ { name: "b" data_type: TYPE_FP32 dims: [ 4 ] } ]
+ensemble_scheduling { step { model_name: "small" model_version: -1
+  input_map { key: "x" value: "a" } output_map { key: "y" value: "b" } } }
+"""
+
+
+@pytest.fixture
+def repository(tmp_path):
+    folder = tmp_path / "models"
+    (folder / "small" / "1").mkdir(parents=True)
+    save_file(relu(["N", 4]), folder / "small" / "1")
+    (folder / "small" / "config.pbtxt").write_text(SMALL)
+    (folder / "chain" / "1").mkdir(parents=True)
+    (folder / "chain" / "config.pbtxt").write_text(CHAIN)
+    return folder
+
+
+def read(repository):
+    return (repository / "small" / "config.pbtxt").read_text()
+
+
+def run(repository, *arguments, **more):
+    return repo_tool("config", "small", *arguments, "--repository", repository, **more)
+
+
+def test_without_more_it_prints_the_file_as_it_is(repository):
+    shown = run(repository)
+    assert (shown.returncode, shown.stdout) == (0, SMALL)
+
+
+def test_one_field_is_shown_as_it_is_written(repository):
+    assert run(repository, "input[0].dims").stdout == "[ 4 ]\n"
+    assert run(repository, "parameters[a=b]").stdout == '{ string_value: "1" }\n'
+
+
+def test_json_has_the_values_by_the_proto_s_names(repository):
+    whole = json.loads(run(repository, "--json").stdout)
+    assert whole["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [4]}]
+    assert whole["parameters"] == {"a=b": {"string_value": "1"}}
+    assert json.loads(run(repository, "input[0].dims", "--json").stdout) == [4]
+
+
+def test_a_field_is_set_and_the_rest_stays(repository):
+    shown = run(repository, "--set", "dynamic_batching.max_queue_delay_microseconds=500", "--set", "parameters[a=b]=2")
+    assert shown.returncode == 0
+    assert '+parameters { key: "a=b" value { string_value: "2" } }' in shown.stdout
+    assert "curl -X POST localhost:8000/v2/repository/models/small/load" in shown.stderr
+    expected = SMALL.replace('"1"', '"2"') + "dynamic_batching { max_queue_delay_microseconds: 500 }\n"
+    assert read(repository) == expected
+    assert run(repository, "--unset", "dynamic_batching").returncode == 0
+    assert read(repository) == SMALL.replace('"1"', '"2"')
+
+
+def test_the_diff_is_ready_for_patch(repository, tmp_path):
+    shown = run(repository, "--set", "max_batch_size=16", "--set", "name=", "--dry-run")
+    subprocess.run(["patch", "-p1"], cwd=repository, input=shown.stdout, text=True, check=True, capture_output=True)
+    assert read(repository) == SMALL.replace("size: 8", "size: 16").replace('"small"', '""')
+
+
+def test_a_dry_run_writes_nothing(repository):
+    before = everything_in(repository)
+    shown = run(repository, "--set", "max_batch_size=16", "--dry-run", "--json")
+    facts = json.loads(shown.stdout)
+    assert (facts["file"], facts["changed"], facts["written"]) == ("small/config.pbtxt", True, False)
+    assert everything_in(repository) == before
+
+
+def test_nothing_is_left_beside_the_model(repository):
+    before = set(everything_in(repository))
+    mode = 0o640
+    (repository / "small" / "config.pbtxt").chmod(mode)
+    run(repository, "--set", "max_batch_size=16")
+    assert set(everything_in(repository)) == before
+    assert (repository / "small" / "config.pbtxt").stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("input[0].dims=[5]", "SIG108: small: input[0] 'x' is declared"),
+        ("max_batch_size=4", "ENS110: chain: max_batch_size is 8"),  # the ensemble that it is a step of
+        ("max_batch_sise=4", "did you mean max_batch_size?"),
+        ("max_batch_size=many", "it is a whole number"),
+        ("max_batch_size", "no equals sign"),
+    ],
+)
+def test_what_would_not_load_or_is_no_field_is_refused(repository, assignment, words):
+    before = everything_in(repository)
+    with pytest.raises(UserMistakeError) as refused:
+        change_config(ModelRepository(repository), "small", assignments=[split_assignment(assignment)])
+    assert words in str(refused.value)
+    assert everything_in(repository) == before
+
+
+def test_a_refusal_leaves_with_2(repository):
+    refused = run(repository, "--set", "input[0].dims=[5]")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "would not load with this change" in refused.stderr
+
+
+def test_an_error_that_was_there_before_does_not_refuse_another_change(repository):
+    path = repository / "small" / "config.pbtxt"
+    path.write_text(SMALL.replace("dims: [ 4 ] } ]\noutput", "dims: [ 5 ] } ]\noutput"))
+    assert run(repository, "--set", "instance_group[0].count=2").returncode == 0
+
+
+def test_a_new_warning_is_told_and_written(repository):
+    shown = run(repository, "--set", "dynamic_batching.max_queue_delay_microseconds=500000")
+    assert shown.returncode == 0
+    assert "warning: CFG" in shown.stderr
+
+
+def test_nothing_to_change_says_so(repository):
+    shown = run(repository, "--set", "max_batch_size=8")
+    assert (shown.returncode, shown.stdout) == (0, "nothing to change: the file says so already\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("backend2", "did you mean backend?"),
+        ("runtime", "'runtime' is not written; without it Triton reads \"\""),
+        ("instance_group[0].passive", "without it Triton reads false"),
+        ("instance_group[1].kind", "without it Triton reads KIND_AUTO"),
+        ("response_cache", "'response_cache' is not written"),
+    ],
+)
+def test_what_cannot_be_shown_is_told(path, words):
+    with pytest.raises(UserMistakeError) as refused:
+        field_value(SMALL, path)
+    assert words in str(refused.value)
+
+
+def test_a_field_is_shown_or_changed(repository):
+    refused = run(repository, "name", "--set", "name=x")
+    assert refused.returncode == 2
+    assert "not both" in refused.stderr
+
+
+def test_a_link_is_not_parted_from_its_file(repository, tmp_path):
+    path = repository / "small" / "config.pbtxt"
+    path.rename(tmp_path / "shared.pbtxt")
+    path.symlink_to(tmp_path / "shared.pbtxt")
+    refused = run(repository, "--set", "max_batch_size=16")
+    assert refused.returncode == 2
+    assert "is a link" in refused.stderr
+    assert path.is_symlink()
+
+
+def test_a_terminal_gets_colours_and_the_same_words(repository):
+    ours, theirs = pty.openpty()
+    command = [REPO_TOOL, "config", "small", "-r", str(repository)]
+    subprocess.run(command, stdout=theirs, env=environment(TERM="xterm", NO_COLOR=""), check=True)
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert "\x1b[" in shown
+    assert "max_batch_size" in shown

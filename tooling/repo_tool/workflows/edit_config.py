@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read and change a model's ``config.pbtxt``, with the rules between the change and the file."""
+
+__all__ = [
+    "ConfigChange",
+    "as_plain_values",
+    "beyond",
+    "change_config",
+    "field_value",
+    "read_config_text",
+    "split_assignment",
+    "unified_diff",
+]
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from repo_tool.config import pbtxt
+from repo_tool.config.edit import parse_message, remove_field, set_field
+from repo_tool.config.field_paths import read_path
+from repo_tool.config.places import is_map, locate
+from repo_tool.errors import ConfigError, RepositoryError, UserMistakeError
+from repo_tool.repository.layout import ModelDirectory, ModelRepository
+from repo_tool.repository.publish import rewrite
+from repo_tool.rules import Diagnostic, Report, Severity
+from repo_tool.rules.fixes import Drafts
+from repo_tool.workflows.settings import read_settings
+from repo_tool.workflows.validate_repository import validate_repository
+
+_ASSIGNMENT = re.compile(r"(?P<path>(?:\[[^\]]*\]|[^=\[])+)=(?P<value>.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigChange:
+    """A configuration before and after, and what the rules have to say that they had not before."""
+
+    path: str  # of the file in the repository
+    before: str
+    after: str
+    new: tuple[Diagnostic, ...]
+
+    @property
+    def diff(self) -> str:
+        """The change as a unified diff, ready for ``patch`` in the repository."""
+        return unified_diff(self.path, self.before, self.after)
+
+
+def unified_diff(path: str, before: str, after: str) -> str:
+    """The difference between two texts of the file at ``path``; empty where there is none."""
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{path}", f"b/{path}"
+    )
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+
+def split_assignment(words: str) -> tuple[str, str]:
+    """``path=value`` as path and value; a key in brackets may hold an equals sign.
+
+    Raises:
+        UserMistakeError: there is no equals sign.
+    """
+    found = _ASSIGNMENT.fullmatch(words)
+    if found is None:
+        raise UserMistakeError(
+            f"'{words}' sets nothing",
+            cause="it has no equals sign behind the field",
+            next_step="write e.g. --set dynamic_batching.max_queue_delay_microseconds=500",
+        )
+    return found["path"].strip(), found["value"]
+
+
+def read_config_text(model: ModelDirectory) -> str:
+    """The text of ``config.pbtxt`` as it is written, line ends too.
+
+    Raises:
+        RepositoryError: there is none, or it cannot be read.
+        ConfigError: it is no UTF-8.
+    """
+    try:
+        return model.config_path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"'{model.config_path}' is not UTF-8 text", cause=str(error), next_step="save it as UTF-8"
+        ) from error
+    except OSError as error:
+        raise RepositoryError(
+            f"model '{model.name}' has no config.pbtxt that can be read",
+            cause=f"'{model.config_path}': {error.strerror or error}",
+            next_step="add the model with repo-tool add-model, or write the configuration",
+        ) from error
+
+
+def field_value(text: str, path: str) -> str:
+    """What is written for the field at ``path``; of a repeated one that is written apart, all values.
+
+    Raises:
+        ConfigError: the text does not parse, there is no such field, or nothing of it is written.
+    """
+    steps = read_path(path)
+    pbtxt.parse(text)
+    places = locate(text)
+    wanted = "".join(_canonical(steps))
+    found = places.by_path.get(wanted)
+    if found is None:
+        descriptor = steps[-1].value_descriptor
+        is_plain = not (descriptor.message_type or descriptor.is_repeated)
+        default = f"; without it Triton reads {_default(descriptor)}" if is_plain else ""
+        raise ConfigError(f"'{path}' is not written{default}", next_step=f"set it: --set '{path}=…'")
+    apart = [place for place in places.fields if place.path == wanted and place.name is not None]
+    if steps[-1].is_whole and steps[-1].descriptor.is_repeated and len(apart) > 1:
+        return "\n".join(text[place.value.start : place.value.end] for place in apart)
+    return text[found.value.start : found.value.end]
+
+
+def as_plain_values(text: str, path: str | None) -> Any:
+    """The configuration, or the field at ``path``, as JSON has it, with the proto's names and nothing unwritten.
+
+    Raises:
+        ConfigError: as ``field_value``.
+    """
+    steps = read_path(path) if path is not None else ()
+    if path is not None:
+        field_value(text, path)
+    values: Any = _plain(parse_message(text))
+    for step in steps:
+        values = values.get(step.name) if isinstance(values, dict) else None
+        if not step.is_whole:
+            values = values[step.index if step.index is not None else step.key] if values else None
+    return values
+
+
+def _plain(message: Any) -> dict[str, Any]:
+    """A message as plain values: numbers as numbers, enumerations by name, maps with their keys as text."""
+    return {field.name: _plain_field(field, held) for field, held in message.ListFields()}
+
+
+def _plain_field(field: Any, held: Any) -> Any:
+    if is_map(field):
+        of_value = field.message_type.fields_by_name["value"]
+        return {str(key): _plain_value(of_value, held[key]) for key in sorted(held)}
+    return [_plain_value(field, each) for each in held] if field.is_repeated else _plain_value(field, held)
+
+
+def _plain_value(field: Any, value: Any) -> Any:
+    if field.message_type is not None:
+        return _plain(value)
+    return field.enum_type.values_by_number[value].name if field.enum_type is not None else value
+
+
+def _canonical(steps: Sequence[Any]) -> Iterator[str]:
+    for index, step in enumerate(steps):
+        yield "." if index else ""
+        yield step.name
+        yield f"[{step.index}]" if step.index is not None else f"[{step.key}]" if step.key is not None else ""
+
+
+def _default(descriptor: Any) -> str:
+    if descriptor.enum_type is not None:
+        return str(descriptor.enum_type.values_by_number[descriptor.default_value].name)
+    if isinstance(descriptor.default_value, bool):
+        return str(descriptor.default_value).lower()
+    return str(descriptor.default_value) or '""'
+
+
+def change_config(
+    repository: ModelRepository,
+    name: str,
+    *,
+    assignments: Sequence[tuple[str, str]],
+    removals: Sequence[str] = (),
+    dry_run: bool = False,
+) -> ConfigChange:
+    """Set fields of a model's configuration, remove others, and write it when no rule finds an error that is new.
+
+    The settings of the project, where there are any, say for which releases and by which rules.
+
+    Raises:
+        RepositoryError: there is no such model, or it cannot be written.
+        ConfigError: a field or a value does not exist, or the change brings an error; nothing is written.
+    """
+    model = repository.existing_model(name)
+    before = read_config_text(model)
+    after = before
+    for path, value in assignments:
+        after = set_field(after, path, value)
+    for path in removals:
+        after = remove_field(after, path)
+    file = f"{name}/config.pbtxt"
+    new = new_findings(repository, name, Drafts(texts={file: after}))
+    errors = [each for each in new if each.severity is Severity.ERROR]
+    if errors:
+        raise _refusal(name, errors)
+    if not dry_run and after != before:
+        rewrite(repository, {file: (before, after)})
+    return ConfigChange(path=file, before=before, after=after, new=tuple(new))
+
+
+def _refusal(name: str, errors: Sequence[Diagnostic]) -> ConfigError:
+    told = "; ".join(f"{each.code}: {each.model}: {each.message} ({each.cause})" for each in errors)
+    return ConfigError(
+        f"'{name}' would not load with this change, so that nothing has been written",
+        cause=told,
+        next_step=errors[0].fix,
+    )
+
+
+def new_findings(repository: ModelRepository, name: str, drafts: Drafts) -> list[Diagnostic]:
+    """What the rules find with ``drafts`` in the model and in those that name it, and did not find before."""
+    settings = read_settings(repository.path)
+    models = [name, *_that_name(repository, name)]
+    before = validate_repository(repository, settings, models=models).report
+    after = validate_repository(repository, settings, models=models, drafts=drafts).report
+    return beyond(after, before)
+
+
+def beyond(after: Report, before: Report) -> list[Diagnostic]:
+    """The diagnostics of ``after`` that ``before`` has not; where it has fewer of a code, all of that code."""
+    known = {_identity(each) for each in before.diagnostics}
+    counted = Counter((each.code, each.model) for each in before.diagnostics)
+    more = Counter((each.code, each.model) for each in after.diagnostics)
+    return [
+        each
+        for each in after.diagnostics
+        if _identity(each) not in known and more[each.code, each.model] > counted[each.code, each.model]
+    ]
+
+
+def _identity(diagnostic: Diagnostic) -> tuple[str, ...]:
+    return diagnostic.code, diagnostic.model, diagnostic.path, diagnostic.field, diagnostic.message
+
+
+def _that_name(repository: ModelRepository, name: str) -> list[str]:
+    """The models whose configuration has ``name`` in it: ensembles that it may be a step of."""
+    found = []
+    for model in repository.models():
+        try:
+            text = model.config_path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        if model.name != name and name in text:
+            found.append(model.name)
+    return found
