@@ -19,9 +19,10 @@ from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
 
 _CORRELATION_IDS = (DataType.UINT64, DataType.INT64, DataType.UINT32, DataType.INT32, DataType.BYTES)
-_MOST_BYTES = 2**40
+_MOST_BYTES = 2**38
 _WRAPS = 2**63  # Triton 2.51 counts bytes in 64 bits with sign, and what wraps around is small again
-_MANY_SEQUENCES = 1_000_000
+_MANY_SEQUENCES = 1_000_000  # a second of loading
+_MOST_SEQUENCES = 100_000_000
 
 
 @rule("CFG801")
@@ -166,6 +167,14 @@ def impossible_sequence_batch(model: ModelSubject) -> Iterator[Finding]:
                 fix="remove it" if largest == 0 else f"write sizes from 1 to {largest}, or remove them",
                 field="sequence_batching.oldest.preferred_batch_size",
             )
+    places = batching.oldest.max_candidate_sequences if batching.oldest else 0
+    if places > _MOST_SEQUENCES:
+        yield Finding(
+            f"max_candidate_sequences is {places:,}",
+            cause="Triton makes a place for each while it loads the model, and ends without memory",
+            fix="write as many as may run at once, e.g. 1024",
+            field="sequence_batching.oldest.max_candidate_sequences",
+        )
     utilization = batching.direct.minimum_slot_utilization if batching.direct else 0.0
     if utilization < 0 or utilization > 1:
         yield Finding(
@@ -339,23 +348,23 @@ def incomplete_state(model: ModelSubject) -> Iterator[Finding]:
 def too_many_sequences(model: ModelSubject) -> Iterator[Finding]:
     """max_candidate_sequences is a number of sequences that may really run at once.
 
-    Triton makes a place for each, in every instance, while it loads the model: with ten millions that takes minutes,
-    and with two thousand millions the server ends.
+    Triton makes a place for each, in every instance, while it loads the model, which takes minutes for ten millions. It
+    takes a negative number for an absent one.
 
     Wrong::
 
-        oldest { max_candidate_sequences: 2000000000 }
+        oldest { max_candidate_sequences: 10000000 }
 
     Right::
 
         oldest { max_candidate_sequences: 1024 }
     """
     oldest = _batching(model).oldest
-    if oldest is not None and not 0 <= oldest.max_candidate_sequences <= _MANY_SEQUENCES:
-        is_negative = oldest.max_candidate_sequences < 0
+    places = oldest.max_candidate_sequences if oldest is not None else 0
+    if places < 0 or _MANY_SEQUENCES < places <= _MOST_SEQUENCES:
         yield Finding(
-            f"max_candidate_sequences is {oldest.max_candidate_sequences:,}",
-            cause="Triton takes it for an absent one" if is_negative else "it makes a place for each while it loads",
+            f"max_candidate_sequences is {places:,}",
+            cause="Triton takes it for an absent one" if places < 0 else "it makes a place for each while it loads",
             fix="write as many as may run at once, e.g. 1024",
             field="sequence_batching.oldest.max_candidate_sequences",
         )

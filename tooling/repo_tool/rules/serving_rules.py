@@ -279,3 +279,57 @@ def impossible_compute_capability(model: ModelSubject) -> Iterator[Finding]:
                     fix=f"put the file into '{version}/', or remove the entry",
                     field=field,
                 )
+
+
+@rule("CFG410")
+def impossible_runtime(model: ModelSubject) -> Iterator[Finding]:
+    """``runtime`` is the name of a library without a folder; a Python model has none in Python.
+
+    Wrong::
+
+        backend: "python"
+        runtime: "model.py"
+
+    Right::
+
+        backend: "python"
+    """
+    runtime = model.config.runtime
+    if model.config.is_ensemble or not runtime:
+        return
+    if "/" in runtime or (model.backend == "python" and runtime.endswith(".py")):
+        yield Finding(
+            f"runtime is '{runtime}'",
+            cause=f"Triton: unable to find backend library '{runtime}'",
+            fix="remove runtime",
+            field="runtime",
+        )
+
+
+@rule("CFG411", severity=Severity.WARNING, embedded_refuses=True)
+def runtime_to_install(model: ModelSubject) -> Iterator[Finding]:
+    """The library that ``runtime`` names is beside the model or in the server's folder of the backend.
+
+    Triton finds the backend's own library without being told.
+
+    Wrong::
+
+        backend: "onnxruntime"
+        runtime: "libtriton_onnxruntime.so"
+
+    Right::
+
+        backend: "onnxruntime"
+    """
+    runtime = model.config.runtime
+    is_library = bool(runtime) and "/" not in runtime and not runtime.endswith(".py")
+    if model.config.is_ensemble or not is_library or (model.backend, runtime) == ("python", "libtriton_python.so"):
+        return
+    folders = [model.directory.path, *map(model.directory.version_path, model.served_versions)]
+    if not any((folder / runtime).exists() for folder in folders):
+        yield Finding(
+            f"the model needs the library '{runtime}'",
+            cause=f"a server whose folder of the backend lacks it says: unable to find backend library '{runtime}'",
+            fix="remove runtime",
+            field="runtime",
+        )

@@ -11,9 +11,10 @@ from repo_tool.rules.diagnostics import Finding, Severity
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
 
-_MOST_BYTES = 2**40
+_MOST_BYTES = 2**38
 _WRAPS = 2**63  # Triton 2.51 counts bytes in 64 bits with sign, and what wraps around is small again
 _MANY_RUNS = 1000
+_MOST_STRING_BYTES = 16 * 1024 * 1024
 
 
 @rule("CFG501")
@@ -181,3 +182,53 @@ def random_strings_are_empty(model: ModelSubject) -> Iterator[Finding]:
                     fix="write real ones to a file in warmup/, each behind its length in 4 bytes, and input_data_file",
                     field=f"model_warmup[{index}].inputs[{tensor.name}].random_data",
                 )
+
+
+@rule("CFG505")
+def wrong_number_of_strings(model: ModelSubject) -> Iterator[Finding]:
+    """The file of a TYPE_STRING input holds as many strings as its dims say, each behind its length in 4 bytes.
+
+    Wrong::
+
+        inputs { key: "text" value { data_type: TYPE_STRING dims: [ 1 ] input_data_file: "text" } }
+        # warmup/text: "hello" as an editor writes it
+
+    Right::
+
+        inputs { key: "text" value { data_type: TYPE_STRING dims: [ 1 ] input_data_file: "text" } }
+        # warmup/text: 05 00 00 00, then "hello"
+    """
+    if model.config.is_ensemble or _is_never_warmed(model):
+        return
+    for index, warmup in enumerate(model.config.model_warmup):
+        for tensor in warmup.inputs if warmup.batch_size > 0 else ():
+            if tensor.datatype is DataType.BYTES and tensor.file and (cause := _string_fault(model, tensor)):
+                yield Finding(
+                    f"warm-up '{warmup.name}' cannot take '{tensor.name}' from '{tensor.file}'",
+                    cause=cause,
+                    fix="write each string behind its length: struct.pack('<I', len(text)) + text",
+                    field=f"model_warmup[{index}].inputs[{tensor.name}].input_data_file",
+                )
+
+
+def _string_fault(model: ModelSubject, tensor: WarmupInput) -> str:
+    path = model.directory.warmup_path / (tensor.file or "")
+    try:
+        if not path.is_file() or path.stat().st_size > _MOST_STRING_BYTES:
+            return ""  # REP106 has said so, or it is too much to read here
+        data = path.read_bytes()
+    except (OSError, ValueError):
+        return ""
+    found, wanted = _strings(data), math.prod(tensor.dims)
+    if found is None:
+        return "Triton: incomplete string data, or an incomplete string length indicator"
+    return f"it has {found} strings, and dims {list(tensor.dims)} are {wanted}" if found != wanted else ""
+
+
+def _strings(data: bytes) -> int | None:
+    """How many strings there are, each behind its length as 4 bytes, lowest first; None when the last is cut off."""
+    place = count = 0
+    while place + 4 <= len(data):
+        place += 4 + int.from_bytes(data[place : place + 4], "little")
+        count += 1
+    return count if place == len(data) else None
