@@ -52,11 +52,6 @@ class RepositorySubject:
         for model in self.models.values():
             model.suppose(texts=texts, folders=folders)
 
-    def suppose(self, *, texts: Mapping[str, str], folders: Collection[str]) -> None:
-        """Look at the repository as if its files said ``texts`` and it had ``folders``, both by path in it."""
-        for model in self.models.values():
-            model.suppose(texts=texts, folders=folders)
-
     def own_models(self) -> Iterator["ModelSubject"]:
         """The models of the repository itself, by name."""
         return (self.models[name] for name in self.own_names)
@@ -107,16 +102,6 @@ class ModelSubject:
     def config_path(self) -> Path:
         """Where the configuration is."""
         return self.directory.path / self.config_file
-
-    def suppose(self, *, texts: Mapping[str, str], folders: Collection[str]) -> None:
-        """Look at the model as if its files said ``texts`` and it had ``folders``, both by path in the repository."""
-        text = texts.get(f"{self.name}/{self.config_file}")
-        if text is not None:
-            self._config_bytes = text.encode()
-        added = (path.removeprefix(f"{self.name}/") for path in folders if path.startswith(f"{self.name}/"))
-        self.version_names = tuple(sorted({*self.version_names, *added}))
-        for variant in self._variants.values():
-            variant.suppose(texts=texts, folders=folders)
 
     def suppose(self, *, texts: Mapping[str, str], folders: Collection[str]) -> None:
         """Look at the model as if its files said ``texts`` and it had ``folders``, both by path in the repository."""

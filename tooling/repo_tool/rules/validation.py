@@ -33,7 +33,6 @@ from repo_tool.rules import (
 )
 from repo_tool.rules.diagnostics import Diagnostic, Report
 from repo_tool.rules.fixes import Drafts
-from repo_tool.rules.fixes import Drafts
 from repo_tool.rules.ignoring import names_rule
 from repo_tool.rules.judging import judged
 from repo_tool.rules.registry import Rule, Scope
@@ -114,8 +113,6 @@ def examine(
     """
     started = time.monotonic()
     subject = RepositorySubject(repository, releases[0], beside)
-    if drafts is not None:
-        subject.suppose(texts=drafts.texts, folders=drafts.folders)
     if drafts is not None:
         subject.suppose(texts=drafts.texts, folders=drafts.folders)
     for name in models or ():
