@@ -35,6 +35,7 @@ from repo_client._errors import (
     ShapeError,
     TlsError,
     UnexpectedAnswerError,
+    UnknownOutputError,
     UnknownTensorError,
     UrlError,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "TlsError",
     "Transport",
     "UnexpectedAnswerError",
+    "UnknownOutputError",
     "UnknownTensorError",
     "UrlError",
     "WireTensor",

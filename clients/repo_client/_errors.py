@@ -8,6 +8,7 @@
     │   ├── UrlError                   an address that is none of grpc:// grpcs:// http:// https://
     │   ├── ClosedClientError          a call after close()
     │   ├── UnknownTensorError         a name that the model does not have
+    │   │   └── UnknownOutputError     a name that an answer does not have; also a KeyError
     │   ├── MissingInputError          an input without a value
     │   ├── DatatypeError              a value of another data type
     │   ├── ShapeError                 another rank, or a dimension of another size
@@ -78,6 +79,10 @@ class ClosedClientError(InputError):
 
 class UnknownTensorError(InputError):
     """The model has no input or output of that name."""
+
+
+class UnknownOutputError(UnknownTensorError, KeyError):
+    """The answer has no output of that name: a ``KeyError`` too, as any mapping raises."""
 
 
 class MissingInputError(InputError):

@@ -187,3 +187,11 @@ def test_a_published_sample_reads_back_the_same(tmp_path_factory, inputs, output
     for name, array in inputs.items():
         np.testing.assert_array_equal(read.inputs[name], array)
     np.testing.assert_array_equal(read.outputs["answer"], output)
+
+
+def test_objects_in_a_file_are_told_with_the_way_to_save_strings(tmp_path):
+    np.savez(tmp_path / "rows.npz", city=np.array(["Bonn", "Rome"], dtype=object))
+    with pytest.raises(SampleError) as raised:
+        read_raw_sample(tmp_path / "rows.npz")
+    assert "Python objects" in raised.value.cause
+    assert "dtype=str" in raised.value.next_step

@@ -10,7 +10,7 @@ from repo_tool.config.model import ModelConfig, ModelTensor
 from repo_tool.datatypes import DataType
 from repo_tool.errors import ParityError
 from repo_tool.samples import Sample
-from repo_tool.verification import Tolerance, batch_sizes, require_parity, verify
+from repo_tool.verification import ITSELF, Tolerance, batch_sizes, disagreement, require_parity, verify
 
 ROWS = np.arange(20, dtype=np.float32).reshape(10, 2)
 
@@ -99,7 +99,7 @@ def test_another_shape_is_a_difference():
     sample = Sample(inputs={"x": ROWS}, outputs={"y": ROWS})
     parity = verify(infer, config(), sample, tolerance=Tolerance())
     assert not parity.equal
-    assert "shape [1, 1] is served" in parity.outputs[0].complaint
+    assert parity.outputs[0].complaint == "has the shape [1, 1] instead of [1, 2]"
 
 
 def test_a_model_that_does_not_batch_gets_the_sample_as_it_is():
@@ -161,3 +161,73 @@ def test_a_tie_is_one_without_batching_too():
     parity = verify(answering(1), config, sample, tolerance=Tolerance())
     assert (parity.equal, parity.outputs[0].ties) == (True, 1)
     assert not verify(answering(2), config, sample, tolerance=Tolerance()).equal
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "words"),
+    [
+        ([1.0, 2.0], [1.0, 2.00001], ""),
+        ([np.nan, np.inf], [np.nan, np.inf], ""),
+        ([1.0, 2.0], [1.0, 2.5], "differs by up to 0.5"),
+        ([np.nan, 2.0], [1.0, 2.0], "differs by up to inf"),
+        ([1.0], [1.0, 2.0], "has the shape [1] instead of [2]"),
+        ([1, 2], [1, 3], "is 2 instead of 3"),
+        ([True], [False], "is True instead of False"),
+        (np.array([b"a"], dtype=object), np.array([b"b"], dtype=object), "is b'a' instead of b'b'"),
+    ],
+)
+def test_answers_are_the_same_but_for_rounding(found, wanted, words):
+    complaint = disagreement({"y": np.array(found)}, {"y": np.array(wanted)})
+    assert complaint == (f"output 'y' {words}" if words else "")
+
+
+def test_what_is_the_same_answer_is_the_persons_to_say():
+    found, wanted = {"y": np.array([1.001])}, {"y": np.array([1.0])}
+    assert disagreement(found, wanted)
+    assert disagreement(found, wanted, tolerance=Tolerance(relative=0.01)) == ""
+    assert disagreement({}, wanted) == "output 'y' is missing"
+
+
+def test_a_model_against_itself_may_round_by_a_share_of_the_largest():
+    found, wanted = {"y": np.array([1000.0, 0.05])}, {"y": np.array([1000.0, 0.0])}
+    assert disagreement(found, wanted)
+    assert disagreement(found, wanted, tolerance=ITSELF) == ""
+
+
+@pytest.mark.parametrize("labels", [np.array([0, 1, 1]), np.array([b"no", b"yes", b"yes"], dtype=object)])
+def test_ties_are_ties_in_process_too(labels):
+    scores = np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]], dtype=np.float32)
+    other = labels[[0, 0, 1]]
+    assert disagreement({"label": other, "scores": scores}, {"label": labels, "scores": scores}) == ""
+    clear = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]], dtype=np.float32)
+    assert "output 'label' is" in disagreement({"label": other, "scores": clear}, {"label": labels, "scores": clear})
+
+
+@pytest.mark.parametrize(
+    ("datatype", "off", "equal"),
+    [
+        (DataType.FP32, 0.002, False),
+        (DataType.FP16, 0.002, True),  # some steps of 2**-10
+        (DataType.FP16, 0.02, False),
+        (DataType.BF16, 0.02, True),  # some steps of 2**-7
+        (DataType.BF16, 0.2, False),
+    ],
+)
+def test_an_output_is_held_to_what_its_type_resolves(datatype, off, equal):
+    reference = np.array([[1.0, 0.0]], dtype=datatype.numpy)
+    sample = Sample(inputs={"x": ROWS[:1]}, outputs={"y": reference})
+    infer, _ = served_by(lambda x: np.tile(reference + datatype.numpy.type(off), (len(x), 1)))
+    parity = verify(infer, config(datatype, max_batch_size=1), sample, tolerance=Tolerance())
+    assert parity.equal is equal
+    if not equal:
+        with pytest.raises(ParityError) as raised:
+            require_parity(parity, model="model", framework="pytorch", tolerance=Tolerance())
+        assert parity.outputs[0].allowed in raised.value.cause
+
+
+def test_a_tolerance_follows_the_type_that_was_computed_in():
+    assert Tolerance().for_type(DataType.FP32) == Tolerance()
+    assert Tolerance().for_type(None) == Tolerance()
+    half = Tolerance().for_type(DataType.FP16)
+    assert half.relative == half.scale == 8 * np.finfo(np.float16).eps
+    assert replace(half, relative=0.1).for_type(DataType.FP16).relative == 0.1

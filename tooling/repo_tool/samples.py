@@ -88,8 +88,13 @@ def read_raw_sample(path: Path) -> RawSample:
     try:
         return reader(path)
     except _UNREADABLE as error:
+        objects = isinstance(error, ValueError) and "Object arrays" in str(error)  # in NumPy's words
         raise SampleError(
-            f"'{path.name}' cannot be read as {path.suffix.lstrip('.')}", cause=str(error), next_step="save it again"
+            f"'{path.name}' cannot be read as {path.suffix.lstrip('.')}",
+            cause="it holds Python objects, which only pickle could read" if objects else str(error),
+            next_step="save strings as np.array(values, dtype=str), and numbers as numbers"
+            if objects
+            else "save it again",
         ) from error
 
 

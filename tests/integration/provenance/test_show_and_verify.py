@@ -2,7 +2,9 @@
 """``repo-tool show`` and ``repo-tool verify`` as a person runs them, against a real server."""
 
 import json
+import os
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.provenance import write_provenance
 from repo_tool.samples import Sample, read_published_sample, write_published_sample
 from repo_tool.triton import EmbeddedServer, ServerOptions
-from support.command import repo_tool
+from support.command import REPO_TOOL, environment, repo_tool
 from support.package_sources import relu_onnx
 
 
@@ -140,6 +142,46 @@ def test_a_running_server_is_held_to_it(published, server, protocol):
     assert json.loads(done.stdout)["server"] == url
 
 
+def test_a_model_that_the_server_has_not_loaded_is_told_from_a_wrong_name(repository, server):
+    shutil.copytree(repository / "relu", repository / "late")
+    url = f"grpc://{server.grpc_url}"
+    for command in ("call", "verify"):
+        done = repo_tool(command, "late", "--server", url, "--repository", repository)
+        assert done.returncode == 2, done.stderr
+        assert "the server has not loaded 'late'" in done.stderr
+        assert "repo-tool serve" in done.stderr
+        assert "client.load('late')" in " ".join(done.stderr.split())
+        assert "check the name" not in done.stderr
+
+
+def test_a_model_directory_that_is_a_link_verifies(published, tmp_path):
+    elsewhere = tmp_path / "model_repository"
+    elsewhere.mkdir()
+    (elsewhere / "relu").symlink_to(published / "relu")
+    done = repo_tool("verify", "relu", "--serve", "--json", "--repository", elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["equal"] is True
+
+
+@pytest.mark.parametrize(("model", "code"), [("relu", 0), ("nobody", 2)])
+def test_nobody_reads_the_json_and_the_exit_code_is_the_same(published, model, code):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "wb") as closed:
+        done = subprocess.run(
+            [REPO_TOOL, "show", model, "--repository", published, "--json"],
+            env=environment(),
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == code, done.stderr
+    assert "BrokenPipe" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_an_old_version_verifies_on_a_server_of_its_own(published):
     done = repo_tool("verify", "relu", "--version", 1, "--serve", "--repository", published)
     assert done.returncode == 0, done.stderr
@@ -212,7 +254,7 @@ def test_an_answer_that_differs_is_found_even_if_the_digests_were_forged(reposit
     write_provenance(model.provenance_path(2), facts)
     done = repo_tool("verify", "relu", "--serve", "--repository", repository)
     assert done.returncode == 1, done.stderr
-    assert "output 'y' differs: by 0.5" in done.stdout
+    assert "output 'y' differs by up to 0.5" in done.stdout
 
 
 def test_without_a_server_there_is_nothing_to_compare_with(published):

@@ -11,6 +11,7 @@ from repo_client import (
     InputError,
     MissingInputError,
     ShapeError,
+    UnknownOutputError,
     UnknownTensorError,
 )
 from support.recording_transport import RecordingTransport
@@ -135,6 +136,17 @@ def test_an_unknown_output_is_refused_with_the_nearest_one(digits, transport):
     with pytest.raises(UnknownTensorError, match="no output 'imageout'\nhint: did you mean 'image_out'"):
         digits.infer({"image": IMAGE}, outputs=["imageout"])
     assert transport.requests == []
+
+
+def test_an_output_that_the_answer_lacks_is_told_with_the_nearest_one(digits):
+    answer = digits.infer({"image": IMAGE})
+    with pytest.raises(UnknownOutputError, match="no output 'imag'\nhint: did you mean 'image'") as caught:
+        answer["imag"]
+    assert (caught.value.model, caught.value.tensor) == ("digits", "imag")
+    with pytest.raises(KeyError, match="its outputs are 'image'"):
+        answer["nope"]
+    assert answer.get("nope") is None
+    assert "nope" not in answer
 
 
 def test_an_optional_input_may_stay_away(digits, transport):

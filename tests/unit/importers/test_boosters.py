@@ -3,6 +3,7 @@
 
 import json
 import pickle
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -206,7 +207,7 @@ def test_another_backend_is_refused(tmp_path):
 def test_a_damaged_file_is_refused_by_its_name(tmp_path, name, start, framework):
     (tmp_path / name).write_bytes(start)
     assert recognise(str(tmp_path / name)).framework == framework
-    with pytest.raises(SourceError, match=f"'{name}' does not load"):
+    with pytest.raises(SourceError, match=f"'{name}' (does not load|ends in the middle)"):
         bring_in(tmp_path / name, tmp_path / "in")
 
 
@@ -338,3 +339,39 @@ def test_fil_is_refused_what_it_does_not_serve(tmp_path, name, cause):
 def test_fil_of_an_old_release_is_refused_new_json(tmp_path):
     with pytest.raises(ReleaseError, match=r"Triton 23\.10"):
         bring_in_case("XGBoost reg:squarederror", tmp_path, backend="fil", release="23.10")
+
+
+CUT = ("model.json", "model.ubj", "model.txt", "model.cbm")
+
+
+@pytest.fixture(scope="module")
+def whole_files(tmp_path_factory):
+    """A small booster in each library's own format."""
+    folder = tmp_path_factory.mktemp("whole")
+    rows, targets = rows_and_targets()
+    booster = xgboost.XGBRegressor(n_estimators=3).fit(rows, targets)
+    for name in CUT[:2]:
+        booster.save_model(folder / name)
+    lightgbm.LGBMRegressor(n_estimators=3, verbose=-1).fit(rows, targets).booster_.save_model(folder / "model.txt")
+    catboost.CatBoostRegressor(iterations=3, verbose=False, allow_writing_files=False).fit(rows, targets).save_model(
+        str(folder / "model.cbm")
+    )
+    return folder
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9, 0.98])
+@pytest.mark.parametrize("name", CUT)
+def test_a_file_cut_in_the_middle_is_told_as_such(whole_files, tmp_path, name, share):
+    """Some libraries end the process on it, and others tell where in their C++."""
+    data = (whole_files / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(SourceError) as refused:
+        bring_in(tmp_path / name, tmp_path / "in")
+    assert "ends in the middle" in refused.value.fact or "Failed to read" in refused.value.cause
+    assert "save" in refused.value.next_step
+    assert not re.search(r"\[bt\]|\.cc:|\.cpp:|0x", refused.value.cause)
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_a_whole_file_is_none_that_was_cut(whole_files, tmp_path, name):
+    assert bring_in(whole_files / name, tmp_path / "in").backend == "onnxruntime"

@@ -17,9 +17,14 @@ from repo_tool.importers.foreign import refusing
             "onnxruntime::RNN<T>::RNN(const onnxruntime::OpKernelInfo&) [with T = float] it was false. Sorry.",
             "ValueError: it was false. Sorry.",
         ),
+        (
+            "[08:44:47] /workspace/src/common/json.cc:409: Expecting a comma\n\nStack trace:\n  [bt] (0) lib.so(+0x1)",
+            "ValueError: Expecting a comma",
+        ),
+        ("util/stream/input.cpp:77: Failed to read", "ValueError: Failed to read"),
         ("x" * 1000, "ValueError: " + "x" * 388 + " ..."),
     ],
-    ids=["colours", "nothing", "where in C++", "too much"],
+    ids=["colours", "nothing", "where in C++", "a stack of C++", "a place in C++", "too much"],
 )
 def test_the_cause_is_what_a_person_can_use(said, cause):
     with pytest.raises(SourceError) as refused, refusing("it fails", next_step="try again"):

@@ -11,10 +11,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from repo_tool.datatypes import DataType
 from repo_tool.errors import SampleError, SourceError
 from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.pytorch import PytorchImporter
 from repo_tool.samples import RawSample
+from repo_tool.verification import disagreement
 from support.artifacts import run_artifact
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.jit is what the pytorch backend serves
@@ -155,6 +157,17 @@ def of_bfloat16():
 
 def of_float64():
     return torch.nn.Sequential(torch.nn.Linear(4, 3)).double()
+
+class HalfInside(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        layers = [torch.nn.Embedding(20, 32)]
+        for _ in range(6):
+            layers += [torch.nn.Linear(32, 32), torch.nn.LayerNorm(32), torch.nn.GELU()]
+        self.layers = torch.nn.Sequential(*layers).half()
+    def forward(self, ids):
+        return self.layers(ids).float() * 10
 
 def of_float16():
     return torch.nn.Sequential(torch.nn.Linear(4, 3)).half()
@@ -484,7 +497,8 @@ def test_arguments_by_keyword_only_are_inputs(modules):
 
 
 def test_a_module_that_draws_random_numbers_is_refused(modules):
-    assert refusal(f"{modules}:Random", array=ROWS).fact == "forward answers 'output' differently each time"
+    fact = refusal(f"{modules}:Random", array=ROWS).fact
+    assert fact.startswith("the model answers the same rows differently each time: output 'output'")
 
 
 def test_rows_that_are_not_answered_one_by_one_are_not_batched(modules):
@@ -496,7 +510,17 @@ def test_rows_that_are_not_answered_one_by_one_are_not_batched(modules):
 @pytest.mark.parametrize("dtype", ["float64", "float16"])
 def test_other_float_types_are_served_in_their_own(modules, dtype):
     imported = bring_in(f"{modules}:of_{dtype}", array=ROWS)
-    assert imported.reference["output" if imported.backend == "onnxruntime" else "OUTPUT__0"].dtype == dtype
+    assert imported.backend == "onnxruntime"
+    assert imported.reference["output"].dtype == dtype
+
+
+def test_a_module_that_computes_in_half_precision_is_held_to_what_that_resolves(modules):
+    ids = np.random.default_rng(0).integers(0, 20, (4, 6))
+    imported = bring_in(f"{modules}:HalfInside", array=ids)
+    assert (imported.backend, imported.computes_in) == ("onnxruntime", DataType.FP16), imported.fallback_reason
+    assert imported.reference["output"].dtype == np.float32
+    apart = disagreement(run_artifact(imported, imported.inputs), imported.reference)
+    assert "differs by up to" in apart  # more than what 32 bits are held to
 
 
 def test_tied_weights_and_those_of_data_parallel_are_loaded(modules, monkeypatch, tmp_path):

@@ -79,10 +79,9 @@ def _show(verified: "VerifiedModel") -> None:
 
 def _differences(verified: "VerifiedModel") -> list[str]:
     outputs = verified.parity.outputs if verified.parity else ()
-    allowed = f"{verified.tolerance.words} is allowed"
     return [
-        f"output '{output.name}' differs: "
-        + (output.complaint or f"by {output.largest_absolute:.3g} in sample row {output.worst_row}, {allowed}")
+        f"output '{output.name}' {output.words} in sample row {output.worst_row}"
+        + ("" if output.complaint else f", {output.allowed} is allowed")
         for output in outputs
         if not output.equal
     ]

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from repo_tool.datatypes import DataType
 from repo_tool.samples import RawSample, Tensors
 from repo_tool.signature import ModelSignature
+from repo_tool.verification import Tolerance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,11 @@ class ImportRequest:
     tolerance: float = 1e-4  # absolute and relative: how far a conversion may be from the framework to be served
     trusted_types: tuple[str, ...] = ()  # package.Class that a pickle or skops file may bring, by a person's word
     trusted_source: bool = False  # a person's word for a source that is code: TorchScript, .pt2, SavedModel
+
+    @property
+    def allowed(self) -> Tolerance:
+        """How far a conversion's answers may be from the framework's, as those of the server later."""
+        return Tolerance(absolute=self.tolerance, relative=self.tolerance)
 
     @property
     def target(self) -> str:
@@ -59,6 +66,8 @@ class ImportedModel:
     fallback_reason: str = ""  # why it is not served by ONNX Runtime, where that would be the first choice
     parameters: Mapping[str, str] = field(default_factory=dict)  # of config.pbtxt, what the backend must be told
     trusted: tuple[str, ...] = ()  # what was loaded on a person's word only, for the provenance
+    computes_in: DataType | None = None  # FP16 or BF16, where weights are of that type and outputs need not show it
+    own_backend: str = ""  # that serves it as it is, where ``backend`` is ONNX Runtime: what is left if that differs
     unproven: str = ""  # why the embedded server cannot show that it answers as the framework does
 
 

@@ -34,6 +34,7 @@ from repo_tool.importers.boosters.forest import (
     to_onnx,
     used_thresholds,
 )
+from repo_tool.importers.boosters.wholeness import refuse_cut
 from repo_tool.importers.first_bytes import Kind, kind_of, pickled_class
 from repo_tool.importers.foreign import refusing
 from repo_tool.samples import Array, RawSample, Tensors
@@ -136,6 +137,7 @@ def _load(path: Path, request: ImportRequest) -> _Model:
     if kind_of(path) in (Kind.BOOSTER_PICKLE, Kind.PICKLE, Kind.COMPRESSED):
         loaded, trusted = bringing.load_pickled(path, _FRAMEWORK, request)
     else:
+        refuse_cut(path)
         with path.open("rb") as file:
             kind = "cbm" if file.read(4) == _BINARY_START else "json"
         with refusing(

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from repo_tool.datatypes import DataType
 from repo_tool.errors import RepoToolError, error_from_dict
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.foreign import refusing
@@ -58,6 +59,8 @@ def write_imported(folder: Path, imported: ImportedModel) -> None:
         "fallback_reason": imported.fallback_reason,
         "parameters": dict(imported.parameters),
         "trusted": imported.trusted,
+        "computes_in": imported.computes_in.wire_name if imported.computes_in else None,
+        "own_backend": imported.own_backend,
         "unproven": imported.unproven,
     }
     _write_answer(folder, {"imported": values})
@@ -90,5 +93,9 @@ def _read_answer(values: dict[str, Any], folder: Path) -> ImportedModel | RepoTo
     values = values["imported"]
     tensors = read_published_sample(folder / _TENSORS)
     lists = {name: tuple(values[name]) for name in ("labels", "notes", "trusted")}
-    parsed = {"signature": ModelSignature.from_dict(values["signature"]), "artifact": Path(values["artifact"])}
+    parsed: dict[str, Any] = {
+        "signature": ModelSignature.from_dict(values["signature"]),
+        "artifact": Path(values["artifact"]),
+    }
+    parsed["computes_in"] = DataType.from_wire(values["computes_in"]) if values["computes_in"] else None
     return ImportedModel(**{**values, **lists, **parsed}, inputs=tensors.inputs, reference=tensors.outputs)

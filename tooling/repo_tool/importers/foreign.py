@@ -10,9 +10,12 @@ from contextlib import contextmanager
 from repo_tool.errors import RepoToolError, SourceError
 
 _LONGEST_CAUSE = 400
+_STACK = "Stack trace:"  # of C++, which tells its authors where
 _NOISE = re.compile(
     r"\x1b\[[0-9;]*m"  # colours
     r"|\[ONNXRuntimeError\] : \d+ : \w+ : "
+    r"|\[\d\d:\d\d:\d\d\] \S+:\d+: "  # when, and where in XGBoost's
+    r"|(?:\w+/)+\w+\.(?:cpp|cc|h):\d+: "  # where in CatBoost's
     r"|/onnxruntime_src/\S+ [^)]*\)(?:::<lambda[^>]*>)?(?: const)?(?: \[with [^\]]*\])? "  # where in its C++ code
 )
 
@@ -33,7 +36,7 @@ def refusing(fact: str, *, next_step: str, kind: type[RepoToolError] = SourceErr
 
 
 def _cause(error: Exception) -> str:
-    text = _NOISE.sub("", str(error))
+    text = _NOISE.sub("", str(error).partition(_STACK)[0])
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     words = f"{type(error).__name__}: {' '.join(lines)}" if lines else type(error).__name__
     return words if len(words) <= _LONGEST_CAUSE else words[:_LONGEST_CAUSE] + " ..."

@@ -28,6 +28,7 @@ from repo_tool.importers.boosters.forest import (
     to_onnx,
     used_thresholds,
 )
+from repo_tool.importers.boosters.wholeness import refuse_cut
 from repo_tool.importers.first_bytes import Kind, kind_of, pickled_class
 from repo_tool.importers.foreign import refusing
 from repo_tool.samples import Array, RawSample
@@ -138,6 +139,7 @@ def _load(path: Path, request: ImportRequest) -> _Model:
     if kind_of(path) in (Kind.BOOSTER_PICKLE, Kind.PICKLE, Kind.COMPRESSED):
         loaded, trusted = bringing.load_pickled(path, _FRAMEWORK, request)
         return replace(_from_object(path, loaded), trusted=trusted)
+    refuse_cut(path)
     with refusing(
         f"'{path.name}' does not load as a LightGBM booster", next_step="save it again with save_model('model.txt')"
     ):

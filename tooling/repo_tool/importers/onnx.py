@@ -21,9 +21,10 @@ from repo_tool.importers.graphs.files import OnnxFile, publish, read_file
 from repo_tool.importers.graphs.mending import Mended, mend, reference, with_vectors
 from repo_tool.importers.graphs.opsets import Rewritten
 from repo_tool.importers.onnx_graph import OnnxModel
-from repo_tool.importers.trials import Trial, batching, disagreement, try_rows
+from repo_tool.importers.trials import Trial, batching, try_rows
 from repo_tool.samples import RawSample
 from repo_tool.signature import ModelSignature
+from repo_tool.verification import Tolerance, disagreement
 
 _FRAMEWORK = "onnx"
 _LONGEST_REASON = 240
@@ -184,13 +185,13 @@ def _as_rewritten(
             path = publish(file, rewritten.model, inputs)
             imported = _by_runtime(replace(file, path=path), request, sample, scratch)
             if evaluated is not None:
-                imported = _held(imported, evaluated, request.tolerance)
+                imported = _held(imported, evaluated, request.allowed)
             return _moved(replace(imported, notes=(rewritten.note, *imported.notes)), scratch, folder)
     except (SourceError, ReleaseError) as error:
         return error
 
 
-def _held(imported: ImportedModel, evaluated: Evaluated, tolerance: float) -> ImportedModel:
+def _held(imported: ImportedModel, evaluated: Evaluated, tolerance: Tolerance) -> ImportedModel:
     """The model, to be held to the evaluator's answers.
 
     Raises:

@@ -24,10 +24,11 @@ from repo_tool.importers.python_source import find_module, names_predictor
 from repo_tool.importers.rows import rows_for
 from repo_tool.samples import Array, RawSample, Tensors, as_bytes
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
+from repo_tool.verification import Tolerance, disagreement
 
 _RUNNER = Path(__file__).with_name("python_model.py")
 _PARAMETER = "python_class"  # what the runner reads
-_CLOSE = 1e-5  # floats may add up in another order in a batch
+_CLOSE = Tolerance(absolute=1e-5, relative=1e-5)  # floats may add up in another order in a batch
 _DEPEND = "requests are not batched: the answer to a row changes with the other rows of its request"
 
 
@@ -205,17 +206,9 @@ def _rows_depend(model: Any, inputs: Tensors, reference: Tensors, source: str) -
             except SourceError:
                 return True
             expected = {name: array[start : start + size] if array.ndim else array for name, array in reference.items()}
-            if not all(_same(answer.get(name), array) for name, array in expected.items()):
+            if disagreement(answer, expected, tolerance=_CLOSE):
                 return True
     return False
-
-
-def _same(found: Array | None, expected: Array) -> bool:
-    if found is None or found.shape != expected.shape:
-        return False
-    if expected.dtype.kind == "f":
-        return bool(np.allclose(found, expected, rtol=_CLOSE, atol=_CLOSE, equal_nan=True))
-    return bool(np.array_equal(found, expected))
 
 
 # --- taking its code along -------------------------------------------------------------------------------------------

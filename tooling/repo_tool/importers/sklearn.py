@@ -19,12 +19,12 @@ from repo_tool.importers.estimators.answers import Predictor, ask, labels_of, me
 from repo_tool.importers.estimators.backend import BACKEND, parameters, tool_versions, write_estimator
 from repo_tool.importers.estimators.conversion import NotExpressibleError, Proof, express
 from repo_tool.importers.estimators.inputs import Form, choose_rows, form_of, probes, table_columns
-from repo_tool.importers.estimators.parity import disagreement
 from repo_tool.importers.estimators.sources import Loaded, load, name_of
 from repo_tool.importers.first_bytes import Kind, looks_like
 from repo_tool.importers.rows import Rows
 from repo_tool.samples import RawSample, Tensors
 from repo_tool.signature import ModelSignature
+from repo_tool.verification import disagreement
 
 _SUFFIXES = frozenset({".joblib", ".pkl", ".pickle", ".skops"})
 _BACKENDS = (None, "onnxruntime", BACKEND)
@@ -68,6 +68,7 @@ class SklearnImporter:
             tool_versions=tool_versions(),
             notes=(*loaded.notes, *widened, *notes, *served.notes),
             fallback_reason=served.reason,
+            own_backend="" if served.backend == BACKEND else BACKEND,
             parameters={**served.parameters, **columns_parameters(table_columns(predictor.form))},
             trusted=loaded.trusted,
         )

@@ -22,9 +22,10 @@ from repo_tool.importers import onnx_graph
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.first_bytes import Kind, kind_of, looks_like
 from repo_tool.importers.foreign import refusing
-from repo_tool.importers.trials import Answer, Trial, batching, disagreement, other_lengths, try_rows
+from repo_tool.importers.trials import Trial, batching, other_lengths, refuse_chance, try_rows
 from repo_tool.samples import Array, RawSample, Tensors, as_bytes
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
+from repo_tool.verification import Tolerance, disagreement
 
 _SIGNATURE = "serving_default"
 _SIGNATURE_PARAMETER, _TAG_PARAMETER = "TF_SIGNATURE_DEF", "TF_GRAPH_TAG"
@@ -88,7 +89,7 @@ def _brought_in(
     served = _load(saved, model, request.signature or _SIGNATURE)
     answer = partial(_answers, served)
     trial = try_rows(sample, served.signature.inputs, answer)
-    _refuse_other_answers_each_time(answer, trial)
+    refuse_chance(answer, trial)
     served = replace(served, signature=_with_ranks(served.signature, trial.answers))
     signature, notes = batching(served.signature, answer, trial)
     published = _publish(replace(served, signature=signature), saved, trial, request, scratch, folder)
@@ -103,18 +104,9 @@ def _brought_in(
         tool_versions=_tool_versions(published.backend),
         notes=(*notes, *published.notes),
         fallback_reason=published.fallback_reason,
+        own_backend="tensorflow" if published.backend == "onnxruntime" else "",
         parameters=published.parameters,
     )
-
-
-def _refuse_other_answers_each_time(answer: Answer, trial: Trial) -> None:
-    complaint = disagreement(answer(trial.rows.inputs), trial.answers)
-    if complaint:
-        raise SourceError(
-            f"the model answers the same rows differently each time: {complaint}",
-            cause="it draws random numbers or counts its calls, so that no served answer can be compared with it",
-            next_step="draw them only in training, or take them as an input",
-        )
 
 
 def _prepare_environment() -> None:
@@ -370,7 +362,7 @@ def _as_onnx(served: _Served, trial: Trial, request: ImportRequest, scratch: Pat
         raise SourceError(
             "ONNX cannot express all of the model", cause=error.cause or error.fact, next_step=_KEEP
         ) from error
-    _refuse_other_answers(served, session, trial, request.tolerance)
+    _refuse_other_answers(served, session, trial, request.allowed)
     for entry in into.iterdir():
         entry.rename(folder / entry.name)
     return _Published(
@@ -453,7 +445,7 @@ def _refuse_what_onnx_lacks(model: Any) -> None:
         )
 
 
-def _refuse_other_answers(served: _Served, session: Any, trial: Trial, tolerance: float) -> None:
+def _refuse_other_answers(served: _Served, session: Any, trial: Trial, tolerance: Tolerance) -> None:
     """Hold the graph to TensorFlow's answers: to all rows, to a few, and in other lengths where these are free."""
     inputs, wanted = trial.rows.inputs, trial.answers
     _compare("the sample", onnx_graph.run(session, inputs), wanted, tolerance)
@@ -471,7 +463,7 @@ def _refuse_other_answers(served: _Served, session: Any, trial: Trial, tolerance
     _compare("longer rows", onnx_graph.run(session, longer), wanted, tolerance)
 
 
-def _compare(what: str, found: Tensors, wanted: Tensors, tolerance: float) -> None:
+def _compare(what: str, found: Tensors, wanted: Tensors, tolerance: Tolerance) -> None:
     complaint = disagreement(found, wanted, tolerance=tolerance)
     if complaint:
         raise SourceError(f"as ONNX the model answers {what} differently", cause=complaint, next_step=_KEEP)

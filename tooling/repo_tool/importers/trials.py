@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows tried out in process: which made-up ones a model takes, and whether it answers each row by itself."""
+"""Rows tried out in process: which made-up ones a model takes, whether it answers each row by itself, and the same."""
 
-__all__ = ["Trial", "batching", "disagreement", "other_lengths", "try_rows"]
+__all__ = ["Trial", "batching", "other_lengths", "refuse_chance", "try_rows"]
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,13 +12,13 @@ from repo_tool.errors import SampleError, SourceError
 from repo_tool.importers.rows import Rows, rows_for
 from repo_tool.samples import Array, RawSample, Tensors, generate
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
+from repo_tool.verification import ITSELF, Tolerance, disagreement
 
 Answer = Callable[[Tensors], Tensors]
 
 # (rows, size of every other free dimension): the usual made-up sample, one size for all, then what images are made of.
 _SIZES = ((16, 4), (4, 4), (1, 1), (2, 16), (2, 32), (1, 64), (1, 224))
 _LONGER = 3
-_CLOSE = 1e-4  # absolute and relative: of a model against itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,30 +97,24 @@ def _longer(spec: TensorSpec, array: Array) -> Array:
     return array
 
 
-def disagreement(found: Tensors, wanted: Tensors, *, tolerance: float = _CLOSE) -> str:
-    """Why ``found`` is not ``wanted``, of the first output that differs; empty when they are equal but for rounding."""
-    for name, reference in wanted.items():
-        complaint = _difference(found[name], reference, tolerance)
-        if complaint:
-            return f"output '{name}' {complaint}"
-    return ""
+def refuse_chance(answer: Answer, trial: Trial) -> None:
+    """Ask again: a model whose answers change by themselves has none that a server could be held to.
+
+    Raises:
+        SourceError: the same rows are answered otherwise.
+    """
+    complaint = disagreement(answer(trial.rows.inputs), trial.answers, tolerance=ITSELF)
+    if complaint:
+        raise SourceError(
+            f"the model answers the same rows differently each time: {complaint}",
+            cause="it draws random numbers or counts its calls, so that no served answer can be compared with it",
+            next_step="draw them only in training, or take them as an input",
+        )
 
 
-def _difference(found: Array, wanted: Array, tolerance: float) -> str:
-    if found.shape != wanted.shape:
-        return f"has the shape {list(found.shape)} instead of {list(wanted.shape)}"
-    if wanted.dtype.kind != "f":
-        return "" if np.array_equal(found, wanted) else "holds other values"
-    a, b = found.astype(np.float64), wanted.astype(np.float64)
-    scale = np.abs(b[np.isfinite(b)]).max(initial=1.0)  # rounding is as large as what was summed up
-    if np.allclose(a, b, rtol=tolerance, atol=tolerance * scale, equal_nan=True):
-        return ""
-    with np.errstate(invalid="ignore"):
-        largest = np.nanmax(np.abs(a - b), initial=0.0)
-    return f"differs by up to {largest:.3g}"
-
-
-def batching(signature: ModelSignature, answer: Answer, trial: Trial) -> tuple[ModelSignature, tuple[str, ...]]:
+def batching(
+    signature: ModelSignature, answer: Answer, trial: Trial, *, tolerance: Tolerance = ITSELF
+) -> tuple[ModelSignature, tuple[str, ...]]:
     """The signature with batching switched off where rows are not answered one by one, and the note that says so.
 
     A free first dimension may be anything: a sequence, a number of boxes. What a server may batch is only a model that
@@ -128,13 +122,13 @@ def batching(signature: ModelSignature, answer: Answer, trial: Trial) -> tuple[M
     """
     if not signature.can_batch:
         return signature, ()
-    why = _why_not_row_by_row(answer, trial)
+    why = _why_not_row_by_row(answer, trial, tolerance)
     if not why:
         return signature, ()
     return replace(signature, batches=False), (f"batching is off: {why}",)
 
 
-def _why_not_row_by_row(answer: Answer, trial: Trial) -> str:
+def _why_not_row_by_row(answer: Answer, trial: Trial, tolerance: Tolerance) -> str:
     inputs, together = trial.rows.inputs, trial.answers
     count = len(next(iter(inputs.values())))
     if any(len(array) != count for array in inputs.values()):
@@ -148,7 +142,8 @@ def _why_not_row_by_row(answer: Answer, trial: Trial) -> str:
         alone = _answers_or_none(answer, {name: array[rows] for name, array in inputs.items()})
         if alone is None:
             return f"the model takes {count} rows at once, and fails on {len(rows)}"
-        complaint = disagreement(alone, {name: array[rows] for name, array in together.items()})
+        beside = {name: array[rows] for name, array in together.items()}
+        complaint = disagreement(alone, beside, tolerance=tolerance)
         if complaint:
             return f"a row's answer depends on the rows beside it ({complaint})"
     return ""

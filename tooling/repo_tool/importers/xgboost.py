@@ -30,14 +30,17 @@ from repo_tool.importers.boosters.forest import (
     to_onnx,
     used_thresholds,
 )
+from repo_tool.importers.boosters.wholeness import refuse_cut
 from repo_tool.importers.first_bytes import Kind, kind_of, pickled_class
 from repo_tool.importers.foreign import refusing
 from repo_tool.samples import Array, RawSample
 from repo_tool.signature import FREE, TensorSpec
+from repo_tool.verification import Tolerance, disagreement
 
 _FRAMEWORK = "xgboost"
 _STARTS = (b'{"learner":', b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner{", b"binf")  # the last: until XGBoost 3.0
 _CATEGORICAL = "c"
+_WRITTEN_AGAIN = Tolerance(absolute=1e-6, relative=1e-5)  # the same trees, their numbers in decimals
 
 # What an objective makes of the sums, by its name; all others leave them as they are. The sums start at base_score,
 # which is told as an answer and has to be taken back through the link.
@@ -162,6 +165,7 @@ def _load(path: Path, request: ImportRequest) -> _Model:
     if kind_of(path) in (Kind.BOOSTER_PICKLE, Kind.PICKLE, Kind.COMPRESSED):
         loaded, trusted = bringing.load_pickled(path, _FRAMEWORK, request)
         return replace(_from_object(path, loaded), trusted=trusted)
+    refuse_cut(path)
     booster = xgboost.Booster()
     with refusing(
         f"'{path.name}' does not load as an XGBoost booster",
@@ -386,7 +390,7 @@ def _require_same_answers(model: _Model, state: Mapping[str, Any], path: Path) -
     rows = np.random.default_rng(0).standard_normal((16, model.width)).astype(np.float32)
     again = replace(model, booster=written, state=state, rounds=0)
     wanted, found = _answer(model, rows), _answer(again, rows)
-    if any(not np.allclose(found[name], wanted[name], atol=1e-6, equal_nan=True) for name in wanted):
+    if disagreement(found, wanted, tolerance=_WRITTEN_AGAIN):
         raise SourceError(
             "what was written for FIL answers differently in XGBoost itself", next_step="leave --backend out"
         )

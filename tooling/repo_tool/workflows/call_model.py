@@ -29,6 +29,7 @@ from repo_tool.samples import Array, Tensors, bind, read_published_sample, read_
 from repo_tool.signature import TensorSpec
 from repo_tool.workflows.proof import with_wire_rank
 
+_UNKNOWN = "check the name; repo-tool serve lists what it loads, and repo-tool add-model adds one"
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 # First match wins. Where no next step is named, the client's own hint is one.
@@ -41,11 +42,6 @@ _TRANSLATIONS: tuple[tuple[type[repo_client.RepoClientError], type[RepoToolError
     (repo_client.NetworkError, ServerUnreachableError, ""),
     (repo_client.UrlError, UserMistakeError, ""),
     (repo_client.InputError, SampleError, ""),
-    (
-        repo_client.ModelNotFoundError,
-        RepositoryError,
-        "check the name; repo-tool serve lists what it loads, and repo-tool add-model adds one",
-    ),
     (repo_client.DeadlineExceededError, TritonError, "give it longer with --timeout, or look at the server's log"),
     (repo_client.RepoClientError, TritonError, ""),
 )
@@ -85,7 +81,10 @@ def call_model(request: CallRequest) -> CalledModel:
         SampleError: the sample does not fit the model.
         TritonError: the server or the model failed.
     """
-    with translating_client_errors(), Client(request.server, timeout_s=request.timeout_s) as client:
+    with (
+        translating_client_errors(request.model, request.repository),
+        Client(request.server, timeout_s=request.timeout_s) as client,
+    ):
         model = client.model(request.model, version=request.version)
         inputs = _read_inputs(request, model.signature)
         pieces = _pieces(model.signature, inputs, request.rows)
@@ -105,13 +104,27 @@ def call_model(request: CallRequest) -> CalledModel:
 
 
 @contextmanager
-def translating_client_errors() -> Iterator[None]:
-    """Say a failure of the client in this tool's own errors."""
+def translating_client_errors(model: str = "", repository: Path | None = None) -> Iterator[None]:
+    """Say a failure of the client in this tool's own errors; of a ``model``, with what ``repository`` knows of it."""
     try:
         yield
+    except repo_client.ModelNotFoundError as error:
+        if repository is not None and (repository / model / "config.pbtxt").is_file():
+            raise _not_loaded(model, repository, error) from error
+        raise RepositoryError(error.fact, next_step=_UNKNOWN) from error
     except repo_client.RepoClientError as error:
         ours, next_step = next((ours, step) for theirs, ours, step in _TRANSLATIONS if isinstance(error, theirs))
         raise ours(error.fact, next_step=next_step or error.hint) from error
+
+
+def _not_loaded(model: str, repository: Path, error: repo_client.ModelNotFoundError) -> RepositoryError:
+    return RepositoryError(
+        f"the server has not loaded '{model}'",
+        cause=f"it is in '{repository}', and the server says: {error.server_words or error.fact}",
+        next_step=f"start repo-tool serve {repository} again: it loads what is there, and says why it refuses a model; "
+        "another Triton loads it on request where it runs with --model-control-mode=explicit: "
+        f"repo_client's client.load('{model}')",
+    )
 
 
 def _read_inputs(request: CallRequest, served: ServedSignature) -> Mapping[str, Any]:

@@ -162,7 +162,7 @@ def _ask(
 ) -> tuple[Parity | None, tuple[str, ...]]:
     with (
         progress.step(f"ask {url}") as step,
-        translating_client_errors(),
+        translating_client_errors(request.model, request.repository),
         Client(url, timeout_s=request.timeout_s) as client,
     ):
         model = _served_model(client, request.model, record.version)

@@ -37,8 +37,8 @@ from repo_tool.importers.guards.pickles import load_pickle
 from repo_tool.importers.rows import Rows, rows_for
 from repo_tool.samples import Array, RawSample, Tensors, as_bytes, generate
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
+from repo_tool.verification import disagreement
 
-_CLOSE = 1e-4  # absolute and relative: of a booster against itself
 _EDGE_ROWS = 64
 _SEED = 7
 _ANSWERS = "answers.json"
@@ -132,7 +132,7 @@ def _in_the_precision_it_needs(
     if all(np.array_equal(rows.inputs[name], array) for name, array in exact.inputs.items()):
         return booster, rows, reference, ""
     answers = booster.answer(exact.inputs)
-    difference = _disagreement(reference, answers, _CLOSE)
+    difference = disagreement(reference, answers)
     if not difference:
         return booster, rows, reference, ""
     return (
@@ -182,7 +182,7 @@ def _as_onnx(
         at_edges = edge_rows(booster)
         checks.append((at_edges, booster.answer(at_edges)))
     for inputs, expected in checks:
-        difference = _disagreement(onnx_graph.run(session, inputs), expected, request.tolerance)
+        difference = disagreement(onnx_graph.run(session, inputs), expected, tolerance=request.allowed)
         if difference:
             artifact.unlink()
             raise NotExpressibleError(f"its ONNX form differs: {difference}")
@@ -191,34 +191,11 @@ def _as_onnx(
         rows,
         reference,
         backend="onnxruntime",
+        own_backend="python",
         artifact=artifact,
         signature=onnx_graph.read_signature(session, graph),
         packages=("onnxruntime",),
     )
-
-
-def _disagreement(found: Tensors, expected: Tensors, tolerance: float) -> str:
-    """What differs by more than floats do, in words; labels may where two classes are equally likely."""
-    tied = _tied(expected, tolerance)
-    for name, values in expected.items():
-        if values.dtype.kind == "f":
-            with np.errstate(invalid="ignore"):
-                distance = np.abs(found[name].astype(np.float64) - values.astype(np.float64))
-            same = (found[name] == values) | (np.isnan(found[name]) & np.isnan(values))
-            far = ~same & ~(distance <= tolerance + tolerance * np.abs(values))
-            if far.any():
-                return f"'{name}' by up to {np.nanmax(np.where(far, distance, 0)):.3g}"
-        elif bool(np.any((found[name] != values) & ~tied.reshape(-1, *[1] * (values.ndim - 1)))):
-            return f"'{name}' in some rows"
-    return ""
-
-
-def _tied(expected: Tensors, tolerance: float) -> Array:
-    values = expected.get("probabilities")
-    if values is None or "label" not in expected or expected["label"].ndim > 1:
-        return np.zeros(len(next(iter(expected.values()))), dtype=bool)
-    best = np.sort(values.astype(np.float64), axis=1)[:, -2:]
-    return np.asarray(best[:, 1] - best[:, 0] <= tolerance + tolerance * np.abs(best[:, 1]))
 
 
 # --- served by the library itself ------------------------------------------------------------------------------------

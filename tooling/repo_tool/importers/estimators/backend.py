@@ -11,11 +11,11 @@ from typing import Any
 
 from repo_tool.errors import SourceError
 from repo_tool.importers.estimators.answers import Predictor
-from repo_tool.importers.estimators.parity import disagreement
 from repo_tool.importers.estimators.parts import parts_of
 from repo_tool.importers.estimators.sources import import_skops, name_of
 from repo_tool.importers.foreign import refusing
 from repo_tool.samples import Tensors
+from repo_tool.verification import disagreement
 
 BACKEND = "sklearn"
 _DESCRIPTION = "model.json"

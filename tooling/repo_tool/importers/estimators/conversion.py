@@ -18,12 +18,12 @@ from repo_tool.importers import onnx_graph
 from repo_tool.importers.base import ImportRequest
 from repo_tool.importers.estimators.answers import Answer, Predictor
 from repo_tool.importers.estimators.inputs import Form
-from repo_tool.importers.estimators.parity import disagreement
 from repo_tool.importers.estimators.parts import handing_over_plainly, parts_of
 from repo_tool.importers.estimators.sources import last_step, name_of
 from repo_tool.importers.foreign import refusing
 from repo_tool.samples import Array, Tensors
 from repo_tool.signature import FREE, ModelSignature
+from repo_tool.verification import Tolerance, disagreement
 
 _OPSET = 18  # what every Triton since 23.10 loads; the converters need no newer
 _ML_OPSET = 3  # what every ONNX Runtime since 1.11 loads; the converters need no newer
@@ -138,7 +138,7 @@ def _attempt(
     _mend_outputs(model, predictor.answers, onnx_graph.run(session, proof.inputs), proof.reference)
     artifact = onnx_graph.write(model, folder)
     session = onnx_graph.open_session(artifact)
-    _hold(session, proof, request.tolerance)
+    _hold(session, proof, request.allowed)
     return artifact, onnx_graph.read_signature(session, model)
 
 
@@ -147,7 +147,7 @@ def _refuse_what_hangs_on_the_machine(model: Any) -> None:
         raise NotExpressibleError("ONNX lowercases text by the server's locale, which a server may lack")
 
 
-def _hold(session: Any, proof: Proof, tolerance: float) -> None:
+def _hold(session: Any, proof: Proof, tolerance: Tolerance) -> None:
     """Every row at once and alone, then more rows made of them."""
     pairs = [(proof.inputs, proof.reference), *proof.further]
     if proof.batches:

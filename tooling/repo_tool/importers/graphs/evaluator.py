@@ -19,7 +19,7 @@ from repo_tool.importers.foreign import refusing
 from repo_tool.importers.graphs import mending
 from repo_tool.importers.graphs.files import OnnxFile, publish
 from repo_tool.importers.graphs.opsets import newest_known
-from repo_tool.importers.trials import Trial, batching, disagreement, try_rows
+from repo_tool.importers.trials import Trial, batching, refuse_chance, try_rows
 from repo_tool.samples import Array, RawSample, Tensors, as_bytes
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
 
@@ -54,7 +54,7 @@ def evaluate(file: OnnxFile, sample: RawSample | None, folder: Path) -> Evaluate
     inputs = _specs("input", model.graph.input, model)
     answer = partial(_run, evaluator, model)
     trial = try_rows(mending.with_vectors(sample, carried.scalars), inputs, answer)
-    _refuse_chance(answer, trial)
+    refuse_chance(answer, trial)
     if silent:
         mending.write_ranks(model, {name: (FREE,) * trial.answers[name].ndim for name in silent})
         artifact = publish(file, model, folder)
@@ -117,15 +117,6 @@ def _typed(declared: Any, answer: Array) -> Array:
             next_step="declare the type that the operators have",
         )
     return np.asarray(answer.astype(datatype.numpy), order="C")
-
-
-def _refuse_chance(answer: Any, trial: Trial) -> None:
-    if disagreement(answer(trial.rows.inputs), trial.answers):
-        raise SourceError(
-            "the model answers differently each time",
-            cause="it draws random numbers, so that no served answer can be compared with it",
-            next_step="take the random numbers as an input of the graph",
-        )
 
 
 # --- the signature ---------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A PyTorch model as a function of named arrays: what it takes, and its answers under stable names."""
 
-__all__ = ["Call", "answers", "call_of", "inputs_from_sample", "resized", "stretched", "tensors"]
+__all__ = ["Call", "answers", "call_of", "computes_in", "inputs_from_sample", "resized", "stretched", "tensors"]
 
 import dataclasses
 import inspect
@@ -16,6 +16,8 @@ from repo_tool.errors import SampleError, SourceError
 from repo_tool.importers.foreign import refusing
 from repo_tool.samples import Array, RawSample, Tensors
 from repo_tool.signature import FREE, TensorSpec
+
+_COARSE = {"torch.bfloat16": DataType.BF16, "torch.float16": DataType.FP16}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,12 @@ def call_of(module: Any, function: Callable[..., Any], inputs: Sequence[str], ro
             next_step="return tensors, or a tuple or dict of tensors",
         )
     return Call(module=_flat_module(module, function, inputs), inputs=tuple(inputs), outputs=_distinct(found, inputs))
+
+
+def computes_in(call: Call) -> DataType | None:
+    """The coarsest type of its floating-point weights, where that is coarser than 32 bits."""
+    kinds = {str(tensor.dtype) for tensor in call.module.parameters()}
+    return next((datatype for name, datatype in _COARSE.items() if name in kinds), None)
 
 
 def _distinct(names: Sequence[str], taken: Sequence[str]) -> tuple[str, ...]:

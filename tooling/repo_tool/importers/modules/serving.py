@@ -11,22 +11,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 from repo_tool.errors import SourceError
 from repo_tool.importers import onnx_graph
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.modules import conversion, sizes, torch_script
-from repo_tool.importers.modules.calls import Call, answers
+from repo_tool.importers.modules.calls import Call, answers, computes_in
 from repo_tool.importers.modules.conversion import Written
 from repo_tool.importers.modules.sizes import Axes
 from repo_tool.importers.rows import Rows
-from repo_tool.importers.trials import Trial, batching
-from repo_tool.samples import Array, Tensors
+from repo_tool.importers.trials import Trial, batching, refuse_chance
+from repo_tool.samples import Tensors
 from repo_tool.signature import ModelSignature
+from repo_tool.verification import ITSELF, Tolerance, disagreement
 
 SCRIPT_FILE = "model.pt"
-_CLOSE = 1e-4  # absolute and relative: of a model asked twice
 _LONGEST_REASON = 240
 _AS_SCRIPT = "serve it with --backend pytorch"
 
@@ -70,16 +68,9 @@ def tried(subject: Subject) -> Trial:
     Raises:
         SourceError: it fails, or answers differently each time.
     """
-    reference = answers(subject.call, subject.rows.inputs)
-    again = answers(subject.call, subject.rows.inputs)
-    for name, values in reference.items():
-        if _difference(again[name], values, _CLOSE):
-            raise SourceError(
-                f"forward answers '{name}' differently each time",
-                cause="it draws random numbers, so that no served answer can be compared with it",
-                next_step="draw them only in training (self.training), or take them as an input",
-            )
-    return Trial(rows=subject.rows, answers=reference)
+    trial = Trial(rows=subject.rows, answers=answers(subject.call, subject.rows.inputs))
+    refuse_chance(lambda inputs: answers(subject.call, inputs), trial)
+    return trial
 
 
 def _instead(refused: SourceError, subject: Subject, trial: Trial, folder: Path) -> ImportedModel:
@@ -141,7 +132,7 @@ def _as_onnx(subject: Subject, trial: Trial, request: ImportRequest, folder: Pat
     """
     if subject.program is not None:
         return _proven(
-            _write_program(subject, subject.program, request), subject.call, trial, folder, request.tolerance
+            _write_program(subject, subject.program, request), subject.call, trial, folder, request
         ), frozenset()
     try:
         best = _exported(subject, trial, request, folder)
@@ -171,11 +162,11 @@ def _exported(subject: Subject, trial: Trial, request: ImportRequest, folder: Pa
 
     every = sizes.axes_of(rows)
     try:
-        return _proven(partial(write, every), call, trial, folder, request.tolerance)
+        return _proven(partial(write, every), call, trial, folder, request)
     except SourceError:
         _empty(folder)
     try:
-        return _proven(partial(write, sizes.free_axes(call, rows, every)), call, trial, folder, request.tolerance)
+        return _proven(partial(write, sizes.free_axes(call, rows, every)), call, trial, folder, request)
     except SourceError:
         _empty(folder)
         raise
@@ -195,7 +186,7 @@ def _traced_or_none(subject: Subject, trial: Trial, request: ImportRequest, fold
         return conversion.write_traced_onnx(call, rows, axes, request, into)
 
     try:
-        return _proven(write, call, trial, folder, request.tolerance)
+        return _proven(write, call, trial, folder, request)
     except SourceError:
         _empty(folder)
         return None
@@ -226,9 +217,10 @@ def _lost(call: Call, trial: Trial, signature: ModelSignature) -> Axes:
     return sizes.free_axes(call, trial.rows.inputs, fixed)
 
 
-def _proven(way: Callable[[Path], Written], call: Call, trial: Trial, folder: Path, tolerance: float) -> Written:
+def _proven(way: Callable[[Path], Written], call: Call, trial: Trial, folder: Path, request: ImportRequest) -> Written:
+    tolerance = request.allowed.for_type(computes_in(call))
     written = way(folder)
-    signature, notes = batching(written.signature, lambda inputs: answers(call, inputs), trial)
+    signature, notes = _batching(written.signature, call, trial)
     rows = sizes.proving_rows(call, trial.rows.inputs, signature, written.bounds)
     if rows is None:
         raise _takes_one_size()
@@ -237,30 +229,27 @@ def _proven(way: Callable[[Path], Written], call: Call, trial: Trial, folder: Pa
     return replace(written, signature=signature, notes=(*written.notes, *notes))
 
 
-def _require_equal(found: Tensors, wanted: Tensors, rows: Tensors, tolerance: float) -> None:
+def _batching(signature: ModelSignature, call: Call, trial: Trial) -> tuple[ModelSignature, tuple[str, ...]]:
+    tolerance = ITSELF.for_type(computes_in(call))
+    return batching(signature, lambda inputs: answers(call, inputs), trial, tolerance=tolerance)
+
+
+def _require_equal(found: Tensors, wanted: Tensors, rows: Tensors, tolerance: Tolerance) -> None:
+    complaint = _other_type(found, wanted) or disagreement(found, wanted, tolerance=tolerance)
+    if complaint:
+        shapes = ", ".join(f"{given} {list(array.shape)}" for given, array in rows.items())
+        raise SourceError(
+            "ONNX Runtime answers otherwise than PyTorch",
+            cause=f"{complaint} on {shapes}",
+            next_step=_AS_SCRIPT,
+        )
+
+
+def _other_type(found: Tensors, wanted: Tensors) -> str:
     for name, values in wanted.items():
-        complaint = _difference(found[name], values, tolerance)
-        if complaint:
-            shapes = ", ".join(f"{given} {list(array.shape)}" for given, array in rows.items())
-            raise SourceError(
-                "ONNX Runtime answers otherwise than PyTorch",
-                cause=f"output '{name}' {complaint} on {shapes}",
-                next_step=_AS_SCRIPT,
-            )
-
-
-def _difference(found: Array, wanted: Array, tolerance: float) -> str:
-    if found.shape != wanted.shape:
-        return f"has the shape {list(found.shape)} instead of {list(wanted.shape)}"
-    if found.dtype != wanted.dtype:
-        return f"is {found.dtype} instead of {wanted.dtype}"
-    if wanted.dtype.kind != "f":
-        return "" if np.array_equal(found, wanted) else "holds other values"
-    a, b = found.astype(np.float64), wanted.astype(np.float64)
-    if np.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True):
-        return ""
-    with np.errstate(invalid="ignore"):
-        return f"differs by up to {np.nanmax(np.abs(a - b)):.3g}"
+        if found[name].dtype != values.dtype:
+            return f"output '{name}' is {found[name].dtype} instead of {values.dtype}"
+    return ""
 
 
 # --- TorchScript -----------------------------------------------------------------------------------------------------
@@ -293,7 +282,7 @@ def imported_script(subject: Subject, trial: Trial, axes: Axes, artifact: Path) 
     script = torch.jit.load(artifact, map_location="cpu").eval()
     call = Call(module=_as_tuples(script), inputs=subject.call.inputs, outputs=subject.call.outputs)
     found, names = torch_script.read_script(call, trial.rows.inputs, axes)
-    signature, notes = batching(found, lambda inputs: answers(subject.call, inputs), trial)
+    signature, notes = _batching(found, subject.call, trial)
     given = (spec.name for spec in signature.inputs)
     return _imported(
         replace(subject, notes=(*subject.notes, *notes)),
@@ -340,6 +329,8 @@ def _imported(
         inputs=inputs,
         inputs_were_generated=subject.rows.generated,
         reference=reference,
+        computes_in=computes_in(subject.call),
+        own_backend="pytorch" if backend == "onnxruntime" else "",
         tool_versions={name: metadata.version(name) for name in used},
         notes=(*subject.notes, *_frozen(signature)),
     )

@@ -19,8 +19,8 @@ from repo_tool.importers.modules.calls import Call, answers, call_of, resized, t
 from repo_tool.importers.modules.sizes import every_other_size, of_other_sizes, takes
 from repo_tool.samples import Array, Tensors
 from repo_tool.signature import FREE, ModelSignature, TensorSpec
+from repo_tool.verification import disagreement
 
-_TOLERANCE = 1e-4
 _BATCHES = (1, 2, 3)
 _LOST_BRANCHES = "forward looks at values or sizes; a traced module only has the branches that the sample took"
 _WRAPPED = "the script answers a structure; it was wrapped to answer a plain tuple, which Triton's backend takes"
@@ -170,10 +170,7 @@ def _agree(module: Call, script: Call, rows: Tensors) -> bool:
         found = answers(script, rows)
     except (SourceError, ValueError):
         return False
-    return all(
-        found[name].shape == values.shape and np.allclose(found[name], values, atol=_TOLERANCE, equal_nan=True)
-        for name, values in expected.items()
-    )
+    return not disagreement(found, expected)
 
 
 # --- its signature ---------------------------------------------------------------------------------------------------
