@@ -31,7 +31,7 @@ from repo_tool.workflows.show_model import ModelRecord, read_record
 
 _SAME_NAME = (
     *("source", "name", "framework", "backend", "method", "signature", "task", "weights", "weights_inside", "sample"),
-    *("labels", "max_batch_size", "instances", "cores", "precision", "optimize", "unverified", "config"),
+    *("labels", "max_batch_size", "instances", "cores", "precision", "optimize", "unverified", "variants", "config"),
 )
 
 

@@ -24,6 +24,7 @@ OPTION_DEFAULTS: Mapping[str, Any] = {
     "optimize": False,
     "tolerance": None,
     "unverified": False,
+    "variants": False,
 }
 
 

@@ -142,6 +142,7 @@ class ModelDeclaration(_Declaration):
     optimize: bool = Field(default=False, description="Save the graph as ONNX Runtime optimises it.")
     tolerance: float | None = TOLERANCE
     unverified: bool = Field(default=False, description="Publish unproven where only a GPU server has the backend.")
+    variants: bool = Field(default=False, description="Write configs/cpu.pbtxt and configs/gpu.pbtxt as well.")
     config: FieldValues = Field(
         default_factory=dict, description="Fields of config.pbtxt by path, set over what is derived."
     )
@@ -305,7 +306,7 @@ def _said(message: str) -> str:
     """Pydantic's words, in those of a YAML file."""
     words = message.removeprefix("Value error, ")
     words = re.sub(r"valid dictionary( or instance of \w+)?", "mapping", words)
-    return words.replace("valid tuple", "list").replace("tuple", "list")
+    return re.sub(r"(valid )?tuple", "list", words, flags=re.IGNORECASE).replace(" after validation", "")
 
 
 def _unknown_key(location: tuple[str | int, ...]) -> str:
