@@ -10,7 +10,7 @@ from pathlib import Path
 from repo_tool.config.places import locate
 from repo_tool.errors import ConfigError
 from repo_tool.releases import first_release_with_field, last_release_with_backend
-from repo_tool.rules.diagnostics import Finding, Severity
+from repo_tool.rules.diagnostics import Finding, Region, Severity
 from repo_tool.rules.python_environments import environment_path, python_of_environment
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
@@ -124,10 +124,11 @@ def import_not_in_image(model: ModelSubject) -> Iterator[Finding]:
         for file in sorted(path.parent.rglob("*.py")):
             for name, line in sorted(_foreign_imports(file, beside).items()):
                 yield Finding(
-                    f"line {line} imports '{name}', which the image does not have",
+                    f"it imports '{name}', which the image does not have",
                     cause="it has Python's own modules, numpy and what deploy/triton/requirements.txt lists",
                     fix="add the package to deploy/triton/requirements.txt and build the image again",
                     file=file.relative_to(model.directory.path).as_posix(),
+                    region=Region(line=max(line, 1)),
                 )
 
 
