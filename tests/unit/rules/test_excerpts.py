@@ -48,6 +48,11 @@ def test_a_mark_that_is_too_long_is_cut():
     assert shown("x" * 500, 1, 501) == ["x" * 38 + "…", "^" * 38]
 
 
+def test_where_only_the_line_is_known_it_is_marked_as_a_whole():
+    cut = excerpt("  import pandas  ", Region(line=1), width=40)
+    assert (cut.indent, cut.length) == (2, len("import pandas"))
+
+
 def test_a_region_of_several_lines_is_marked_where_it_begins():
     cut = excerpt("input [", Region(line=1, column=1, end_line=5, end_column=2), width=40)
     assert (cut.indent, cut.length) == (0, 1)

@@ -63,10 +63,13 @@ def excerpt(line: str, region: Region, *, width: int) -> Excerpt:
 
 
 def _marked(line: str, region: Region) -> tuple[int, int]:
-    """The offsets of what is marked: to the end of the region or of the line, one character at least."""
-    start = min(region.column - 1, len(line))
-    ends_here = region.end_column is not None and region.end_line in (None, region.line)
-    end = region.end_column - 1 if ends_here and region.end_column else start + 1
+    """The offsets of what is marked, one character at least; the whole line where only that is known."""
+    if region.end_column is None and region.column == 1:
+        start, end = len(line) - len(line.lstrip()), len(line.rstrip())
+    else:
+        start = min(region.column - 1, len(line))
+        ends_here = region.end_column is not None and region.end_line in (None, region.line)
+        end = region.end_column - 1 if ends_here and region.end_column else start + 1
     return start, max(min(end, len(line)), start + 1)
 
 
