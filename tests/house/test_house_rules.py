@@ -25,6 +25,8 @@ COMMANDS = (
     "rule",
     "diff",
     "config",
+    "plan",
+    "apply",
 )
 HEAVY = ("numpy", "onnx", "onnxruntime", "pandas", "sklearn", "tensorflow", "torch", "tritonclient", "yaml")
 

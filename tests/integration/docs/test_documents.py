@@ -97,7 +97,19 @@ def test_every_page_is_linked_from_the_readme():
 
 def test_every_command_is_shown_somewhere():
     shown = " ".join(command for page in PAGES for command in commands(page))
-    for name in ("add-model", "add-pipeline", "serve", "call", "bench", "show", "verify", "validate", "rule"):
+    for name in (
+        "add-model",
+        "add-pipeline",
+        "serve",
+        "call",
+        "bench",
+        "show",
+        "verify",
+        "validate",
+        "rule",
+        "plan",
+        "apply",
+    ):
         assert f"repo-tool {name}" in shown
 
 
