@@ -3,10 +3,13 @@
 
 import json
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import jsonschema
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from repo_tool.rules import Diagnostic, Report, Severity, find_rule, render_json, render_text
 from repo_tool.rules.diagnostics import Region, Suppression
@@ -269,3 +272,28 @@ def test_a_hostile_name_is_one_annotation(hostile):
     assert "%2Cb%3Ac%2525" in properties
     assert message.startswith("the name is a\\x1b[2J,b:c%2525\\n]]>")
     assert "%0Acause: a" in message
+
+
+ANYTHING = st.text(max_size=30) | st.just(HOSTILE)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    model=ANYTHING,
+    field=ANYTHING,
+    message=ANYTHING,
+    cause=ANYTHING,
+    reason=ANYTHING,
+    severity=st.sampled_from(Severity),
+)
+def test_no_word_breaks_a_format(model, field, message, cause, reason, severity):
+    one = diagnostic(
+        "CFG104", severity, model=model, path=f"{model}/config.pbtxt", field=field, message=message, cause=cause
+    )
+    hidden = replace(one, suppression=Suppression(reason=reason, is_in_source=False))
+    report = Report(models=(model,), releases=("26.07",), diagnostics=(one,), suppressed=(hidden,))
+    assert json.loads(render_json(report))["suppressed"][0]["reason"] == reason
+    assert json.loads(sarif(report))["runs"][0]["results"][0]["ruleId"] == "CFG104"
+    ElementTree.fromstring(render_junit(report, folder="")).find("testsuite/testcase")  # noqa: S314  # our own
+    assert len(render_github(report, folder="").splitlines()) == 1
+    assert all(sign.isprintable() or sign == "\n" for sign in render_text(report, width=80))

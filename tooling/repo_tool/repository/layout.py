@@ -18,6 +18,11 @@ from repo_tool.errors import ConfigError, ModelNameError, RepositoryError
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_WHY_UNREADABLE: dict[type[OSError], str] = {
+    FileNotFoundError: "there is no such folder",
+    NotADirectoryError: "it is a file",
+    PermissionError: "this user may not read it",
+}
 _VERSION_NAME = re.compile(r"[1-9][0-9]*")
 
 
@@ -202,7 +207,7 @@ class ModelRepository:
         except OSError as error:
             raise RepositoryError(
                 f"no model repository at '{self.path}'",
-                cause="there is no such folder" if isinstance(error, FileNotFoundError) else str(error),
+                cause=_WHY_UNREADABLE.get(type(error), error.strerror or str(error)),
                 next_step="pass its path, or add a first model: repo-tool add-model",
             ) from error
         if self.path / "config.pbtxt" in entries and not any((entry / "config.pbtxt").exists() for entry in entries):
