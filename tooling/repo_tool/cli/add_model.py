@@ -108,6 +108,14 @@ def add_model(
             "--unverified", help="Publish unproven where only a GPU server has the backend (fil); prove it there."
         ),
     ] = False,
+    variants: Annotated[
+        bool,
+        typer.Option(
+            "--variants",
+            help="Also write configs/cpu.pbtxt and configs/gpu.pbtxt (TensorRT), which servers read that are started "
+            "with --model-config-name. Those that are there are always renewed.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything but publish; show config.pbtxt.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
@@ -149,6 +157,7 @@ def add_model(
             optimize=optimize,
             tolerance=tolerance,
             unverified=unverified,
+            variants=variants,
             dry_run=dry_run,
         ),
         ConsoleProgress(quiet=as_json),
@@ -168,6 +177,8 @@ def _show(added: "AddedModel") -> None:
     if not added.published:
         out.print(added.config_text, markup=False, soft_wrap=True)
     show_tensors(added.config, added.version, added.parity)
+    for field, reason in added.reasons.items():
+        out.print(f"{field:<17} {printable_lines(reason)}", style="dim", markup=False, soft_wrap=True)
     for note in _notes(added):
         out.print(f"note: {printable_lines(note)}", markup=False, soft_wrap=True)
     if not added.published:
@@ -183,7 +194,13 @@ def _show(added: "AddedModel") -> None:
 
 
 def _notes(added: "AddedModel") -> list[str]:
-    if not added.imported.inputs_were_generated:
-        return list(added.imported.notes)
-    made_up = "verified on generated rows" if added.parity else "the published sample is made up"
-    return [*added.imported.notes, f"{made_up}: give --sample FILE for real ones"]
+    notes = list(added.imported.notes)
+    if added.variants:
+        proven = "proven too" if added.parity else "not proven"
+        notes.append(
+            f"configs/cpu.pbtxt is {proven}, configs/gpu.pbtxt is not: it needs a GPU; see --model-config-name"
+        )
+    if added.imported.inputs_were_generated:
+        made_up = "verified on generated rows" if added.parity else "the published sample is made up"
+        notes.append(f"{made_up}: give --sample FILE for real ones")
+    return notes

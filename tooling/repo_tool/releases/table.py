@@ -7,6 +7,7 @@ __all__ = [
     "Vulnerability",
     "first_release_with_all_fixes",
     "first_release_with_field",
+    "first_release_with_variants",
     "known_releases",
     "last_release_with_backend",
     "release",
@@ -113,6 +114,11 @@ def _vulnerabilities() -> tuple[Vulnerability, ...]:
 def first_release_with_field(path: str) -> str:
     """The oldest release that knows a field of config.pbtxt, e.g. ``model_metrics``; one of those that came later."""
     return str(_facts()["config_fields"][path])
+
+
+def first_release_with_variants() -> str:
+    """The oldest release that can read ``configs/NAME.pbtxt`` in place of ``config.pbtxt``."""
+    return str(_facts()["first_release_with_variants"])
 
 
 def last_release_with_backend(backend: str) -> str | None:

@@ -14,6 +14,7 @@ import repo_tool
 from repo_tool.config import pbtxt
 from repo_tool.config.derive import LABEL_FILENAME, DeriveOptions, derive, reasons_for
 from repo_tool.config.model import ModelConfig
+from repo_tool.config.variants import VARIANTS
 from repo_tool.errors import BackendUnprovenError, SampleError
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.child import import_in_child
@@ -28,6 +29,12 @@ from repo_tool.samples import Sample, write_published_sample
 from repo_tool.verification import Parity, Tolerance, require_parity, verify
 from repo_tool.workflows.config_overrides import overridden
 from repo_tool.workflows.given_options import given_options
+from repo_tool.workflows.model_variants import (
+    prove_on_cpu,
+    require_release_with_variants,
+    variants_are_due,
+    write_variants,
+)
 from repo_tool.workflows.progress import Progress
 from repo_tool.workflows.proof import (
     EarlyServer,
@@ -70,6 +77,7 @@ class AddModelRequest:
     optimize: bool = False
     tolerance: float | None = None  # None: 1e-4, or what suits the precision
     unverified: bool = False  # lets a backend in that the embedded Triton has not
+    variants: bool = False  # writes configs/cpu.pbtxt and configs/gpu.pbtxt; those that are there are always renewed
     config: Mapping[str, str] = field(default_factory=dict)  # fields of config.pbtxt by path, set over what is derived
     by: str = "add-model"  # the command that is recorded
     dry_run: bool = False
@@ -98,6 +106,7 @@ class AddedModel:
     release: Release
     published: bool
     reasons: Mapping[str, str]  # why each derived value is so, by field of config.pbtxt
+    variants: tuple[str, ...] = ()  # names of files in configs/ that were written
     refined: RefinementResult | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,6 +127,7 @@ class AddedModel:
             "fallback_reason": self.imported.fallback_reason,
             "notes": list(self.imported.notes),
             "reasons": dict(self.reasons),
+            "variants": list(self.variants),
             "refinement": self.refined.to_dict() if self.refined else None,
         }
 
@@ -135,18 +145,27 @@ def add_model(request: AddModelRequest, progress: Progress) -> AddedModel:
     target = repository.model(request.name)
     version = next_version(target, wanted=request.version)
     triton_release = release(request.release)
+    with_variants = variants_are_due(target, asked=request.variants)
+    if with_variants:
+        require_release_with_variants(triton_release)
     labels = _read_labels(request.labels)
     with staging(repository) as stage, EarlyServer(stage.repository.path, triton_release) as server:
         imported = _bring_in(request, triton_release, stage, progress)
         imported, refined = _refine(request, imported, triton_release, progress)
         with progress.step("write config.pbtxt") as step, translating_disk_errors(repository.path):
             staged = _stage(request, imported, stage, version, labels)
+            if with_variants:
+                _write_variants(request, imported, staged, triton_release)
+            _move_artifact(imported.artifact, staged.directory.version_path(version))
             step.detail = _batching_words(staged.config)
         with progress.step(f"validate for Triton {triton_release.name}") as step:
             step.detail = require_valid(stage.repository, triton_release)
         with progress.step("leave unverified" if imported.unproven else "verify on Triton") as step:
             parity = _prove(request, imported, staged, server)
             step.detail = parity.summary if parity else imported.unproven
+        if with_variants and parity:
+            with progress.step("verify configs/cpu.pbtxt") as step:
+                step.detail = _prove_on_cpu(request, imported, staged, stage.repository, triton_release).summary
         with translating_disk_errors(repository.path):
             facts = _provenance(request, imported, staged, parity, refined, triton_release)
             write_provenance(staged.directory.provenance_path(version), facts)
@@ -164,6 +183,7 @@ def add_model(request: AddModelRequest, progress: Progress) -> AddedModel:
         release=triton_release,
         published=not request.dry_run,
         reasons=staged.reasons,
+        variants=VARIANTS if with_variants else (),
         refined=refined,
     )
 
@@ -283,7 +303,6 @@ def _stage(
     version_path = directory.version_path(version)
     version_path.mkdir(parents=True)
     directory.config_path.write_text(text, encoding="utf-8")
-    _move_artifact(imported.artifact, version_path)
     write_warmup(directory, config, sample.inputs)
     if any(tensor.label_filename for tensor in config.outputs):
         words = "\n".join(labels or imported.labels)
@@ -312,6 +331,26 @@ def _prove(request: AddModelRequest, imported: ImportedModel, staged: _Staged, s
     server.load(request.name)
     with triton_inference(server.grpc_url, request.name) as infer:
         parity = verify(infer, staged.config, staged.sample, tolerance=request.allowed)
+    require_parity(parity, model=request.name, framework=imported.framework, tolerance=request.allowed)
+    return parity
+
+
+def _write_variants(request: AddModelRequest, imported: ImportedModel, staged: _Staged, target: Release) -> None:
+    write_variants(
+        staged.directory,
+        staged.config,
+        imported.artifact,
+        precision=request.precision,
+        release=target,
+        reasons=staged.reasons,
+        is_proven=not imported.unproven,
+    )
+
+
+def _prove_on_cpu(
+    request: AddModelRequest, imported: ImportedModel, staged: _Staged, repository: ModelRepository, target: Release
+) -> Parity:
+    parity = prove_on_cpu(repository, staged.config, staged.sample, release=target, tolerance=request.allowed)
     require_parity(parity, model=request.name, framework=imported.framework, tolerance=request.allowed)
     return parity
 

@@ -41,11 +41,12 @@ _NO_BYTECODE = {"PYTHONDONTWRITEBYTECODE": "1"}  # the folder that is served is 
 class EarlyServer:
     """An embedded Triton that starts in the background at once, while the model is still being converted."""
 
-    def __init__(self, repository: Path, release: Release) -> None:
+    def __init__(self, repository: Path, release: Release, *, model_config_name: str = "") -> None:
         limits = ServerOptions(
             max_opset=release.max_onnx_opset,
             max_ir_version=release.max_onnx_ir,
             graceful_stop_s=0,
+            model_config_name=model_config_name,
             environment=_NO_BYTECODE,
         )
         self._server = EmbeddedServer(repository, limits)
