@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CFG6: the parameters that the backends beside onnxruntime read."""
+"""CFG6: the backends beside onnxruntime and the parameters that they read."""
 
 import difflib
 import tarfile
@@ -210,4 +210,68 @@ def unknown_model_type(model: ModelSubject) -> Iterator[Finding]:
             cause=f"it reads {', '.join(_MODEL_TYPES)}",
             fix=f'write string_value: "{near[0]}"',
             field="parameters[model_type]",
+        )
+
+
+# NVIDIA's backends, and what people write in their place.
+_BACKENDS = (
+    "dali",
+    "fil",
+    "identity",
+    "onnxruntime",
+    "openvino",
+    "python",
+    "pytorch",
+    "sklearn",
+    "tensorflow",
+    "tensorrt",
+    "tensorrtllm",
+    "vllm",
+)
+_OTHER_NAMES: Mapping[str, str] = {
+    "libtorch": "pytorch",
+    "lightgbm": "fil",
+    "onnx": "onnxruntime",
+    "onnxruntime_onnx": "onnxruntime",
+    "ort": "onnxruntime",
+    "plan": "tensorrt",
+    "pytorch_libtorch": "pytorch",
+    "savedmodel": "tensorflow",
+    "tensorflow_graphdef": "tensorflow",
+    "tensorflow_savedmodel": "tensorflow",
+    "tensorrt_llm": "tensorrtllm",
+    "tensorrt_plan": "tensorrt",
+    "tf": "tensorflow",
+    "torch": "pytorch",
+    "torchscript": "pytorch",
+    "trt": "tensorrt",
+    "xgboost": "fil",
+}
+
+
+@rule("CFG608", severity=Severity.WARNING, embedded_refuses=True)
+def misspelt_backend(model: ModelSubject) -> Iterator[Finding]:
+    """The backend has the name that Triton has for it, such as ``onnxruntime``, ``pytorch``, ``tensorrt`` or ``fil``.
+
+    A backend of one's own may have any name; one that only looks like Triton's is refused where nobody installed it.
+
+    Wrong::
+
+        backend: "onnx"
+
+    Right::
+
+        backend: "onnxruntime"
+    """
+    backend = model.config.backend
+    if model.config.is_ensemble or not backend or backend in _BACKENDS:
+        return
+    near = difflib.get_close_matches(backend.lower(), _BACKENDS, n=1, cutoff=0.85)
+    meant = _OTHER_NAMES.get(backend.lower()) or (near[0] if near else "")
+    if meant:
+        yield Finding(
+            f"there is no backend '{backend}' in Triton",
+            cause=f"Triton: unable to find backend library for backend '{backend}'",
+            fix=f'write backend: "{meant}"',
+            field="backend",
         )

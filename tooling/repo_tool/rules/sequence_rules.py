@@ -2,6 +2,7 @@
 """CFG8: the sequence batcher, its controls and its states."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -368,6 +369,32 @@ def too_many_sequences(model: ModelSubject) -> Iterator[Finding]:
             fix="write as many as may run at once, e.g. 1024",
             field="sequence_batching.oldest.max_candidate_sequences",
         )
+
+
+@rule("CFG810", embedded_refuses=False)
+def control_without_index(model: ModelSubject) -> Iterator[Finding]:
+    """The controls of a PyTorch model end in ``__`` and the place of the argument, though its inputs need not.
+
+    Wrong::
+
+        backend: "pytorch"
+        control_input [ { name: "start" ... } ]
+
+    Right::
+
+        backend: "pytorch"
+        control_input [ { name: "start__1" ... } ]
+    """
+    if model.backend != "pytorch":
+        return
+    for index, given in enumerate(_batching(model).control_inputs):
+        if given.name and given.controls and not re.fullmatch(r".*?__[0-9]+", given.name):
+            yield Finding(
+                f"the control '{given.name}' does not end in __ and a number",
+                cause=f"Triton: input '{given.name}' does not follow <name>__<index> naming convention",
+                fix=f'write name: "{given.name}__{len(model.config.inputs)}", with the place of the argument',
+                field=f"sequence_batching.control_input[{index}].name",
+            )
 
 
 def _batching(model: ModelSubject) -> SequenceBatching:
