@@ -30,7 +30,7 @@ def test_an_error_leaves_with_1_and_its_words(bad):
     shown = repo_tool("validate", bad)
     assert shown.returncode == 1
     assert "/linear/config.pbtxt:3:42: SIG108 error: input[0] 'x' is declared" in shown.stdout
-    assert shown.stdout.splitlines()[-1].startswith("1 model, 1 error (")
+    assert shown.stdout.splitlines()[-1].startswith("1 model, 1 error")
 
 
 def test_warnings_count_only_when_strict(good):
@@ -89,7 +89,7 @@ def test_json_is_one_object_and_has_two_names(bad):
 def test_a_report_can_be_a_file(bad, tmp_path, output_format, beginning):
     shown = repo_tool("validate", "bad", "--format", output_format, "--output", "report", cwd=tmp_path)
     assert shown.returncode == 1
-    assert shown.stdout.startswith("1 model, 1 error (")
+    assert shown.stdout.startswith("1 model, 1 error")
     assert (tmp_path / "report").read_text().startswith(beginning)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from repo_tool.rules import Diagnostic, Report, Severity, find_rule, render_json, render_text
 from repo_tool.rules.diagnostics import Region, Suppression
 from repo_tool.rules.excerpts import SourceLines
+from repo_tool.rules.fixes import SetField
 from repo_tool.rules.render_github import render_github
 from repo_tool.rules.render_junit import render_junit
 from repo_tool.rules.render_sarif import render_sarif
@@ -69,6 +70,7 @@ def report():
                 Severity.ERROR,
                 field="input[0].data_type",
                 message="input[0] 'x' has no data_type",
+                edits=(SetField("input[0].data_type", "TYPE_FP32"),),
                 region=Region(line=2, column=1, end_line=2, end_column=6),
             ),
             diagnostic(

@@ -108,6 +108,8 @@ def summary(report: Report) -> str:
     found = [_counted(report.count(severity), severity.value) for severity in Severity if report.count(severity)]
     if report.suppressed:
         found.append(f"{len(report.suppressed)} suppressed")
+    if fixable := sum(bool(diagnostic.edits) for diagnostic in report.diagnostics):
+        found.append(f"{fixable} fixable with --fix")
     words = ", ".join([_counted(len(report.models), "model"), *(found or ["nothing found"])])
     return f"{words} ({report.seconds:.2f} s)"
 
