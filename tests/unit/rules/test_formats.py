@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repo_tool.rules import Diagnostic, Report, Severity, find_rule, render_json, render_text
+from repo_tool.rules import Diagnostic, Report, Severity, render_json, render_text
 from repo_tool.rules.diagnostics import Region, Suppression
 from repo_tool.rules.excerpts import SourceLines
 from repo_tool.rules.fixes import SetField
+from repo_tool.rules.registry import rule
 from repo_tool.rules.render_github import render_github
 from repo_tool.rules.render_junit import render_junit
 from repo_tool.rules.render_sarif import render_sarif
@@ -22,7 +23,37 @@ from repo_tool.rules.render_text import summary
 from support.golden import FOLDER, matches_golden
 
 FOLDER_IN_TREE = "deploy/models"
-RULES = [find_rule(code) for code in ("REP001", "REP101", "CFG104", "CFG202", "REL106", "SEC101", "SEC102")]
+DOCUMENTATION = """Every `` {code} `` says what it demands.
+
+And why.
+
+Wrong::
+
+    wrong: 1
+
+Right::
+
+    right: 1
+"""
+
+
+def made_rule(code, severity, *, fixable=False):
+    def what_it_checks(_model):
+        return ()
+
+    what_it_checks.__doc__ = DOCUMENTATION.replace(" {code} ", code)
+    return rule(code, severity=severity, fixable=fixable)(what_it_checks)
+
+
+RULES = [
+    made_rule("REP001", Severity.WARNING),
+    made_rule("REP101", Severity.ERROR),
+    made_rule("CFG104", Severity.ERROR, fixable=True),
+    made_rule("CFG202", Severity.ERROR),
+    made_rule("REL106", Severity.NOTE),
+    made_rule("SEC101", Severity.ERROR),
+    made_rule("SEC102", Severity.WARNING),
+]
 CONFIG = """\
 backend: "onnxruntime"
 input [
@@ -183,11 +214,11 @@ def test_the_schema_would_notice_a_fault(report, sarif_schema):
 
 def test_sarif_has_what_code_scanning_asks_for(report):
     (run,) = json.loads(sarif(report))["runs"]
-    for rule in run["tool"]["driver"]["rules"]:
-        assert rule["shortDescription"]["text"]
-        assert rule["help"]["text"]
-        assert "```text" in rule["help"]["markdown"]
-        assert ("security-severity" in rule["properties"]) == rule["id"].startswith("SEC")
+    for described in run["tool"]["driver"]["rules"]:
+        assert described["shortDescription"]["text"]
+        assert described["help"]["text"]
+        assert "```text" in described["help"]["markdown"]
+        assert ("security-severity" in described["properties"]) == described["id"].startswith("SEC")
     for result in run["results"]:
         (location,) = result["locations"]
         place = location["physicalLocation"]

@@ -24,11 +24,13 @@ class RuleDocumentation:
 
 
 def documentation_of(rule: Rule) -> RuleDocumentation:
-    """The parts of ``rule``'s documentation."""
+    """The parts of ``rule``'s documentation, as Markdown; what is wrong and right as it stands."""
     said, _, examples = rule.documentation.partition(_WRONG)
     wrong, _, right = examples.partition(_RIGHT)
     title, _, text = said.partition("\n")
-    return RuleDocumentation(title=title, text=text.strip(), wrong=_dedented(wrong), right=_dedented(right))
+    return RuleDocumentation(
+        title=_markdown(title), text=_markdown(text.strip()), wrong=_dedented(wrong), right=_dedented(right)
+    )
 
 
 def _dedented(example: str) -> str:
@@ -58,13 +60,13 @@ def _suppressing(rule: Rule) -> str:
 def rule_markdown(rule: Rule, *, level: int) -> str:
     """A rule's section of a page, its heading of ``level``; level 0 leaves the heading out."""
     said = documentation_of(rule)
-    heading = [f"{'#' * level} {rule.code}: {_markdown(said.title.rstrip('.'))}"] if level else []
+    heading = [f"{'#' * level} {rule.code}: {said.title.rstrip('.')}"] if level else []
     facts = [f"**{rule.severity.value}**", f"releases: {rule.releases or _ALL_RELEASES}"]
     facts.append("mended by `repo-tool validate --fix`" if rule.fixable else "mended by hand")
     parts = [
         *heading,
         " · ".join(facts),
-        _markdown(said.text),
+        said.text,
         "Wrong:",
         f"```text\n{said.wrong}\n```",
         "Right:",
