@@ -45,6 +45,12 @@ def validate(
     explain: Annotated[
         bool, typer.Option("--explain", help="Also show what a client must send to each model and gets.")
     ] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Mend what can be mended without harm, show the changes, and check again.")
+    ] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Only show what --fix would change; leaves with 1 if that is anything.")
+    ] = False,
     output_format: Annotated[
         OutputFormat, typer.Option("--format", help="text for people, the others for programs.")
     ] = OutputFormat.TEXT,
@@ -66,6 +72,7 @@ def validate(
     from repo_tool.cli.validate_output import ValidateOutput
     from repo_tool.errors import UserMistakeError
     from repo_tool.repository.layout import ModelRepository
+    from repo_tool.workflows.fix_repository import apply_fixes, find_fixes
     from repo_tool.workflows.settings import read_settings
     from repo_tool.workflows.validate_repository import validate_repository
 
@@ -79,6 +86,12 @@ def validate(
             next_step="leave one of them out",
         )
     writer = ValidateOutput(repository, chosen.value, output=output, explains=explain)
+    if diff:
+        raise typer.Exit(writer.write_diff(find_fixes(repository, settings, models=models)))
+    if fix:
+        fixes = find_fixes(repository, settings, models=models)
+        apply_fixes(repository, fixes)
+        writer.write_fixes(fixes)
     validated = validate_repository(repository, settings, models=models, live=live)
     writer.write(validated)
     if validated.is_failed:

@@ -20,6 +20,8 @@ from repo_tool.rules.shown_paths import seen_from, source_root
 
 if TYPE_CHECKING:
     from repo_tool.config.explain import ModelExplanation, TensorExplanation
+    from repo_tool.rules import Diagnostic
+    from repo_tool.workflows.fix_repository import Fixes
     from repo_tool.workflows.live_verdicts import LiveVerdict
     from repo_tool.workflows.validate_repository import Validated
 
@@ -44,6 +46,25 @@ class ValidateOutput:
         self._format = output_format
         self._output = output
         self._explains = explains
+        self._mended: tuple[Diagnostic, ...] | None = None  # None: nobody asked for fixes
+
+    @staticmethod
+    def write_diff(fixes: "Fixes") -> int:
+        """Show what would be mended, and tell the exit code: 1 if that is anything."""
+        from repo_tool.cli.diff_output import print_diff
+
+        print_diff(fixes.diff)
+        error_console().print(_mended_words(fixes.mended, "would be fixed"), markup=False)
+        return 1 if fixes.diff else 0
+
+    def write_fixes(self, fixes: "Fixes") -> None:
+        """Show what has been mended, where the findings leave room for it."""
+        from repo_tool.cli.diff_output import print_diff
+
+        self._mended = fixes.mended
+        if self._format == "text":
+            print_diff(fixes.diff)
+        error_console().print(_mended_words(fixes.mended, "fixed"), markup=False)
 
     def write(self, validated: "Validated") -> None:
         """Show or write everything.
@@ -109,6 +130,8 @@ class ValidateOutput:
         from repo_tool.workflows.validate_repository import explanations
 
         more: dict[str, Any] = {}
+        if self._mended is not None:
+            more["fixed"] = [diagnostic.to_dict() for diagnostic in self._mended]
         if validated.verdicts is not None:
             more["live"] = [
                 verdict.to_dict() | {"file": str(validated.evidence.get(verdict.model, ""))}
@@ -145,6 +168,14 @@ class ValidateOutput:
 
         for explanation in explanations(self._repository, validated.report.models):
             _show_explanation(explanation)
+
+
+def _mended_words(mended: "tuple[Diagnostic, ...]", done: str) -> str:
+    """How many findings were fixed, with their rules."""
+    if not mended:
+        return f"nothing {done}"
+    codes = ", ".join(sorted({diagnostic.code for diagnostic in mended}))
+    return f"{len(mended)} finding{'' if len(mended) == 1 else 's'} {done}: {codes}"
 
 
 def _show_explanation(explanation: "ModelExplanation") -> None:

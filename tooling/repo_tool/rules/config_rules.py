@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from repo_tool.rules.artifacts import PLATFORMS, backend_of_platform
 from repo_tool.rules.diagnostics import Finding
+from repo_tool.rules.fixes import RemoveField
 from repo_tool.rules.registry import Scope, rule
 from repo_tool.rules.subjects import ModelSubject
 
@@ -30,7 +31,7 @@ def unparsable_config(model: ModelSubject) -> Iterator[Finding]:
         yield Finding(error.fact, cause=error.cause, fix=error.next_step or "write it as protobuf text")
 
 
-@rule("CFG102")
+@rule("CFG102", fixable=True)
 def unknown_backend_and_platform(model: ModelSubject) -> Iterator[Finding]:
     """Backend and platform name one way to run the model.
 
@@ -56,6 +57,7 @@ def unknown_backend_and_platform(model: ModelSubject) -> Iterator[Finding]:
                 cause=f"Triton: unexpected 'platform' and 'backend' pair, got:{config.platform}, {config.backend}",
                 fix="remove the platform",
                 field="platform",
+                edits=(RemoveField("platform"),),
             )
     elif config.platform and backend_of_platform(config.platform) is None:
         yield Finding(

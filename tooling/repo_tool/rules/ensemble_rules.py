@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from repo_tool.config.model import EnsembleStep, ModelConfig, ModelTensor
 from repo_tool.datatypes import DataType
 from repo_tool.rules.diagnostics import Finding, Severity
+from repo_tool.rules.fixes import RemoveField, SetField
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
 
 
-@rule("ENS101")
+@rule("ENS101", fixable=True)
 def ensemble_with_a_backend(model: ModelSubject) -> Iterator[Finding]:
     """An ensemble has ``platform: "ensemble"`` and an ensemble_scheduling, and nothing that belongs to a backend.
 
@@ -42,6 +43,8 @@ def ensemble_with_a_backend(model: ModelSubject) -> Iterator[Finding]:
             cause="it runs no code of its own; its steps have theirs",
             fix=f"remove {field}, or put it into the models of the steps",
             field=field,
+            # Beside another platform it may be the ensemble_scheduling that does not belong here.
+            edits=(RemoveField(field),) if config.platform == "ensemble" else (),
         )
     if config.platform != "ensemble":
         yield Finding(
@@ -49,6 +52,7 @@ def ensemble_with_a_backend(model: ModelSubject) -> Iterator[Finding]:
             cause="Triton: Ensemble model must have platform type 'ensemble' and empty backend type",
             fix='write platform: "ensemble"',
             field="platform",
+            edits=() if config.platform or config.backend else (SetField("platform", "ensemble"),),
         )
 
 
@@ -90,7 +94,7 @@ def incomplete_step(model: ModelSubject) -> Iterator[Finding]:
             )
 
 
-@rule("ENS103")
+@rule("ENS103", fixable=True)
 def step_version_not_served(model: ModelSubject) -> Iterator[Finding]:
     """A step asks for version -1, the latest, or for one that is served.
 
@@ -114,6 +118,7 @@ def step_version_not_served(model: ModelSubject) -> Iterator[Finding]:
             cause=f"versions served: {served}" + ("; an absent model_version is 0" if step.model_version == 0 else ""),
             fix="write model_version: -1 for the latest",
             field=f"{place}.model_version",
+            edits=() if step.model_version else (SetField(f"{place}.model_version", "-1"),),
         )
 
 
@@ -298,7 +303,7 @@ def _reachable(config: ModelConfig) -> set[str]:
     return available
 
 
-@rule("ENS109")
+@rule("ENS109", fixable=True)
 def tensor_never_read(model: ModelSubject) -> Iterator[Finding]:
     """Every input of the ensemble and every tensor that a step writes is used; leave what nobody needs unmapped.
 
@@ -332,6 +337,7 @@ def tensor_never_read(model: ModelSubject) -> Iterator[Finding]:
                     cause="Triton: ensemble tensor is unused",
                     fix="remove the output_map entry: outputs that nobody needs stay unmapped",
                     field=f"{place}.output_map",
+                    edits=(RemoveField(f"{place}.output_map[{key}]"),) if len(step.output_map) > 1 else (),
                 )
 
 
@@ -534,7 +540,7 @@ def optional_only_outside(model: ModelSubject) -> Iterator[Finding]:
                 )
 
 
-@rule("ENS116", severity=Severity.WARNING)
+@rule("ENS116", severity=Severity.WARNING, fixable=True)
 def ignored_in_an_ensemble(model: ModelSubject) -> Iterator[Finding]:
     """An ensemble only has what Triton reads of one.
 
@@ -567,6 +573,7 @@ def ignored_in_an_ensemble(model: ModelSubject) -> Iterator[Finding]:
             cause="it runs no code of its own, and Triton says nothing",
             fix=f"remove {field}, or put it into the models of the steps",
             field=field,
+            edits=(RemoveField(field),),
         )
     is_decoupled = _answers_decoupled(model, ())
     if config.decoupled is not None and config.decoupled != is_decoupled:
@@ -575,10 +582,11 @@ def ignored_in_an_ensemble(model: ModelSubject) -> Iterator[Finding]:
             cause="Triton derives it from the models of the steps",
             fix="remove model_transaction_policy",
             field="model_transaction_policy.decoupled",
+            edits=(RemoveField("model_transaction_policy"),),
         )
 
 
-@rule("ENS117")
+@rule("ENS117", fixable=True)
 def cache_of_many_answers(model: ModelSubject) -> Iterator[Finding]:
     """An ensemble with a decoupled model in it has no response cache: it is decoupled too.
 
@@ -599,6 +607,7 @@ def cache_of_many_answers(model: ModelSubject) -> Iterator[Finding]:
                 cause="Triton: Response Cache does not currently support model with 'decoupled' transaction policy",
                 fix="remove response_cache from the ensemble",
                 field="response_cache",
+                edits=(RemoveField("response_cache"),),
             )
 
 
@@ -645,7 +654,7 @@ def _batched_shapes(model: ModelSubject) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-@rule("ENS119", severity=Severity.WARNING)
+@rule("ENS119", severity=Severity.WARNING, fixable=True)
 def cache_of_sequences(model: ModelSubject) -> Iterator[Finding]:
     """An ensemble whose answers depend on earlier requests has no response cache.
 
@@ -669,6 +678,7 @@ def cache_of_sequences(model: ModelSubject) -> Iterator[Finding]:
                 cause="its answer depends on earlier requests, and the cache gives that of another sequence",
                 fix="remove response_cache from the ensemble",
                 field="response_cache",
+                edits=(RemoveField("response_cache"),),
             )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from repo_tool.config.execution import InstanceKind
 from repo_tool.rules.diagnostics import Finding, Severity
+from repo_tool.rules.fixes import RemoveField, SetField
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
 
@@ -15,7 +16,7 @@ _MANY_INSTANCES = 128
 _INT32 = 2**31
 
 
-@rule("CFG301")
+@rule("CFG301", fixable=True)
 def gpus_for_a_cpu_instance(model: ModelSubject) -> Iterator[Finding]:
     """Only instances on GPUs list gpus.
 
@@ -34,6 +35,7 @@ def gpus_for_a_cpu_instance(model: ModelSubject) -> Iterator[Finding]:
                 cause=f"Triton: has kind {group.kind.value} but specifies one or more GPUs",
                 fix="remove gpus, or write KIND_GPU",
                 field=f"instance_group[{index}].gpus",
+                edits=(RemoveField(f"instance_group[{index}].gpus"),),
             )
 
 
@@ -65,7 +67,7 @@ def gpu_only(model: ModelSubject) -> Iterator[Finding]:
             )
 
 
-@rule("CFG303", severity=Severity.WARNING)
+@rule("CFG303", severity=Severity.WARNING, fixable=True)
 def uncounted_instances(model: ModelSubject) -> Iterator[Finding]:
     """The number of instances is written.
 
@@ -91,10 +93,16 @@ def uncounted_instances(model: ModelSubject) -> Iterator[Finding]:
         cause="on a CPU it takes two, which then compete for the cores",
         fix="write instance_group [ { kind: KIND_AUTO count: 1 } ]",
         field="instance_group",
+        edits=tuple(
+            SetField(f"instance_group[{index}].count", "1")
+            for index, group in enumerate(groups)
+            if group.count <= 0 and group.kind is not InstanceKind.KIND_GPU
+        )
+        or (SetField("instance_group", "[ { kind: KIND_AUTO count: 1 } ]"),),
     )
 
 
-@rule("CFG304")
+@rule("CFG304", fixable=True)
 def impossible_profile(model: ModelSubject) -> Iterator[Finding]:
     """``profile`` is for TensorRT, and each is the index of an optimisation profile in the engine.
 
@@ -117,6 +125,7 @@ def impossible_profile(model: ModelSubject) -> Iterator[Finding]:
                 cause="Triton: specifies profile field which is only supported for TensorRT models",
                 fix="remove profile",
                 field=field,
+                edits=(RemoveField(field),),
             )
             continue
         for profile in (profile for profile in group.profiles if not _is_profile(profile)):
@@ -184,7 +193,7 @@ def passive_instances_only(model: ModelSubject) -> Iterator[Finding]:
         )
 
 
-@rule("CFG307", severity=Severity.WARNING)
+@rule("CFG307", severity=Severity.WARNING, fixable=True)
 def unused_secondary_device(model: ModelSubject) -> Iterator[Finding]:
     """Secondary devices (NVDLA) are used by the TensorRT backend alone.
 
@@ -207,6 +216,7 @@ def unused_secondary_device(model: ModelSubject) -> Iterator[Finding]:
                 cause="only the TensorRT backend runs on NVDLA; Triton says nothing",
                 fix="remove secondary_devices",
                 field=f"instance_group[{index}].secondary_devices",
+                edits=(RemoveField(f"instance_group[{index}].secondary_devices"),),
             )
 
 

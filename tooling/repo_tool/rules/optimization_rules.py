@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from repo_tool.config.execution import Accelerator, InstanceKind
 from repo_tool.rules.diagnostics import Finding, Severity
+from repo_tool.rules.fixes import RemoveField
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
 
@@ -183,7 +184,7 @@ def accelerator_of_the_image(model: ModelSubject) -> Iterator[Finding]:
             )
 
 
-@rule("CFG705", severity=Severity.WARNING)
+@rule("CFG705", severity=Severity.WARNING, fixable=True)
 def ignored_accelerator(model: ModelSubject) -> Iterator[Finding]:
     """Execution accelerators are for the onnxruntime and tensorflow backends; others ignore them.
 
@@ -205,6 +206,7 @@ def ignored_accelerator(model: ModelSubject) -> Iterator[Finding]:
             cause="Triton says nothing, and the model runs as if it were not there",
             fix="remove execution_accelerators",
             field=place,
+            edits=(RemoveField(place),),
         )
 
 

@@ -62,7 +62,7 @@ class Rule:
                 cause=_cut(finding.cause),
                 fix=_cut(finding.fix),
                 region=finding.region,
-                edits=finding.edits if file == finding.file else (),  # they are about config.pbtxt itself
+                edits=finding.edits,
             )
 
 

@@ -11,6 +11,7 @@ from repo_tool.config.places import locate
 from repo_tool.errors import ConfigError
 from repo_tool.releases import first_release_with_field, last_release_with_backend
 from repo_tool.rules.diagnostics import Finding, Region, Severity
+from repo_tool.rules.fixes import RemoveField
 from repo_tool.rules.python_environments import environment_path, python_of_environment
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
@@ -154,7 +155,7 @@ def _imported(node: ast.AST) -> Iterator[str]:
         yield node.module.split(".")[0]
 
 
-@rule("REL105", embedded_refuses=False)
+@rule("REL105", embedded_refuses=False, fixable=True)
 def runtime_written(model: ModelSubject) -> Iterator[Finding]:
     """``runtime`` is left to Triton for the backends of the image.
 
@@ -177,6 +178,7 @@ def runtime_written(model: ModelSubject) -> Iterator[Finding]:
             cause=f"the {model.backend} backend of the image is a library, and has no such file",
             fix="remove runtime",
             field="runtime",
+            edits=(RemoveField("runtime"),),
         )
 
 

@@ -10,6 +10,7 @@ from repo_tool.config.model import WarmupInput
 from repo_tool.config.scheduling import InitialState
 from repo_tool.rules.artifacts import DEFAULT_FILENAMES
 from repo_tool.rules.diagnostics import Finding, Severity
+from repo_tool.rules.fixes import CreateFolder, SetField
 from repo_tool.rules.registry import Scope, repository_rule, rule
 from repo_tool.rules.subjects import ModelSubject, RepositorySubject, entries_of
 
@@ -70,7 +71,7 @@ def missing_config(model: ModelSubject) -> Iterator[Finding]:
     )
 
 
-@rule("REP102")
+@rule("REP102", fixable=True)
 def directory_name_differs(model: ModelSubject) -> Iterator[Finding]:
     """The directory has the model's name.
 
@@ -90,10 +91,11 @@ def directory_name_differs(model: ModelSubject) -> Iterator[Finding]:
             cause="Triton: directory name must equal model name",
             fix=f'write name: "{model.name}", or rename the directory',
             field="name",
+            edits=(SetField("name", model.name),),
         )
 
 
-@rule("REP103")
+@rule("REP103", fixable=True)
 def no_version_to_load(model: ModelSubject) -> Iterator[Finding]:
     """The version policy leaves at least one version to load.
 
@@ -127,6 +129,7 @@ def no_version_to_load(model: ModelSubject) -> Iterator[Finding]:
         if model.config.is_ensemble
         else "put the model file into '1/'",
         file="",
+        edits=(CreateFolder("1"),) if model.config.is_ensemble else (),
     )
 
 
@@ -294,7 +297,7 @@ def version_not_there(model: ModelSubject) -> Iterator[Finding]:
         )
 
 
-@rule("REP109", severity=Severity.WARNING)
+@rule("REP109", severity=Severity.WARNING, fixable=True)
 def guessed_backend(model: ModelSubject) -> Iterator[Finding]:
     """The configuration names its backend.
 
@@ -317,6 +320,7 @@ def guessed_backend(model: ModelSubject) -> Iterator[Finding]:
             cause=f"Triton guesses '{model.guessed_backend}' from {DEFAULT_FILENAMES[model.guessed_backend][0]}",
             fix=f'write backend: "{model.guessed_backend}"',
             field="backend",
+            edits=(SetField("backend", model.guessed_backend),),
         )
 
 
@@ -515,7 +519,7 @@ def _state_file_fault(model: ModelSubject, initial: InitialState) -> str:
     return f"it has {size} bytes, and the tensor needs {needed}" if size < needed else ""
 
 
-@rule("REP116", severity=Severity.NOTE)
+@rule("REP116", severity=Severity.NOTE, fixable=True)
 def version_folder_that_git_drops(model: ModelSubject) -> Iterator[Finding]:
     """The version folder of an ensemble holds a file, so that git keeps it.
 
@@ -533,12 +537,13 @@ def version_folder_that_git_drops(model: ModelSubject) -> Iterator[Finding]:
         return
     for version in model.served_versions:
         folder = model.directory.version_path(version)
-        if folder.is_dir() and not entries_of(folder):
+        if folder.is_dir() and not entries_of(folder) and not model.is_supposed(str(version)):
             yield Finding(
                 f"the folder of version {version} is empty",
                 cause="an ensemble needs no file there, and git keeps no empty folder",
                 fix=f"add a file: touch {model.name}/{version}/.gitkeep",
                 file=str(version),
+                edits=(CreateFolder(str(version)),),
             )
 
 

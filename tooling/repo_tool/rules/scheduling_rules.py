@@ -3,16 +3,18 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 from repo_tool.config.scheduling import DynamicBatching, QueuePolicy, TimeoutAction
 from repo_tool.rules.diagnostics import Finding, Severity
+from repo_tool.rules.fixes import RemoveField
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
 
 _SECOND_US = 1_000_000
 
 
-@rule("CFG201", severity=Severity.WARNING)
+@rule("CFG201", severity=Severity.WARNING, fixable=True)
 def batcher_without_batching(model: ModelSubject) -> Iterator[Finding]:
     """dynamic_batching goes with max_batch_size > 0.
 
@@ -28,16 +30,20 @@ def batcher_without_batching(model: ModelSubject) -> Iterator[Finding]:
         max_batch_size: 8
         dynamic_batching { }
     """
-    if model.config.dynamic_batching is not None and model.config.max_batch_size == 0:
+    batching = model.config.dynamic_batching
+    if batching is not None and model.config.max_batch_size == 0:
+        # Its queue may have limits or priorities, which hold without batches too.
+        is_idle = replace(batching, preferred_batch_sizes=(), max_queue_delay_us=0) == DynamicBatching()
         yield Finding(
             "dynamic_batching with max_batch_size 0 batches nothing",
             cause="requests wait in its queue and still run one by one",
             fix="set max_batch_size, or remove dynamic_batching",
             field="dynamic_batching",
+            edits=(RemoveField("dynamic_batching"),) if is_idle else (),
         )
 
 
-@rule("CFG202")
+@rule("CFG202", fixable=True)
 def impossible_preferred_batch_size(model: ModelSubject) -> Iterator[Finding]:
     """Preferred batch sizes lie between 1 and max_batch_size.
 
@@ -52,13 +58,14 @@ def impossible_preferred_batch_size(model: ModelSubject) -> Iterator[Finding]:
         dynamic_batching { preferred_batch_size: [ 16 ] }
     """
     largest = model.config.max_batch_size
-    for size in _batching(model).preferred_batch_sizes:
+    for index, size in enumerate(_batching(model).preferred_batch_sizes):
         if not 0 < size <= largest:
             yield Finding(
                 f"the preferred batch size {size} is not between 1 and max_batch_size {largest}",
                 cause="Triton: dynamic batching preferred size must be positive and <= max batch size",
                 fix="remove it, or raise max_batch_size",
                 field="dynamic_batching.preferred_batch_size",
+                edits=(RemoveField(f"dynamic_batching.preferred_batch_size[{index}]"),),
             )
 
 
@@ -117,7 +124,7 @@ def ordering_against_priorities(model: ModelSubject) -> Iterator[Finding]:
         )
 
 
-@rule("CFG205", severity=Severity.WARNING)
+@rule("CFG205", severity=Severity.WARNING, fixable=True)
 def policy_without_priorities(model: ModelSubject) -> Iterator[Finding]:
     """priority_queue_policy and default_priority_level go with priority_levels; without them Triton ignores them.
 
@@ -140,6 +147,7 @@ def policy_without_priorities(model: ModelSubject) -> Iterator[Finding]:
             cause="Triton neither checks nor uses it",
             fix="set priority_levels, or use default_queue_policy",
             field=f"dynamic_batching.{field}",
+            edits=(RemoveField(f"dynamic_batching.{field}"),),
         )
 
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 from repo_tool.config.model import MetricControl
 from repo_tool.rules.diagnostics import Finding, Severity
+from repo_tool.rules.fixes import RemoveField
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
 
 
-@rule("CFG401")
+@rule("CFG401", fixable=True)
 def uncacheable(model: ModelSubject) -> Iterator[Finding]:
     """The response cache is for models whose answer depends on the request alone and comes once.
 
@@ -34,10 +35,11 @@ def uncacheable(model: ModelSubject) -> Iterator[Finding]:
             cause="its answers depend on more than the request, or come more than once",
             fix="remove response_cache",
             field="response_cache",
+            edits=(RemoveField("response_cache"),),
         )
 
 
-@rule("CFG402")
+@rule("CFG402", fixable=True)
 def nameless_agent(model: ModelSubject) -> Iterator[Finding]:
     """model_repository_agents lists agents, each with its name.
 
@@ -58,6 +60,7 @@ def nameless_agent(model: ModelSubject) -> Iterator[Finding]:
             cause="Triton 2.51 ends when it reads the model",
             fix="remove model_repository_agents",
             field="model_repository_agents",
+            edits=(RemoveField("model_repository_agents"),),
         )
     for index, agent in enumerate(agents or ()):
         if not agent.name:
@@ -224,7 +227,7 @@ def decoupled_model(model: ModelSubject) -> Iterator[Finding]:
         )
 
 
-@rule("CFG408", severity=Severity.WARNING)
+@rule("CFG408", severity=Severity.WARNING, fixable=True)
 def unused_operator_library(model: ModelSubject) -> Iterator[Finding]:
     """model_operations is for ONNX models; other backends ignore it.
 
@@ -245,6 +248,7 @@ def unused_operator_library(model: ModelSubject) -> Iterator[Finding]:
             cause="it is for ONNX models; Triton says nothing",
             fix="remove model_operations",
             field="model_operations",
+            edits=(RemoveField("model_operations"),),
         )
 
 
@@ -281,7 +285,7 @@ def impossible_compute_capability(model: ModelSubject) -> Iterator[Finding]:
                 )
 
 
-@rule("CFG410")
+@rule("CFG410", fixable=True)
 def impossible_runtime(model: ModelSubject) -> Iterator[Finding]:
     """``runtime`` is the name of a library without a folder; a Python model has none in Python.
 
@@ -303,6 +307,7 @@ def impossible_runtime(model: ModelSubject) -> Iterator[Finding]:
             cause=f"Triton: unable to find backend library '{runtime}'",
             fix="remove runtime",
             field="runtime",
+            edits=(RemoveField("runtime"),),
         )
 
 

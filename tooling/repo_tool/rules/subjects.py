@@ -80,6 +80,7 @@ class ModelSubject:
         self.directory = directory
         self.repository = repository
         self.variant = variant  # "" for config.pbtxt itself
+        self._supposed_folders: frozenset[str] = frozenset()
         self._onnx_files: dict[Path, OnnxModel | OnnxFileError] = {}
         self._model_files: dict[tuple[Path, str, str], ModelFileSignature | ModelFileError | None] = {}
 
@@ -109,9 +110,14 @@ class ModelSubject:
         if text is not None:
             self._config_bytes = text.encode()
         added = (path.removeprefix(f"{self.name}/") for path in folders if path.startswith(f"{self.name}/"))
-        self.version_names = tuple(sorted({*self.version_names, *added}))
+        self._supposed_folders = frozenset(added)
+        self.version_names = tuple(sorted({*self.version_names, *self._supposed_folders}))
         for variant in self._variants.values():
             variant.suppose(texts=texts, folders=folders)
+
+    def is_supposed(self, folder: str) -> bool:
+        """Whether the model is looked at as if it had ``folder``, with a file in it."""
+        return folder in self._supposed_folders
 
     def variants(self) -> Iterator["ModelSubject"]:
         """The model with each of the configurations in ``configs/``, all models beside it with theirs of that name."""

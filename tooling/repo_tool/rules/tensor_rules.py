@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from repo_tool.config.model import BatchInput, BatchOutput, ModelTensor
 from repo_tool.datatypes import DataType
 from repo_tool.rules.diagnostics import Finding, Severity
+from repo_tool.rules.fixes import RemoveField
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
 
@@ -180,7 +181,7 @@ def no_output(model: ModelSubject) -> Iterator[Finding]:
         )
 
 
-@rule("CFG110")
+@rule("CFG110", fixable=True)
 def tensorrt_only_tensor(model: ModelSubject) -> Iterator[Finding]:
     """``is_shape_tensor`` and ``is_non_linear_format_io`` are for TensorRT.
 
@@ -208,6 +209,7 @@ def tensorrt_only_tensor(model: ModelSubject) -> Iterator[Finding]:
                 cause=f"Triton: {words[field]}",
                 fix=f"remove {field}",
                 field=f"{place}.{field}",
+                edits=(RemoveField(f"{place}.{field}"),),
             )
 
 
@@ -233,7 +235,7 @@ def non_linear_format_without_three_dims(model: ModelSubject) -> Iterator[Findin
             )
 
 
-@rule("CFG112", severity=Severity.WARNING)
+@rule("CFG112", severity=Severity.WARNING, fixable=True)
 def ragged_without_batching(model: ModelSubject) -> Iterator[Finding]:
     """allow_ragged_batch goes with max_batch_size > 0; without batches there is nothing to join.
 
@@ -254,6 +256,7 @@ def ragged_without_batching(model: ModelSubject) -> Iterator[Finding]:
                 cause="with max_batch_size 0 requests are never joined, and Triton says nothing",
                 fix="set max_batch_size, or remove allow_ragged_batch",
                 field=f"input[{index}].allow_ragged_batch",
+                edits=(RemoveField(f"input[{index}].allow_ragged_batch"),),
             )
 
 
