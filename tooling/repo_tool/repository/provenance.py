@@ -14,7 +14,7 @@ from repo_tool.errors import RepositoryError
 SCHEMA = 1
 PROVENANCE_FILE = "provenance.json"
 _OBJECTS = ("tools", "sample", "tolerance", "parity", "signature", "refinement", "files")
-_MORE_OBJECTS = ("options", "shared_files", "member_versions", "member_interfaces")
+_MORE_OBJECTS = ("options", "overrides", "shared_files", "member_versions", "member_interfaces")
 _KINDS = dict.fromkeys((*_OBJECTS, *_MORE_OBJECTS), dict) | {"trusted": list, "members": list, "config": str}
 
 _SHARED_FOLDERS = ("warmup", "configs")

@@ -115,7 +115,9 @@ def apply_plan(
     with place as repository, chdir(planned.file.folder):
         work = _Work(planned=planned, repository=repository, audience=audience)
         outcomes = work.do(planned.plan.actions)
-        rest = make_plan(planned.desired, read_found(repository, planned.desired.names), prune=prune)
+        rest = make_plan(
+            planned.desired, read_found(repository, planned.desired.names, members=planned.desired.members), prune=prune
+        )
         tried = {outcome.action.model for outcome in outcomes}
         outcomes += work.do([action for action in rest.actions if action.model not in tried and _is_removal(action)])
         target = release(planned.file.declared.options.release or DEFAULT_RELEASE)
@@ -257,7 +259,7 @@ class _Work:
         return staged
 
     def _with_members(self, model: str) -> list[str]:
-        found, wanted = read_found(self.repository, ()), [model]
+        found, wanted = read_found(self.repository), [model]
         for name in wanted:  # grows while it is walked
             wanted += [used for used in found[name].uses if used not in wanted and used in found]
         return wanted

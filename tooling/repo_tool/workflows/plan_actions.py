@@ -174,6 +174,8 @@ def _release_reason(wanted: str | None, there: FoundModel) -> Iterator[str]:
 
 def _configure(there: FoundModel, base: str, overrides: Mapping[str, str], subject: str) -> Action | None:
     """The action that gives a model its configuration back; comments in it are a person's own."""
+    if there.is_as_published(overrides):
+        return None
     text = restored(there.config_text, base, overrides)
     if text == there.config_text:
         return None

@@ -55,6 +55,11 @@ class Desired:
         """What is listed."""
         return frozenset({model.name for model in self.models} | {pipeline.name for pipeline in self.pipelines})
 
+    @property
+    def members(self) -> frozenset[str]:
+        """What pipelines use."""
+        return frozenset(member for pipeline in self.pipelines for member in pipeline.members)
+
 
 def read_desired(file: WrittenFile) -> Desired:
     """Digest what the file names; Git LFS pointers stand for what they point to.

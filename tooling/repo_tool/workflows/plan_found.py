@@ -5,6 +5,7 @@ __all__ = ["FoundModel", "read_found"]
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from repo_tool.config import pbtxt
@@ -26,7 +27,7 @@ class FoundModel:
     config_text: str | None = None
     altered: tuple[str, ...] = ()  # files that were changed or are missing
     uses: tuple[str, ...] = ()  # the models of an ensemble
-    interface: str | None = None  # what ensembles rely on; None where config.pbtxt does not parse
+    interface: str | None = None  # what ensembles rely on; None where nobody asked, or config.pbtxt does not parse
 
     @property
     def is_applied(self) -> bool:
@@ -43,19 +44,29 @@ class FoundModel:
         """``config.pbtxt`` as it was derived, before anything was set over it; None where that was not recorded."""
         return self.facts.get("config")
 
+    def is_as_published(self, overrides: Mapping[str, str]) -> bool:
+        """Whether ``config.pbtxt`` is to the letter what was published with just these fields set over it."""
+        if self.config_text is None or self.facts.get("overrides") != overrides:
+            return False
+        return self.facts.get("config_digest") == f"sha256:{sha256(self.config_text.encode()).hexdigest()}"
 
-def read_found(repository: ModelRepository, listed: Collection[str]) -> dict[str, FoundModel]:
-    """Every model directory by its name; the files of those that are ``listed``, and of their steps, are looked at.
+
+def read_found(
+    repository: ModelRepository, listed: Collection[str] = (), *, members: Collection[str] = ()
+) -> dict[str, FoundModel]:
+    """Every model directory by its name.
+
+    The files of those that are ``listed``, and of their steps, are looked at; ``members`` tell what ensembles rely on.
 
     Raises:
         RepositoryError: it is no folder, or a single model's.
     """
     if not repository.path.exists():
         return {}
-    return {directory.name: _found(directory, listed) for directory in repository.models()}
+    return {directory.name: _found(directory, listed, members) for directory in repository.models()}
 
 
-def _found(directory: ModelDirectory, listed: Collection[str]) -> FoundModel:
+def _found(directory: ModelDirectory, listed: Collection[str], members: Collection[str]) -> FoundModel:
     versions = directory.versions()
     version = versions[-1] if versions else None
     facts: dict[str, Any] = {}
@@ -65,7 +76,8 @@ def _found(directory: ModelDirectory, listed: Collection[str]) -> FoundModel:
             facts = read_provenance(directory.provenance_path(version))
         except RepositoryError as error:
             problem = f"version {version}: {error.fact}"
-    text, config = _config(directory)
+    text = _config_text(directory)
+    config = _parsed(text) if text and (directory.name in members or "ensemble_scheduling" in text) else None
     is_looked_at = {directory.name, facts.get("pipeline")} & {*listed}
     return FoundModel(
         name=directory.name,
@@ -79,15 +91,18 @@ def _found(directory: ModelDirectory, listed: Collection[str]) -> FoundModel:
     )
 
 
-def _config(directory: ModelDirectory) -> tuple[str | None, ModelConfig | None]:
+def _config_text(directory: ModelDirectory) -> str | None:
     try:
-        text = directory.config_path.read_text(encoding="utf-8")
+        return directory.config_path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        return None, None
+        return None
+
+
+def _parsed(text: str) -> ModelConfig | None:
     try:
-        return text, pbtxt.parse(text)
+        return pbtxt.parse(text)
     except ConfigError:
-        return text, None
+        return None
 
 
 def _altered(directory: ModelDirectory, version: int, facts: Mapping[str, Any]) -> tuple[str, ...]:

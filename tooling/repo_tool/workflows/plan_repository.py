@@ -49,5 +49,5 @@ def plan_repository(
             cause=f"it lists {', '.join(sorted(desired.names)) or 'nothing'}",
             next_step="name one of those",
         )
-    plan = make_plan(desired, read_found(there, desired.names), prune=prune, replace=replace)
+    plan = make_plan(desired, read_found(there, desired.names, members=desired.members), prune=prune, replace=replace)
     return RepositoryPlan(file=file, repository=there, desired=desired, plan=plan)
