@@ -3,8 +3,9 @@
 
 from collections.abc import Iterator
 
-from repo_tool.rules.artifacts import PLATFORMS, backend_of_platform
+from repo_tool.rules.artifacts import PLATFORMS, backend_of_file, backend_of_platform
 from repo_tool.rules.diagnostics import Finding
+from repo_tool.rules.file_kinds import is_file
 from repo_tool.rules.fixes import RemoveField
 from repo_tool.rules.registry import Scope, rule
 from repo_tool.rules.subjects import ModelSubject
@@ -26,7 +27,7 @@ def unparsable_config(model: ModelSubject) -> Iterator[Finding]:
 
         max_batch_size: 8
     """
-    if model.config_error is not None and model.config_path.is_file():
+    if model.config_error is not None and is_file(model.config_path):
         error = model.config_error
         yield Finding(error.fact, cause=error.cause, fix=error.next_step or "write it as protobuf text")
 
@@ -49,7 +50,14 @@ def unknown_backend_and_platform(model: ModelSubject) -> Iterator[Finding]:
     config = model.config
     if config.is_ensemble:
         return
-    if config.backend:
+    if config.backend == "tensorflow" and not config.platform and "tensorflow" not in _given_away(model):
+        yield Finding(
+            "the tensorflow backend needs a platform, and no file gives it away",
+            cause="Triton: unexpected 'platform' and 'backend' pair, got:, tensorflow",
+            fix='write platform: "tensorflow_savedmodel", or "tensorflow_graphdef"',
+            field="platform",
+        )
+    elif config.backend:
         allowed = PLATFORMS.get(config.backend, ())
         if config.platform and allowed and config.platform not in allowed:
             yield Finding(
@@ -66,13 +74,30 @@ def unknown_backend_and_platform(model: ModelSubject) -> Iterator[Finding]:
             fix='write backend: "..." in its place',
             field="platform",
         )
-    elif not config.platform and model.guessed_backend is None and "." not in model.name:
+    elif not config.platform and not _given_away(model) and (config.default_model_filename or "." not in model.name):
         yield Finding(
             "neither backend nor platform is named",
-            cause="and no file in a version directory gives the backend away",
+            cause="and neither default_model_filename nor a file in the first version directory gives the backend away",
             fix='write e.g. backend: "onnxruntime"',
             field="backend",
         )
+
+
+def _given_away(model: ModelSubject) -> set[str]:
+    """The backends that Triton guesses from default_model_filename, or else from the files in the first sub-folder.
+
+    It takes no second look (model_config_utils.cc, AutoCompleteBackendFields).
+    """
+    filename = model.config.default_model_filename
+    return {guess for name in ([filename] if filename else _first_names(model)) if (guess := backend_of_file(name))}
+
+
+def _first_names(model: ModelSubject) -> list[str]:
+    try:
+        folders = sorted(entry for entry in model.directory.path.iterdir() if entry.is_dir())
+        return [entry.name for folder in folders[:1] for entry in folder.iterdir()]
+    except OSError:
+        return []
 
 
 @rule("CFG103")
