@@ -243,6 +243,10 @@ def _rewrite_one(target: Path, draft: Path, *, old: bytes, new: bytes) -> None:
             cause="to replace it would part it from the file that it leads to",
             next_step=f"change that file: {target.resolve()}",
         )
+    if not target.is_file():
+        raise RepositoryError(
+            f"'{target}' is gone", cause="it was there when it was read", next_step="look who moved it"
+        )
     if target.read_bytes() != old:
         raise RepositoryError(
             f"'{target}' has been changed meanwhile", cause="it is not what was read", next_step="run the command again"
