@@ -173,6 +173,23 @@ def cast_from(element_type, shape=("N", 4), *, opset=21, ir=10):
     )
 
 
+def at_most(rows):
+    """Any number of rows by its signature; it fails above ``rows``."""
+    nodes = [
+        node("Shape", ["x"], ["all"]),
+        node("Gather", ["all", "first"], ["count"]),
+        node("Sub", ["most", "count"], ["left"]),
+        node("ConstantOfShape", ["left"], ["room"]),  # refuses a negative shape
+        node("ReduceSum", ["room"], ["nothing"], keepdims=0),
+        node("Add", ["x", "nothing"], ["y"]),
+    ]
+    constants = [
+        numpy_helper.from_array(np.array([0], np.int64), "first"),
+        numpy_helper.from_array(np.array([rows], np.int64), "most"),
+    ]
+    return model(nodes, [tensor("x", ["N", 4])], [tensor("y", ["N", 4])], constants)
+
+
 def skipping_first_row():
     starts = [numpy_helper.from_array(np.array([value], np.int64), name) for name, value in (("s", 1), ("e", 1 << 60))]
     axes = numpy_helper.from_array(np.array([0], np.int64), "axes")

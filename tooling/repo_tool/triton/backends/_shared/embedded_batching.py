@@ -57,8 +57,8 @@ class Batcher:
         try:
             return self._run_group(group)
         except RequestError as error:
-            failure = pb_utils.TritonError(str(error), error.code)
-            return [pb_utils.InferenceResponse(error=failure) for _ in group]
+            # Each needs an error of its own: one that two responses share takes the whole server down (2.51).
+            return [pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), error.code)) for _ in group]
 
     def _run_group(self, group: Sequence["_Taken"]) -> list[Any]:
         names = [name for name in self._outputs if any(name in each.requested for each in group)]
