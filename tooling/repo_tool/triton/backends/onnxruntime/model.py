@@ -24,6 +24,7 @@ _KNOWN_PARAMETERS = (
     "enable_mem_pattern",
     _ARENA_SHRINKAGE,
     "share_session_between_instances",
+    "columns",  # names of a table's columns, for clients
     # read on a GPU only, so no reason to warn in a repository that serves both
     "cudnn_conv_algo_search",
     "gpu_mem_limit",
