@@ -81,10 +81,17 @@ def refuse_unfit_numpy(version: str) -> None:
     )
 
 
-def assemble_backends(installation: Installation, folder: Path, settings: Mapping[str, Mapping[str, object]]) -> None:
+def assemble_backends(
+    installation: Installation,
+    folder: Path,
+    settings: Mapping[str, Mapping[str, object]],
+    *,
+    further: Mapping[str, Path] | None = None,
+) -> None:
     """Fill ``folder`` with Triton's Python backend and ours; ``settings`` are each backend's ``settings.json``.
 
-    Everything that Triton opens is copied: it refuses links that lead out of its backend directory.
+    Everything that Triton opens is copied: it refuses links that lead out of its backend directory. So are the folders
+    of ``further`` backends.
     """
     python = folder / "python"
     python.mkdir(parents=True)
@@ -94,6 +101,8 @@ def assemble_backends(installation: Installation, folder: Path, settings: Mappin
     shutil.copy(installation.stub, python / "triton_python_backend_stub")
     for name in EMBEDDED_BACKENDS:
         _assemble_backend(name, folder / name, settings.get(name, {}))
+    for name, source in (further or {}).items():
+        shutil.copytree(source, folder / name, dirs_exist_ok=True)
 
 
 def _assemble_backend(name: str, folder: Path, settings: Mapping[str, object]) -> None:

@@ -5,6 +5,7 @@ __all__ = ["LoadOutcome", "Ports", "ServerOptions"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from repo_tool.errors import RepoToolError
@@ -29,6 +30,8 @@ class ServerOptions:
     # Off where people browse: any web page can send such requests to this machine, and a load may bring its own code.
     http_model_control: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)  # added to the scrubbed one
+    # Folders of further backends, by name: what lies in them joins ours of that name, and a library goes before ours.
+    backends: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,9 @@ class ServerProcess:
         try:
             self.log = ServerLog(self._runtime / "server.log")
             limits = {"max_opset": options.max_opset, "max_ir_version": options.max_ir_version}
-            assemble_backends(installation, self._runtime / "backends", {"onnxruntime": limits})
+            assemble_backends(
+                installation, self._runtime / "backends", {"onnxruntime": limits}, further=options.backends
+            )
             command = [str(installation.server), *self._arguments(installation, repository, options, ports)]
             environment = scrubbed(os.environ, library_path=installation.library_path()) | dict(options.environment)
             self._keeper = self._start_keeper(command, environment, grace_s=options.graceful_stop_s)
