@@ -8,7 +8,7 @@ in a folder beside the repository.
 __all__ = ["ModelDirectory", "ModelRepository", "check_model_name", "check_variant_name"]
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,14 @@ def check_variant_name(name: str) -> str:
         cause="it stands for configs/NAME.pbtxt: letters, digits, '_', '.' and '-' may be in it, and no folder",
         next_step="give the name alone, e.g. cpu for configs/cpu.pbtxt",
     )
+
+
+def _is(question: Callable[[], bool]) -> bool:
+    """Whether it is so; what may not be looked at is not."""
+    try:
+        return question()
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +201,7 @@ class ModelRepository:
             RepositoryError: the repository is no folder, or a single model's.
         """
         for entry in self.require():
-            if entry.is_dir():
+            if _is(entry.is_dir):
                 yield ModelDirectory(entry)
 
     def require(self) -> list[Path]:
@@ -210,7 +218,7 @@ class ModelRepository:
                 cause=_WHY_UNREADABLE.get(type(error), error.strerror or str(error)),
                 next_step="pass its path, or add a first model: repo-tool add-model",
             ) from error
-        if self.path / "config.pbtxt" in entries and not any((entry / "config.pbtxt").exists() for entry in entries):
+        if self.path / "config.pbtxt" in entries and not any(_is((entry / "config.pbtxt").exists) for entry in entries):
             raise RepositoryError(
                 f"'{self.path}' is a model directory, no model repository",
                 cause="it holds a config.pbtxt, and no model directory does",

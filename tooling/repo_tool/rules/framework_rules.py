@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from repo_tool.config.model import ModelTensor
 from repo_tool.datatypes import DataType
 from repo_tool.rules.diagnostics import Finding, Region, Severity
+from repo_tool.rules.file_kinds import is_file
 from repo_tool.rules.model_signatures import FileTensor, ModelFileSignature, NoSuchSignatureError
 from repo_tool.rules.python_file import fault_of_python_model
 from repo_tool.rules.registry import rule
@@ -346,7 +347,7 @@ def not_a_python_model(model: ModelSubject) -> Iterator[Finding]:
         return
     for version in model.served_versions:
         path = model.artifact(version)
-        if path is None or not path.is_file():
+        if path is None or not is_file(path):
             continue
         fault = fault_of_python_model(path, python_version=model.release.python_version)
         if fault is not None:
@@ -354,7 +355,7 @@ def not_a_python_model(model: ModelSubject) -> Iterator[Finding]:
                 fault.message,
                 cause=fault.cause,
                 fix="mend the file, or export the model again",
-                file=path.relative_to(model.directory.path).as_posix(),
+                file=model.relative(path),
                 region=Region(line=fault.line) if fault.line else None,
             )
 

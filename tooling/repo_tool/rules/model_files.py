@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from repo_tool.config.model import ModelConfig
+from repo_tool.rules.file_kinds import is_file, is_folder
 from repo_tool.rules.model_signatures import ModelFileError, ModelFileSignature
 
 Reader = Callable[[ModelConfig, Path], ModelFileSignature | None]
@@ -33,7 +34,7 @@ def _tensorflow(config: ModelConfig, path: Path) -> ModelFileSignature | None:
 
     if config.platform == "tensorflow_graphdef" or path.name == "model.graphdef":
         return None
-    if not path.is_dir():
+    if not is_folder(path):
         raise ModelFileError("it is no folder, and a SavedModel is one")
     parameters = config.parameters
     return read_saved_model(
@@ -52,8 +53,8 @@ def _sklearn(config: ModelConfig, path: Path) -> None:
     _refuse_placeholder(path)
     description = path.with_name("model.json")
     try:
-        if description.stat().st_size > _LARGEST_DESCRIPTION:
-            raise ModelFileError("model.json is too large to be a description")
+        if not is_file(description) or description.stat().st_size > _LARGEST_DESCRIPTION:
+            raise ModelFileError("there is no model.json beside it that could describe it")
         found = json.loads(description.read_text(encoding="utf-8"))
         answers = {answer["output"] for answer in found["answers"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -85,7 +86,7 @@ def _refuse_placeholder(path: Path, *, beginning: tuple[bytes, ...] = (), what: 
     Raises:
         ModelFileError: it is one of those.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise ModelFileError("it is no file")
     with path.open("rb") as stream:
         head = stream.read(64).lstrip() if beginning else stream.read(64)

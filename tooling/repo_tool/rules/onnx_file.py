@@ -9,11 +9,14 @@ are those of a loaded session; ``tests/conformance`` compares the two.
 __all__ = ["OnnxFileError", "OnnxModel", "OnnxTensor", "is_onnx_installed", "read_onnx"]
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from repo_tool.datatypes import DataType
+from repo_tool.rules.file_kinds import is_file
+from repo_tool.rules.shape_inference import inferred_outputs
 
 _LARGE_TENSOR = 4096  # elements; larger initializers are weights, whose values shape inference never asks for
 _STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
@@ -62,7 +65,7 @@ class OnnxModel:
     inputs: tuple[OnnxTensor, ...]  # without those that have an initializer
     overridable_initializers: tuple[OnnxTensor, ...]  # inputs that have a default value
     outputs: tuple[OnnxTensor, ...]
-    # Whether every operator is a standard one; the shapes behind others are known only to ONNX Runtime.
+    # Whether every operator is a standard one and the shapes were inferred; behind others only ONNX Runtime knows them.
     is_standard: bool
     external_files: tuple[str, ...] = ()  # in which weights lie, relative to the file's folder
     unknown_operators: tuple[str, ...] = ()  # of domains that ONNX Runtime does not bring, as domain:operator
@@ -86,7 +89,7 @@ def read_onnx(path: Path) -> OnnxModel:
     import onnx
     from google.protobuf.message import DecodeError
 
-    if not path.is_file():
+    if not is_file(path):
         raise OnnxFileError("it is no file")
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
@@ -99,20 +102,15 @@ def read_onnx(path: Path) -> OnnxModel:
     return _described(model, _inferred(model))
 
 
-def _inferred(model: Any) -> Any:
-    """``model`` with refined output shapes, or as it was where inference fails."""
-    import onnx
-
+def _inferred(model: Any) -> Sequence[Any] | None:
+    """The outputs with refined shapes; None where inference fails."""
     for tensor in model.graph.initializer:
         if _element_count(tensor) > _LARGE_TENSOR:
             tensor.ClearField("raw_data")
-    try:
-        return onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except (ValueError, RuntimeError):  # InferenceError is a RuntimeError; too large a message is a ValueError
-        return model
+    return inferred_outputs(model)
 
 
-def _described(model: Any, inferred: Any) -> OnnxModel:
+def _described(model: Any, inferred: Sequence[Any] | None) -> OnnxModel:
     initializers = {tensor.name for tensor in model.graph.initializer}
     domains = {node.domain for node in model.graph.node} | {function.domain for function in model.functions}
     opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
@@ -127,8 +125,8 @@ def _described(model: Any, inferred: Any) -> OnnxModel:
         overridable_initializers=tuple(
             tensor for tensor in inputs if tensor.name in initializers and model.ir_version >= 4
         ),
-        outputs=tuple(_tensor(value) for value in inferred.graph.output),
-        is_standard=domains <= set(_STANDARD_DOMAINS) and not model.functions,
+        outputs=tuple(_tensor(value) for value in (model.graph.output if inferred is None else inferred)),
+        is_standard=domains <= set(_STANDARD_DOMAINS) and not model.functions and inferred is not None,
         external_files=_external_files(model),
         unknown_operators=tuple(sorted(_unknown_operators(model))),
     )

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from repo_tool.rules.file_kinds import exists, is_file, is_folder, is_within
 from repo_tool.rules.subjects import ModelSubject
 
 _MODEL_DIRECTORY = "$$TRITON_MODEL_DIRECTORY"
@@ -23,12 +24,12 @@ def environment_path(model: ModelSubject) -> Path | None:
     if model.backend != "python" or not written.startswith(_MODEL_DIRECTORY + "/"):
         return None
     path = model.directory.path / written.removeprefix(_MODEL_DIRECTORY + "/")
-    return path if path.exists() and path.resolve().is_relative_to(model.directory.path.resolve()) else None
+    return path if exists(path) and is_within(path, model.directory.path) else None
 
 
 def python_of_environment(path: Path) -> str:
     """The Python version of a packed or unpacked environment, e.g. 3.12; "" where it does not say."""
-    names = _names_in_folder(path) if path.is_dir() else _names_in_archive(path)
+    names = _names_in_folder(path) if is_folder(path) else _names_in_archive(path)
     return next((match[1] for name in names if (match := _LIBRARIES.fullmatch(name))), "")
 
 
@@ -40,7 +41,7 @@ def _names_in_folder(path: Path) -> Iterator[str]:
 
 
 def _names_in_archive(path: Path) -> Iterator[str]:
-    if not path.is_file():
+    if not is_file(path):
         return
     try:
         with tarfile.open(path, mode="r|*") as archive:

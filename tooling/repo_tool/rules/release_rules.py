@@ -11,16 +11,18 @@ from repo_tool.config.places import locate
 from repo_tool.errors import ConfigError
 from repo_tool.releases import first_release_with_field, last_release_with_backend
 from repo_tool.rules.diagnostics import Finding, Region, Severity
+from repo_tool.rules.file_kinds import exists, is_file
 from repo_tool.rules.fixes import RemoveField
 from repo_tool.rules.python_environments import environment_path, python_of_environment
 from repo_tool.rules.registry import rule
-from repo_tool.rules.subjects import ModelSubject
+from repo_tool.rules.subjects import ModelSubject, files_within
 
 # What deploy/triton/requirements.txt adds to the image, by import name; a test holds the two together.
 IMAGE_PACKAGES: Mapping[str, str] = {"PIL": "pillow", "onnx": "onnx"}
 # Backends of repo-tool that deploy/triton/Dockerfile copies into the image; the release's own goes first.
 BROUGHT_BACKENDS = ("sklearn", "tensorflow")
 _ALWAYS_THERE = frozenset({"numpy", "triton_python_backend_utils", "c_python_backend_utils"})
+_LARGEST_SOURCE = 16 * 1024 * 1024
 _INDEX = re.compile(r"\[[^\]]*\]")
 _CXX_BACKENDS = ("onnxruntime", "openvino", "tensorflow", "tensorrt")
 
@@ -117,18 +119,17 @@ def import_not_in_image(model: ModelSubject) -> Iterator[Finding]:
         return
     for version in model.served_versions:
         path = model.artifact(version)
-        if path is None or not path.is_file():
+        if path is None or not is_file(path):
             continue
-        beside = {entry.stem for entry in path.parent.rglob("*")} | {
-            entry.stem for entry in model.directory.path.iterdir()
-        }
-        for file in sorted(path.parent.rglob("*.py")):
+        within = [Path(entry.path) for entry in files_within(path.parent)]
+        beside = {entry.stem for entry in within} | {Path(entry.name).stem for entry in model.entries}
+        for file in sorted(entry for entry in within if entry.suffix == ".py"):
             for name, line in sorted(_foreign_imports(file, beside).items()):
                 yield Finding(
                     f"it imports '{name}', which the image does not have",
                     cause="it has Python's own modules, numpy and what deploy/triton/requirements.txt lists",
                     fix="add the package to deploy/triton/requirements.txt and build the image again",
-                    file=file.relative_to(model.directory.path).as_posix(),
+                    file=model.relative(file),
                     region=Region(line=max(line, 1)),
                 )
 
@@ -136,8 +137,10 @@ def import_not_in_image(model: ModelSubject) -> Iterator[Finding]:
 def _foreign_imports(path: Path, beside: set[str]) -> dict[str, int]:
     """Top-level packages that ``path`` imports and neither the image nor the model has, with the first line of each."""
     try:
+        if not is_file(path) or path.stat().st_size > _LARGEST_SOURCE:
+            return {}
         tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError):
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     known = sys.stdlib_module_names | _ALWAYS_THERE | IMAGE_PACKAGES.keys() | beside
     found: dict[str, int] = {}
@@ -277,7 +280,7 @@ def environment_for_another_python(model: ModelSubject) -> Iterator[Finding]:
         parameters { key: "EXECUTION_ENV_PATH" ... }          (conda create -n model python=3.12, then conda-pack)
     """
     path = environment_path(model)
-    if path is None or (model.directory.path / "triton_python_backend_stub").exists():
+    if path is None or exists(model.directory.path / "triton_python_backend_stub"):
         return
     found = python_of_environment(path)
     if found and found != model.release.python_version:

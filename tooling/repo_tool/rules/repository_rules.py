@@ -10,6 +10,7 @@ from repo_tool.config.model import WarmupInput
 from repo_tool.config.scheduling import InitialState
 from repo_tool.rules.artifacts import DEFAULT_FILENAMES
 from repo_tool.rules.diagnostics import Finding, Severity
+from repo_tool.rules.file_kinds import exists, is_file, is_folder, is_within, size_of
 from repo_tool.rules.fixes import CreateFolder, SetField
 from repo_tool.rules.registry import Scope, repository_rule, rule
 from repo_tool.rules.subjects import ModelSubject, RepositorySubject, entries_of
@@ -59,11 +60,11 @@ def missing_config(model: ModelSubject) -> Iterator[Finding]:
         model_repository/iris/1/model.onnx
     """
     path = model.directory.config_path
-    if path.is_file():
+    if is_file(path):
         return
     hidden = model.name.startswith(".")
     yield Finding(
-        "there is no config.pbtxt" if not path.exists() else "config.pbtxt is not a file",
+        "there is no config.pbtxt" if not exists(path) else "config.pbtxt is not a file",
         cause="every sub-folder of the repository is a model to Triton" + (", hidden ones too" if hidden else ""),
         fix="move the folder out of the repository"
         if hidden
@@ -190,11 +191,11 @@ def missing_label_file(model: ModelSubject) -> Iterator[Finding]:
         if not output.label_filename:
             continue
         path = model.directory.path / output.label_filename
-        if path.is_file() and _is_within(path, model.directory.path):
+        if is_file(path) and is_within(path, model.directory.path):
             continue
         yield Finding(
             f"output '{output.name}' has no label file '{output.label_filename}'",
-            cause="it lies outside the model directory" if path.is_file() else "the model directory holds no such file",
+            cause="it lies outside the model directory" if is_file(path) else "the model directory holds no such file",
             fix="put the file beside config.pbtxt and name it alone",
             field=f"output[{index}].label_filename",
         )
@@ -228,12 +229,12 @@ def missing_warmup_file(model: ModelSubject) -> Iterator[Finding]:
 
 def _warmup_file_fault(model: ModelSubject, tensor: WarmupInput) -> str:
     path = model.directory.warmup_path / (tensor.file or "")
-    if not path.is_file():
-        return "it is a folder" if path.is_dir() else "there is no such file in warmup/"
-    if not _is_within(path, model.directory.path):
+    if not is_file(path):
+        return "it is a folder" if is_folder(path) else "there is no such file in warmup/"
+    if not is_within(path, model.directory.path):
         return "it lies outside the model directory"
     needed = math.prod(tensor.dims) * (tensor.datatype.byte_size if tensor.datatype else 0)
-    size = path.stat().st_size
+    size = size_of(path)
     return f"it has {size} bytes, and the tensor needs {needed}" if size < needed else ""
 
 
@@ -399,7 +400,7 @@ def not_a_variant(model: ModelSubject) -> Iterator[Finding]:
     """
     for entry in model.config_entries:
         name, dot, ending = entry.name.rpartition(".")
-        if not (dot and ending == "pbtxt" and name and not any(map(str.isspace, name)) and Path(entry.path).is_file()):
+        if not (dot and ending == "pbtxt" and name and not any(map(str.isspace, name)) and is_file(Path(entry.path))):
             yield Finding(
                 f"'{entry.name}' cannot be chosen with --model-config-name",
                 cause="Triton looks for a file configs/<name>.pbtxt, with a name without blanks",
@@ -438,7 +439,7 @@ def labels_that_do_not_fit(model: ModelSubject) -> Iterator[Finding]:
 def _line_count(path: Path) -> int | None:
     """The lines of a file, the last with or without an end; None where it cannot be read or is no such list."""
     try:
-        if not path.is_file() or path.stat().st_size > _LARGEST_LABEL_FILE:
+        if not is_file(path) or path.stat().st_size > _LARGEST_LABEL_FILE:
             return None
         content = path.read_bytes()
     except (OSError, ValueError):
@@ -508,12 +509,9 @@ def missing_initial_state_file(model: ModelSubject) -> Iterator[Finding]:
 
 def _state_file_fault(model: ModelSubject, initial: InitialState) -> str:
     path = model.directory.path / "initial_state" / (initial.data_file or "")
-    try:
-        if not path.is_file():
-            return "it is a folder" if path.is_dir() else "there is no such file in initial_state/"
-        size = path.stat().st_size
-    except (OSError, ValueError) as error:
-        return str(error)
+    if not is_file(path):
+        return "it is a folder" if is_folder(path) else "there is no such file in initial_state/"
+    size = size_of(path)
     item = initial.datatype.byte_size if initial.datatype else 0
     needed = math.prod(initial.dims) * item if min(initial.dims, default=1) > 0 else 0
     return f"it has {size} bytes, and the tensor needs {needed}" if size < needed else ""
@@ -537,7 +535,7 @@ def version_folder_that_git_drops(model: ModelSubject) -> Iterator[Finding]:
         return
     for version in model.served_versions:
         folder = model.directory.version_path(version)
-        if folder.is_dir() and not entries_of(folder) and not model.is_supposed(str(version)):
+        if is_folder(folder) and not entries_of(folder) and not model.is_supposed(str(version)):
             yield Finding(
                 f"the folder of version {version} is empty",
                 cause="an ensemble needs no file there, and git keeps no empty folder",
@@ -545,7 +543,3 @@ def version_folder_that_git_drops(model: ModelSubject) -> Iterator[Finding]:
                 file=str(version),
                 edits=(CreateFolder(str(version)),),
             )
-
-
-def _is_within(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())

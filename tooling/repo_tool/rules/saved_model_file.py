@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from repo_tool.datatypes import DataType
+from repo_tool.rules.file_kinds import is_file
 from repo_tool.rules.model_signatures import FileTensor, ModelFileError, ModelFileSignature, NoSuchSignatureError
 
 _LARGEST_FILE = 2**31 - 1  # of a protobuf message
@@ -36,9 +37,9 @@ def read_saved_model(folder: Path, *, tag: str = "", signature: str = "") -> Mod
         NoSuchSignatureError: it has no such tag or signature.
     """
     path = folder / "saved_model.pb"
-    if any((folder / f"saved_model.{other}").is_file() for other in ("cpb", "pbtxt")):
+    if any(is_file(folder / f"saved_model.{other}") for other in ("cpb", "pbtxt")):
         return ModelFileSignature(framework="SavedModel", inputs=None, outputs=None)
-    if not path.is_file():
+    if not is_file(path):
         raise ModelFileError(f"there is no saved_model.pb in {folder.name}/")
     graph = _graph(_message(path), tag)
     if graph is None:

@@ -11,8 +11,9 @@ from repo_tool.errors import ModelNameError
 from repo_tool.releases import first_release_with_all_fixes
 from repo_tool.repository.layout import check_model_name
 from repo_tool.rules.diagnostics import Finding, Severity
+from repo_tool.rules.file_kinds import is_file
 from repo_tool.rules.registry import Scope, repository_rule, rule
-from repo_tool.rules.subjects import ModelSubject, RepositorySubject
+from repo_tool.rules.subjects import ModelSubject, RepositorySubject, files_within
 
 
 @repository_rule("SEC001", severity=Severity.WARNING)
@@ -67,7 +68,7 @@ def unsafe_model_name(model: ModelSubject) -> Iterator[Finding]:
 
         model_repository/iris/
     """
-    if model.name.startswith(".") and not model.directory.config_path.is_file():
+    if model.name.startswith(".") and not is_file(model.directory.config_path):
         return  # no model, and REP101 says so
     try:
         check_model_name(model.name)
@@ -105,11 +106,7 @@ def _links(root: Path) -> Iterator[Path]:
     if root.is_symlink():
         yield root
         return
-    for folder, folders, files in os.walk(root, followlinks=False):
-        for name in sorted((*folders, *files)):
-            path = Path(folder, name)
-            if path.is_symlink():
-                yield path
+    yield from (Path(entry.path) for entry in files_within(root) if entry.is_symlink())
 
 
 @rule("SEC103", embedded_refuses=False)

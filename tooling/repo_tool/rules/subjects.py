@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the rules look at: a repository and its models, each file read at most once."""
 
-__all__ = ["ModelSubject", "RepositorySubject", "entries_of"]
+__all__ = ["ModelSubject", "RepositorySubject", "entries_of", "files_within"]
 
 import copy
 import errno
@@ -19,6 +19,7 @@ from repo_tool.errors import ConfigError
 from repo_tool.releases import Release
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.rules.artifacts import DEFAULT_FILENAMES, backend_of_file, backend_of_platform
+from repo_tool.rules.file_kinds import exists, is_folder
 from repo_tool.rules.model_files import read_model_file
 from repo_tool.rules.model_signatures import ModelFileError, ModelFileSignature
 from repo_tool.rules.onnx_file import OnnxFileError, OnnxModel, is_onnx_installed, read_onnx
@@ -265,14 +266,21 @@ class ModelSubject:
     def artifact(self, version: int) -> Path | None:
         """The model file or folder of a version; None when it is missing."""
         folder = self.directory.version_path(version)
-        return next((folder / name for name in self.expected_files() if (folder / name).exists()), None)
+        return next((folder / name for name in self.expected_files() if exists(folder / name)), None)
 
     @cached_property
     def _onnx_reads(self) -> dict[int, OnnxModel | OnnxFileError]:
         if self.backend != "onnxruntime" or not is_onnx_installed():
             return {}
-        found = ((version, self.artifact(version)) for version in self.served_versions)
+        found = ((version, self._own_artifact(version)) for version in self.served_versions)
         return {version: self._onnx_file(path) for version, path in found if path is not None}
+
+    def _own_artifact(self, version: int) -> Path | None:
+        """The model file of a version, unless its name leads elsewhere, where nobody asked us to look."""
+        path = self.artifact(version)
+        if path is None or not path.is_relative_to(self.directory.path):
+            return None
+        return None if ".." in path.relative_to(self.directory.path).parts else path
 
     def _onnx_file(self, path: Path) -> OnnxModel | OnnxFileError:
         if path not in self._onnx_files:
@@ -309,7 +317,7 @@ class ModelSubject:
         tag, signature = parameters.get("TF_GRAPH_TAG", ""), parameters.get("TF_SIGNATURE_DEF", "")
         found: dict[int, ModelFileSignature | ModelFileError | None] = {}
         for version in self.served_versions:
-            path = self.artifact(version)
+            path = self._own_artifact(version)
             if path is not None:
                 key = (path, tag, signature)
                 if key not in self._model_files:
@@ -319,12 +327,16 @@ class ModelSubject:
 
     def _relative_artifact(self, version: int) -> str:
         path = self.artifact(version)
-        return path.relative_to(self.directory.path).as_posix() if path else str(version)
+        return self.relative(path) if path else str(version)
+
+    def relative(self, path: Path) -> str:
+        """A path as findings name it: relative to the model directory, where it lies in it."""
+        return path.relative_to(self.directory.path).as_posix() if path.is_relative_to(self.directory.path) else ""
 
 
 def _read_onnx(path: Path) -> OnnxModel | OnnxFileError:
     # The C++ backend takes a folder of that name that holds model.onnx, beside its external data.
-    file = path / "model.onnx" if path.is_dir() else path
+    file = path / "model.onnx" if is_folder(path) else path
     try:
         return read_onnx(file)
     except OnnxFileError as error:
@@ -338,6 +350,22 @@ def entries_of(folder: Path) -> tuple[os.DirEntry[str], ...]:
             return tuple(sorted(found, key=lambda entry: entry.name))
     except (OSError, ValueError):  # ValueError: a name with a zero byte
         return ()
+
+
+def files_within(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Everything below a folder, however deep, without following links; by name within each folder."""
+    waiting = [folder]
+    while waiting:
+        entries = entries_of(waiting.pop())
+        yield from entries
+        waiting += [Path(entry.path) for entry in reversed(entries) if _is_own_folder(entry)]
+
+
+def _is_own_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
