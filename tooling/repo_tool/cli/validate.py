@@ -30,7 +30,9 @@ def validate(
     ] = None,
     release: Annotated[
         list[str] | None,
-        typer.Option(help="The Triton release that must load it, e.g. 24.10. May be repeated.  [default: 26.07]"),
+        typer.Option(
+            help="The Triton release that must load it, e.g. 24.10. May be repeated.  [default: docker-compose's]"
+        ),
     ] = None,
     select: Annotated[
         list[str] | None, typer.Option(metavar="CODE", help="Only these rules or families, e.g. SIG. May be repeated.")

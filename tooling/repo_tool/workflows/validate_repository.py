@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repo_tool.config.explain import ModelExplanation, explain
-from repo_tool.errors import ConfigError, RepositoryError
 from repo_tool.releases import DEFAULT_RELEASE, Release
 from repo_tool.releases import release as find_release
-from repo_tool.repository.layout import ModelDirectory, ModelRepository
+from repo_tool.repository.layout import ModelRepository
 from repo_tool.rules import Report, Rule, examine, select_rules
 from repo_tool.rules.fixes import Drafts
+from repo_tool.rules.subjects import RepositorySubject
 from repo_tool.workflows.settings import ValidateSettings
 
 if TYPE_CHECKING:
@@ -89,9 +89,8 @@ def _asked(
 
 def explanations(repository: ModelRepository, models: Collection[str]) -> Iterator[ModelExplanation]:
     """What a client sends to each model and gets; models whose configuration cannot be read are left out."""
+    subject = RepositorySubject(repository, find_release())
     for name in models:
-        try:
-            config = ModelDirectory(repository.path / name).read_config()
-        except (ConfigError, RepositoryError, OSError):
-            continue
-        yield explain(config, name=name)
+        model = subject.models[name]
+        if model.config_error is None:
+            yield explain(model.config, name=name)
