@@ -167,6 +167,19 @@ def test_a_field_is_shown_or_changed(repository):
     assert "not both" in refused.stderr
 
 
+def test_a_variant_is_shown_and_changed_in_its_own_file(repository):
+    variant = repository / "small" / "configs" / "cpu.pbtxt"
+    variant.parent.mkdir()
+    variant.write_text(SMALL)
+    assert run(repository, "--variant", "cpu", "--set", "instance_group[0].count=3").returncode == 0
+    assert variant.read_text() == SMALL.replace("count: 1", "count: 3")
+    assert read(repository) == SMALL
+    place = ModelRepository(repository)
+    for name in ("gpu", "../config", "../../chain/config"):
+        with pytest.raises(UserMistakeError, match="has no variant"):
+            change_config(place, "small", assignments=[("max_batch_size", "16")], variant=name)
+
+
 def test_a_link_is_not_parted_from_its_file(repository, tmp_path):
     path = repository / "small" / "config.pbtxt"
     path.rename(tmp_path / "shared.pbtxt")

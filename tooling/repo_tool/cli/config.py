@@ -29,6 +29,9 @@ def config(
     repository: Annotated[Path, typer.Option("--repository", "-r", help="Where the model is.")] = Path(
         "model_repository"
     ),
+    variant: Annotated[
+        str, typer.Option(metavar="NAME", help="Not config.pbtxt, but configs/NAME.pbtxt.", show_default=False)
+    ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the change and check it, but write nothing.")
     ] = False,
@@ -50,7 +53,7 @@ def config(
 
     place = ModelRepository(repository)
     if not (assignments or removals):
-        _show(place.existing_model(model), field, as_json=as_json)
+        _show(place.existing_model(model), field, variant=variant, as_json=as_json)
         return
     if field is not None:
         raise UserMistakeError(
@@ -59,7 +62,7 @@ def config(
             next_step=f"leave '{field}' out",
         )
     pairs = [split_assignment(words) for words in assignments or ()]
-    change = change_config(place, model, assignments=pairs, removals=removals or (), dry_run=dry_run)
+    change = change_config(place, model, assignments=pairs, removals=removals or (), variant=variant, dry_run=dry_run)
     if as_json:
         import json
 
@@ -68,10 +71,10 @@ def config(
     _show_change(change, model=model, dry_run=dry_run)
 
 
-def _show(model: "ModelDirectory", field: str | None, *, as_json: bool) -> None:
+def _show(model: "ModelDirectory", field: str | None, *, variant: str, as_json: bool) -> None:
     from repo_tool.workflows.edit_config import as_plain_values, field_value, read_config_text
 
-    text = read_config_text(model)
+    text = read_config_text(model, variant=variant)
     if as_json:
         import json
 

@@ -17,6 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from repo_tool.config import pbtxt
@@ -73,25 +74,37 @@ def split_assignment(words: str) -> tuple[str, str]:
     return found["path"].strip(), found["value"]
 
 
-def read_config_text(model: ModelDirectory) -> str:
-    """The text of ``config.pbtxt`` as it is written, line ends too.
+def read_config_text(model: ModelDirectory, *, variant: str = "") -> str:
+    """The text of ``config.pbtxt``, or of a variant in ``configs/``, as it is written, line ends too.
 
     Raises:
         RepositoryError: there is none, or it cannot be read.
         ConfigError: it is no UTF-8.
     """
+    path = _config_path(model, variant)
     try:
-        return model.config_path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"'{model.config_path}' is not UTF-8 text", cause=str(error), next_step="save it as UTF-8"
-        ) from error
+        raise ConfigError(f"'{path}' is not UTF-8 text", cause=str(error), next_step="save it as UTF-8") from error
     except OSError as error:
         raise RepositoryError(
-            f"model '{model.name}' has no config.pbtxt that can be read",
-            cause=f"'{model.config_path}': {error.strerror or error}",
+            f"model '{model.name}' has no {path.name} that can be read",
+            cause=f"'{path}': {error.strerror or error}",
             next_step="add the model with repo-tool add-model, or write the configuration",
         ) from error
+
+
+def _config_path(model: ModelDirectory, variant: str) -> Path:
+    if not variant:
+        return model.config_path
+    if variant in model.variants():
+        return model.variant_path(variant)
+    there = ", ".join(model.variants())
+    raise RepositoryError(
+        f"model '{model.name}' has no variant '{variant}'",
+        cause=f"configs/ has {there}" if there else "it has no folder configs/ with further configurations",
+        next_step="take one of them" if there else f"leave out --variant {variant}",
+    )
 
 
 def field_value(text: str, path: str) -> str:
@@ -172,6 +185,7 @@ def change_config(
     *,
     assignments: Sequence[tuple[str, str]],
     removals: Sequence[str] = (),
+    variant: str = "",
     dry_run: bool = False,
 ) -> ConfigChange:
     """Set fields of a model's configuration, remove others, and write it when no rule finds an error that is new.
@@ -183,13 +197,13 @@ def change_config(
         ConfigError: a field or a value does not exist, or the change brings an error; nothing is written.
     """
     model = repository.existing_model(name)
-    before = read_config_text(model)
+    before = read_config_text(model, variant=variant)
     after = before
     for path, value in assignments:
         after = set_field(after, path, value)
     for path in removals:
         after = remove_field(after, path)
-    file = f"{name}/config.pbtxt"
+    file = f"{name}/{_config_path(model, variant).relative_to(model.path).as_posix()}"
     new = new_findings(repository, name, Drafts(texts={file: after}))
     errors = [each for each in new if each.severity is Severity.ERROR]
     if errors:
