@@ -42,8 +42,11 @@ def assemble_as_the_image(folder, compose):
 
 
 @contextmanager
-def compose_server(folder, *, ready):
-    """The host and port of a server of ``folder/models``, started as docker-compose.yml does; ``ready`` loads last."""
+def compose_server(folder, *, ready, **settings):
+    """The host and port of a server of ``folder/models``, started as docker-compose.yml does; ``ready`` loads last.
+
+    ``settings`` are further variables of its environment.
+    """
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     backends = assemble_as_the_image(folder, compose)
     installation = find_installation()
@@ -52,6 +55,7 @@ def compose_server(folder, *, ready):
     command += [f"--backend-directory={backends}", f"--http-port={http_port}", f"--grpc-port={grpc_port}"]
     command += [f"--metrics-port={metrics_port}", "--http-address=127.0.0.1", "--grpc-address=127.0.0.1"]
     environment = scrubbed(os.environ, library_path=installation.library_path()) | {"TRITON_ADMIN_KEY": KEY}
+    environment |= settings
     environment["PATH"] = f"{installation.server.parent}:{environment['PATH']}"
     for name in ("env", "empty"):  # our copy of the Python backend keeps its environments beside the working directory
         (folder / name).mkdir()

@@ -50,7 +50,9 @@ def address(folder):
     add(folder / "models", "good", CONFIG)
     add(folder / "models", "broken", CONFIG.replace("python", "no_such_backend"))
     shutil.copytree(RuleCase("REL107", "bad").path / "linear", folder / "models" / "linear")
-    with compose_server(folder, ready="linear") as host:
+    (folder / "models" / "good" / "configs").mkdir()
+    (folder / "models" / "good" / "configs" / "cpu.pbtxt").write_text(f"max_batch_size: 7 {CONFIG}")
+    with compose_server(folder, ready="linear", MODEL_CONFIG_NAME="cpu") as host:
         yield host
 
 
@@ -75,7 +77,11 @@ def test_shared_memory_trace_and_log_settings_are_closed(address, path):
 def test_metadata_is_open(address):
     status, body = ask(address, "/v2/models/good")
     assert status == 200
-    assert json.loads(body)["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [4]}]
+    assert json.loads(body)["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]
+
+
+def test_the_chosen_variant_is_served(address):
+    assert json.loads(ask(address, "/v2/models/good/config")[1])["max_batch_size"] == 7
 
 
 def test_the_backend_that_is_brought_along_serves(address):

@@ -109,6 +109,8 @@ def test_every_command_is_shown_somewhere():
         "rule",
         "plan",
         "apply",
+        "config",
+        "diff",
     ):
         assert f"repo-tool {name}" in shown
 
