@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which reader a backend's model files have."""
 
-__all__ = ["read_model_file"]
+__all__ = ["asked_of_file", "has_reader", "read_model_file"]
 
 import json
 from collections.abc import Callable, Mapping
@@ -14,6 +14,17 @@ from repo_tool.rules.model_signatures import ModelFileError, ModelFileSignature
 Reader = Callable[[ModelConfig, Path], ModelFileSignature | None]
 _GIT_LFS = b"version https://git-lfs.github.com/spec/"
 _LARGEST_DESCRIPTION = 64 * 1024 * 1024
+
+
+def has_reader(backend: str) -> bool:
+    """Whether anything can be known of the backend's files."""
+    return backend in _READERS
+
+
+def asked_of_file(config: ModelConfig) -> tuple[str, ...]:
+    """All that the answer of ``read_model_file`` depends on, the file itself and the backend apart."""
+    parameters = (config.parameters.get(key, "") for key in ("TF_GRAPH_TAG", "TF_SIGNATURE_DEF", "model_type"))
+    return (config.platform, *parameters, *(output.name for output in config.outputs))
 
 
 def read_model_file(config: ModelConfig, backend: str, path: Path) -> ModelFileSignature | ModelFileError | None:

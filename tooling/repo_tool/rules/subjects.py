@@ -20,7 +20,7 @@ from repo_tool.releases import Release
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.rules.artifacts import DEFAULT_FILENAMES, backend_of_file, backend_of_platform
 from repo_tool.rules.file_kinds import exists, is_folder
-from repo_tool.rules.model_files import read_model_file
+from repo_tool.rules.model_files import asked_of_file, has_reader, read_model_file
 from repo_tool.rules.model_signatures import ModelFileError, ModelFileSignature
 from repo_tool.rules.onnx_file import OnnxFileError, OnnxModel, is_onnx_installed, read_onnx
 
@@ -79,16 +79,12 @@ class ModelSubject:
 
     def __init__(self, directory: ModelDirectory, repository: RepositorySubject, *, variant: str = "") -> None:
         self.directory = directory
+        self.name = directory.name  # which must be the model's
         self.repository = repository
         self.variant = variant  # "" for config.pbtxt itself
         self._supposed_folders: frozenset[str] = frozenset()
         self._onnx_files: dict[Path, OnnxModel | OnnxFileError] = {}
-        self._model_files: dict[tuple[Path, str, str], ModelFileSignature | ModelFileError | None] = {}
-
-    @property
-    def name(self) -> str:
-        """The directory's name, which must be the model's."""
-        return self.directory.name
+        self._model_files: dict[tuple[object, ...], ModelFileSignature | ModelFileError | None] = {}
 
     @property
     def release(self) -> Release:
@@ -269,18 +265,17 @@ class ModelSubject:
         return next((folder / name for name in self.expected_files() if exists(folder / name)), None)
 
     @cached_property
-    def _onnx_reads(self) -> dict[int, OnnxModel | OnnxFileError]:
+    def _own_artifacts(self) -> tuple[Path, ...]:
+        """The model files of the served versions; none where their name leads elsewhere, where nothing is looked at."""
+        if self.config.is_ensemble or _leads_out(self.config.default_model_filename):
+            return ()
+        return tuple(path for version in self.served_versions if (path := self.artifact(version)) is not None)
+
+    @cached_property
+    def _onnx_reads(self) -> dict[str, OnnxModel | OnnxFileError]:
         if self.backend != "onnxruntime" or not is_onnx_installed():
             return {}
-        found = ((version, self._own_artifact(version)) for version in self.served_versions)
-        return {version: self._onnx_file(path) for version, path in found if path is not None}
-
-    def _own_artifact(self, version: int) -> Path | None:
-        """The model file of a version, unless its name leads elsewhere, where nobody asked us to look."""
-        path = self.artifact(version)
-        if path is None or not path.is_relative_to(self.directory.path):
-            return None
-        return None if ".." in path.relative_to(self.directory.path).parts else path
+        return {self.relative(path): self._onnx_file(path) for path in self._own_artifacts}
 
     def _onnx_file(self, path: Path) -> OnnxModel | OnnxFileError:
         if path not in self._onnx_files:
@@ -289,49 +284,39 @@ class ModelSubject:
 
     def onnx_models(self) -> Iterator[tuple[str, OnnxModel]]:
         """The ONNX files of the served versions, each with its path relative to the model directory."""
-        for version, model in self._onnx_reads.items():
-            if isinstance(model, OnnxModel):
-                yield self._relative_artifact(version), model
+        return ((path, found) for path, found in self._onnx_reads.items() if isinstance(found, OnnxModel))
 
     def onnx_errors(self) -> Iterator[tuple[str, OnnxFileError]]:
         """The files of served versions that should be ONNX and are not."""
-        for version, error in self._onnx_reads.items():
-            if isinstance(error, OnnxFileError):
-                yield self._relative_artifact(version), error
+        return ((path, found) for path, found in self._onnx_reads.items() if isinstance(found, OnnxFileError))
 
     def file_signatures(self) -> Iterator[tuple[str, ModelFileSignature]]:
         """What the model files of served versions say of themselves, those of other frameworks than ONNX."""
-        for version, found in self._file_reads.items():
-            if isinstance(found, ModelFileSignature):
-                yield self._relative_artifact(version), found
+        return ((path, found) for path, found in self._file_reads.items() if isinstance(found, ModelFileSignature))
 
     def file_errors(self) -> Iterator[tuple[str, ModelFileError]]:
         """The files of served versions that their backend cannot open, or not as the configuration wants it."""
-        for version, error in self._file_reads.items():
-            if isinstance(error, ModelFileError):
-                yield self._relative_artifact(version), error
+        return ((path, found) for path, found in self._file_reads.items() if isinstance(found, ModelFileError))
 
     @cached_property
-    def _file_reads(self) -> dict[int, ModelFileSignature | ModelFileError | None]:
-        parameters = self.config.parameters
-        tag, signature = parameters.get("TF_GRAPH_TAG", ""), parameters.get("TF_SIGNATURE_DEF", "")
-        found: dict[int, ModelFileSignature | ModelFileError | None] = {}
-        for version in self.served_versions:
-            path = self._own_artifact(version)
-            if path is not None:
-                key = (path, tag, signature)
-                if key not in self._model_files:
-                    self._model_files[key] = read_model_file(self.config, self.backend, path)
-                found[version] = self._model_files[key]
-        return found
+    def _file_reads(self) -> dict[str, ModelFileSignature | ModelFileError | None]:
+        if not has_reader(self.backend):
+            return {}
+        return {self.relative(path): self._model_file(path) for path in self._own_artifacts}
 
-    def _relative_artifact(self, version: int) -> str:
-        path = self.artifact(version)
-        return self.relative(path) if path else str(version)
+    def _model_file(self, path: Path) -> ModelFileSignature | ModelFileError | None:
+        key = (path, *asked_of_file(self.config))
+        if key not in self._model_files:
+            self._model_files[key] = read_model_file(self.config, self.backend, path)
+        return self._model_files[key]
 
     def relative(self, path: Path) -> str:
         """A path as findings name it: relative to the model directory, where it lies in it."""
         return path.relative_to(self.directory.path).as_posix() if path.is_relative_to(self.directory.path) else ""
+
+
+def _leads_out(filename: str) -> bool:
+    return filename.startswith("/") or ".." in filename.split("/")
 
 
 def _read_onnx(path: Path) -> OnnxModel | OnnxFileError:
