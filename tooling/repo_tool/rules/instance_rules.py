@@ -142,7 +142,7 @@ def _is_profile(text: str) -> bool:
     return number is not None and 0 <= int(number.group()) < _INT32
 
 
-@rule("CFG305", severity=Severity.WARNING)
+@rule("CFG305", severity=Severity.WARNING, fixable=True)
 def odd_instance_count(model: ModelSubject) -> Iterator[Finding]:
     """``count`` is a small number of 1 or more.
 
@@ -166,6 +166,7 @@ def odd_instance_count(model: ModelSubject) -> Iterator[Finding]:
             cause="Triton takes it for an absent one" if is_negative else "every instance is a copy of the model",
             fix="write count: 1, or as many as measuring shows to help",
             field=f"instance_group[{index}].count",
+            edits=(SetField(f"instance_group[{index}].count", "1"),) if is_negative else (),
         )
 
 

@@ -210,7 +210,7 @@ def ignored_accelerator(model: ModelSubject) -> Iterator[Finding]:
         )
 
 
-@rule("CFG706", severity=Severity.WARNING)
+@rule("CFG706", severity=Severity.WARNING, fixable=True)
 def meaningless_graph_level(model: ModelSubject) -> Iterator[Finding]:
     """For onnxruntime, optimization.graph.level is -1 (basic), 1 (extended) or 2 (off); absent or 0 is everything.
 
@@ -233,10 +233,11 @@ def meaningless_graph_level(model: ModelSubject) -> Iterator[Finding]:
             cause="the onnxruntime backend takes it for 0, every optimisation",
             fix="write -1 (basic), 1 (extended), 2 (off), or remove it for every optimisation",
             field="optimization.graph.level",
+            edits=(RemoveField("optimization.graph.level"),),
         )
 
 
-@rule("CFG707", severity=Severity.WARNING)
+@rule("CFG707", severity=Severity.WARNING, fixable=True)
 def ignored_cuda_options(model: ModelSubject) -> Iterator[Finding]:
     """optimization.cuda is read by the TensorRT backend; others ignore it.
 
@@ -260,6 +261,7 @@ def ignored_cuda_options(model: ModelSubject) -> Iterator[Finding]:
             if model.backend == "onnxruntime"
             else "remove optimization.cuda",
             field="optimization.cuda",
+            edits=(RemoveField("optimization.cuda"),),
         )
 
 
