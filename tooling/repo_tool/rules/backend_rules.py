@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from repo_tool.rules.diagnostics import Finding, Severity
+from repo_tool.rules.file_kinds import exists, is_folder
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
 
@@ -143,10 +144,10 @@ def broken_environment(model: ModelSubject) -> Iterator[Finding]:
 
 
 def _environment_fault(path: Path) -> str:
-    if not path.exists():
+    if not exists(path):
         return f"Triton: Failed to get the canonical path for {path}"
-    if path.is_dir():
-        has_activate = (path / "bin" / "activate").exists()
+    if is_folder(path):
+        has_activate = exists(path / "bin" / "activate")
         return "" if has_activate else "Triton: The Python environment should contain an 'activate' script"
     return (
         "" if _is_archive(path) else "Triton: archive_read_open_filename() failed, for it reads .tar and .tar.gz alone"
@@ -179,7 +180,7 @@ def environment_elsewhere(model: ModelSubject) -> Iterator[Finding]:
     """
     written = model.config.parameters.get(_ENVIRONMENT, "")
     is_elsewhere = bool(written) and not written.startswith(_MODEL_DIRECTORY)
-    if model.backend == "python" and is_elsewhere and not Path(written).exists():
+    if model.backend == "python" and is_elsewhere and not exists(Path(written)):
         yield Finding(
             f"there is no '{written}' on this machine",
             cause=f"a server that does not find it says: Failed to get the canonical path for {written}",
@@ -188,7 +189,7 @@ def environment_elsewhere(model: ModelSubject) -> Iterator[Finding]:
         )
 
 
-@rule("CFG607")
+@rule("CFG607", embedded_refuses=False)
 def unknown_model_type(model: ModelSubject) -> Iterator[Finding]:
     """model_type of a FIL model is one of the formats that the backend reads.
 

@@ -2,6 +2,7 @@
 """SEC: what a model repository may not do to the machine that serves it."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -136,3 +137,31 @@ def filename_leaves_the_version(model: ModelSubject) -> Iterator[Finding]:
             fix="put the file into the version directory and name it alone",
             field="default_model_filename",
         )
+
+
+@rule("SEC104")
+def shell_command_in_a_name(model: ModelSubject) -> Iterator[Finding]:
+    """Names of instance groups and the path of an environment hold letters, digits and ``_ . / -``.
+
+    Triton puts them into a shell command without quotes when it starts the process of a Python model; the embedded
+    server refuses any other, for every backend.
+
+    Wrong::
+
+        instance_group [ { name: "gpu 0; curl ..." } ]
+
+    Right::
+
+        instance_group [ { name: "gpu_0" } ]
+    """
+    written = {f"instance_group[{i}].name": group.name for i, group in enumerate(model.config.instance_groups)}
+    written["parameters[EXECUTION_ENV_PATH]"] = model.config.parameters.get("EXECUTION_ENV_PATH", "")
+    unsafe = unsafe_shell_words(model.config)
+    for field, word in written.items():
+        if word in unsafe:
+            yield Finding(
+                f"{word!r} would be part of a shell command",
+                cause="Triton writes it into bash -c without quotes when it starts a Python model",
+                fix=f"write it with letters, digits and _ . / - alone, e.g. {re.sub('[^A-Za-z0-9_./$-]+', '_', word)}",
+                field=field,
+            )

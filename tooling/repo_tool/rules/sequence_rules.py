@@ -168,13 +168,13 @@ def impossible_sequence_batch(model: ModelSubject) -> Iterator[Finding]:
                 fix="remove it" if largest == 0 else f"write sizes from 1 to {largest}, or remove them",
                 field="sequence_batching.oldest.preferred_batch_size",
             )
-    places = batching.oldest.max_candidate_sequences if batching.oldest else 0
+    field, places = _places(model)
     if places > _MOST_SEQUENCES:
         yield Finding(
-            f"max_candidate_sequences is {places:,}",
-            cause="Triton makes a place for each while it loads the model, and ends without memory",
+            f"{field} is {places:,}",
+            cause="Triton makes a place for as many sequences while it loads the model, and ends without memory",
             fix="write as many as may run at once, e.g. 1024",
-            field="sequence_batching.oldest.max_candidate_sequences",
+            field=field,
         )
     utilization = batching.direct.minimum_slot_utilization if batching.direct else 0.0
     if utilization < 0 or utilization > 1:
@@ -347,7 +347,7 @@ def incomplete_state(model: ModelSubject) -> Iterator[Finding]:
 
 @rule("CFG809", severity=Severity.WARNING)
 def too_many_sequences(model: ModelSubject) -> Iterator[Finding]:
-    """max_candidate_sequences is a number of sequences that may really run at once.
+    """max_candidate_sequences, or else max_batch_size, is a number of sequences that may really run at once.
 
     Triton makes a place for each, in every instance, while it loads the model, which takes minutes for ten millions. It
     takes a negative number for an absent one.
@@ -360,15 +360,22 @@ def too_many_sequences(model: ModelSubject) -> Iterator[Finding]:
 
         oldest { max_candidate_sequences: 1024 }
     """
-    oldest = _batching(model).oldest
-    places = oldest.max_candidate_sequences if oldest is not None else 0
+    field, places = _places(model)
     if places < 0 or _MANY_SEQUENCES < places <= _MOST_SEQUENCES:
         yield Finding(
-            f"max_candidate_sequences is {places:,}",
+            f"{field} is {places:,}",
             cause="Triton takes it for an absent one" if places < 0 else "it makes a place for each while it loads",
             fix="write as many as may run at once, e.g. 1024",
-            field="sequence_batching.oldest.max_candidate_sequences",
+            field=field,
         )
+
+
+def _places(model: ModelSubject) -> tuple[str, int]:
+    """How many sequences one instance has places for, and the field that says so."""
+    batching = model.config.sequence_batching
+    if batching is not None and batching.oldest is not None and batching.oldest.max_candidate_sequences:
+        return "sequence_batching.oldest.max_candidate_sequences", batching.oldest.max_candidate_sequences
+    return "max_batch_size", max(0, model.config.max_batch_size if batching is not None else 0)
 
 
 @rule("CFG810", embedded_refuses=False)

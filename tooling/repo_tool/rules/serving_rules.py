@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from repo_tool.config.model import MetricControl
 from repo_tool.rules.diagnostics import Finding, Severity
+from repo_tool.rules.file_kinds import exists
 from repo_tool.rules.fixes import RemoveField
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
@@ -276,7 +277,7 @@ def impossible_compute_capability(model: ModelSubject) -> Iterator[Finding]:
                 field=field,
             )
         for version in model.served_versions:
-            if filename and not (model.directory.version_path(version) / filename).exists():
+            if filename and not exists(model.directory.version_path(version) / filename):
                 yield Finding(
                     f"version {version} has no '{filename}'",
                     cause=f"a server with a GPU of compute capability {key} looks for that file",
@@ -331,7 +332,7 @@ def runtime_to_install(model: ModelSubject) -> Iterator[Finding]:
     if model.config.is_ensemble or not is_library or (model.backend, runtime) == ("python", "libtriton_python.so"):
         return
     folders = [model.directory.path, *map(model.directory.version_path, model.served_versions)]
-    if not any((folder / runtime).exists() for folder in folders):
+    if not any(exists(folder / runtime) for folder in folders):
         yield Finding(
             f"the model needs the library '{runtime}'",
             cause=f"a server whose folder of the backend lacks it says: unable to find backend library '{runtime}'",

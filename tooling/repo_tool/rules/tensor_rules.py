@@ -372,6 +372,34 @@ def useless_batch_input(model: ModelSubject) -> Iterator[Finding]:
             )
 
 
+@rule("CFG116", severity=Severity.NOTE)
+def rows_without_ends(model: ModelSubject) -> Iterator[Finding]:
+    """A model with ragged inputs learns from a batch_input where each request's values end.
+
+    Triton joins the values of all requests of a batch end to end.
+
+    Wrong::
+
+        input [ { name: "tokens" ... allow_ragged_batch: true } ]
+
+    Right::
+
+        input [ { name: "tokens" ... allow_ragged_batch: true } ]
+        batch_input [ { kind: BATCH_ACCUMULATED_ELEMENT_COUNT target_name: "ends" data_type: TYPE_FP32
+                        source_input: "tokens" } ]
+    """
+    counted = {name for made in model.config.batch_inputs for name in made.source_inputs}
+    for index, tensor in enumerate(model.config.inputs):
+        is_ragged = tensor.allow_ragged_batch and model.config.max_batch_size > 1 and not model.config.is_ensemble
+        if is_ragged and tensor.name not in counted:
+            yield Finding(
+                f"nothing tells the model where the requests' values in '{tensor.name}' end",
+                cause="Triton joins the values of a batch end to end",
+                fix="add a batch_input of kind BATCH_ACCUMULATED_ELEMENT_COUNT for it, unless they end by themselves",
+                field=f"input[{index}].allow_ragged_batch",
+            )
+
+
 def _tensors(model: ModelSubject) -> Iterator[tuple[str, ModelTensor]]:
     for index, tensor in enumerate(model.config.inputs):
         yield f"input[{index}]", tensor

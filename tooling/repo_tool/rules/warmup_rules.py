@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from repo_tool.config.model import ModelTensor, Warmup, WarmupInput
 from repo_tool.datatypes import DataType
 from repo_tool.rules.diagnostics import Finding, Severity
+from repo_tool.rules.file_kinds import is_file
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
 
@@ -62,7 +63,9 @@ def _warmup_faults(model: ModelSubject, warmup: Warmup) -> Iterator[tuple[str, s
             yield f"cannot give '{name}' {count} times", f"Triton: expected {count} inputs but got 1 inputs"
     for declared in model.config.inputs:
         if declared.name in given:
-            yield from _warmup_input_faults(declared, given[declared.name])
+            # A warm-up gives shape tensors a batch dimension, which they do not have.
+            batch = (1,) if declared.is_shape_tensor and model.config.max_batch_size > 0 else ()
+            yield from _warmup_input_faults(declared, given[declared.name], batch)
         elif not declared.optional:
             yield f"lacks input '{declared.name}'", "every input that is not optional must be there"
 
@@ -83,11 +86,13 @@ def _element_bytes(datatype: DataType | None) -> int:
     return (datatype.byte_size if datatype is not None else 0) or 4  # Triton writes a string as 4 bytes of length 0
 
 
-def _warmup_input_faults(declared: ModelTensor, given: WarmupInput) -> Iterator[tuple[str, str]]:
+def _warmup_input_faults(
+    declared: ModelTensor, given: WarmupInput, batch: tuple[int, ...]
+) -> Iterator[tuple[str, str]]:
     if given.datatype not in (None, declared.datatype) and declared.datatype is not None:
         found = given.datatype.config_name if given.datatype else ""
         yield f"has {found} for '{given.name}'", f"the input is {declared.datatype.config_name}"
-    if all(dim >= 0 for dim in given.dims) and not _accepts(declared.dims, given.dims):
+    if all(dim >= 0 for dim in given.dims) and not _accepts(declared.dims, (*batch, *given.dims)):
         yield f"has dims {list(given.dims)} for '{given.name}'", f"the input has dims {list(declared.dims)}"
 
 
@@ -214,7 +219,7 @@ def wrong_number_of_strings(model: ModelSubject) -> Iterator[Finding]:
 def _string_fault(model: ModelSubject, tensor: WarmupInput) -> str:
     path = model.directory.warmup_path / (tensor.file or "")
     try:
-        if not path.is_file() or path.stat().st_size > _MOST_STRING_BYTES:
+        if not is_file(path) or path.stat().st_size > _MOST_STRING_BYTES:
             return ""  # REP106 has said so, or it is too much to read here
         data = path.read_bytes()
     except (OSError, ValueError):
