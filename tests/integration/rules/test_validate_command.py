@@ -216,8 +216,8 @@ def test_live_goes_on_after_a_model_that_ends_the_server(tmp_path):
 def test_a_rule_is_explained():
     shown = repo_tool("rule", "ens103")
     assert shown.returncode == 0
-    assert shown.stdout.startswith("ENS103 (error)\n\nA step asks for version -1")
-    assert "Wrong::" in shown.stdout
+    assert shown.stdout.startswith("ENS103 (error): A step asks for version -1")
+    assert "\nWrong:\n\n    " in shown.stdout
     assert "# repo-tool: allow ENS103 because" in shown.stdout
     facts = json.loads(repo_tool("rule", "ens103", "--json").stdout)
     assert (facts["code"], facts["severity"]) == ("ENS103", "error")

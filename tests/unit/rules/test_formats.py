@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from repo_tool.rules import RULES as ALL_RULES
 from repo_tool.rules import Diagnostic, Report, Severity, render_json, render_text
 from repo_tool.rules.diagnostics import Region, Suppression
 from repo_tool.rules.excerpts import SourceLines
@@ -204,6 +205,13 @@ def test_sarif_is_the_golden_file_and_keeps_to_the_schema(report, sarif_schema):
     text = sarif(report)
     assert matches_golden(text + "\n", "validate/findings.sarif")
     assert list(sarif_schema.iter_errors(json.loads(text))) == []
+
+
+def test_sarif_with_every_rule_keeps_to_the_schema(sarif_schema):
+    text = render_sarif(Report(models=(), releases=()), rules=ALL_RULES, folder="", version="1.2.3")
+    document = json.loads(text)
+    assert list(sarif_schema.iter_errors(document)) == []
+    assert len(document["runs"][0]["tool"]["driver"]["rules"]) == len(ALL_RULES)
 
 
 def test_the_schema_would_notice_a_fault(report, sarif_schema):

@@ -3,6 +3,7 @@
 
 __all__ = ["rule"]
 
+import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -70,6 +71,17 @@ def _show(found: "Rule", *, as_json: bool) -> None:
 
         print(json.dumps(facts, indent=2))
         return
+    print(f"{_bold(found.code)} ({found.severity.value}): {facts['title']}\n")
+    if facts["text"]:
+        print(f"{facts['text']}\n")
+    for label in ("wrong", "right"):
+        print(f"{_bold(label.capitalize())}:\n\n{textwrap.indent(facts[label], '    ')}\n")
     mended = "by repo-tool validate --fix" if found.fixable else "by hand"
-    print(f"{found.code} ({found.severity.value})\n\n{found.documentation}\n")
-    print(f"Releases: {facts['releases']}\nMended:   {mended}\nSuppress: {facts['suppress']}")
+    for label, words in (("Releases", facts["releases"]), ("Mended", mended), ("Suppress", facts["suppress"])):
+        print(f"{_bold(label)}:{' ' * (9 - len(label))}{words}")
+
+
+def _bold(text: str) -> str:
+    from repo_tool.cli.console import console
+
+    return typer.style(text, bold=True) if console().is_terminal and not console().no_color else text
