@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from repo_tool.config.model import ModelConfig, ModelTensor
 from repo_tool.rules.diagnostics import Finding, Severity
+from repo_tool.rules.file_kinds import is_file, is_folder
 from repo_tool.rules.onnx_file import OnnxModel, OnnxTensor, is_onnx_installed
 from repo_tool.rules.registry import repository_rule, rule
 from repo_tool.rules.subjects import ModelSubject, RepositorySubject
@@ -391,6 +392,60 @@ def unknown_operator(model: ModelSubject) -> Iterator[Finding]:
                 fix="export without it, or name its library in model_operations",
                 file=path,
             )
+
+
+@rule("SIG115")
+def missing_weights(model: ModelSubject) -> Iterator[Finding]:
+    """The files in which an ONNX file keeps its weights lie beside it.
+
+    Wrong::
+
+        net/1/model.onnx                                      (its weights are in model.onnx.data, which stayed behind)
+
+    Right::
+
+        net/1/model.onnx
+        net/1/model.onnx.data
+    """
+    for path, onnx_model in model.onnx_models():
+        artifact = model.directory.path / path
+        folder = artifact if is_folder(artifact) else artifact.parent
+        for name in onnx_model.external_files:
+            if not _leads_out(name) and not is_file(folder / name):
+                yield Finding(
+                    f"its weights are in '{name}', and there is no such file",
+                    cause="ONNX Runtime opens the file when it loads the model",
+                    fix="copy the file too, or export again into one file",
+                    file=path,
+                )
+
+
+@rule("SIG116", severity=Severity.WARNING, embedded_refuses=True)
+def weights_elsewhere(model: ModelSubject) -> Iterator[Finding]:
+    """The weights of an ONNX file lie in the version directory.
+
+    Newer ONNX Runtimes refuse other places; older ones read any file of the machine as weights.
+
+    Wrong::
+
+        external_data { key: "location" value: "../shared.bin" }
+
+    Right::
+
+        external_data { key: "location" value: "model.onnx.data" }
+    """
+    for path, onnx_model in model.onnx_models():
+        for name in filter(_leads_out, onnx_model.external_files):
+            yield Finding(
+                f"its weights are in '{name}', outside of the version directory",
+                cause="ONNX Runtime checks that from 1.24 on, and refuses the model",
+                fix="copy the file beside the model and save the model again",
+                file=path,
+            )
+
+
+def _leads_out(name: str) -> bool:
+    return name.startswith(("/", "\\")) or ".." in name.replace("\\", "/").split("/")
 
 
 def _pairs(model: ModelSubject) -> Iterator[tuple[str, ModelTensor, OnnxTensor, OnnxModel]]:
