@@ -120,7 +120,7 @@ def test_an_edit_by_hand_is_found_and_given_back(folder):
     as_applied = path.read_text()
     path.write_text(as_applied.replace("count: 2", "count: 9"))
     code, planned = plan(folder)
-    assert (code, planned) == (1, {"iris": ("configure", ["config.pbtxt is not what was applied"])})
+    assert (code, planned) == (1, {"iris": ("configure", ["config.pbtxt is not as listed"])})
     shown = repo_tool("plan", cwd=folder).stdout
     assert "-  { kind: KIND_AUTO count: 9 }" in shown
     assert "+  { kind: KIND_AUTO count: 2 }" in shown

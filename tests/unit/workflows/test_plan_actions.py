@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pure part of a plan: what is there and what is asked for, and the actions between the two."""
 
+import json
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repo_tool.errors import PipelineError
+from repo_tool.repository.layout import ModelRepository
 from repo_tool.workflows.plan_actions import ActionKind, make_plan
 from repo_tool.workflows.plan_desired import Desired, DesiredModel, DesiredPipeline
-from repo_tool.workflows.plan_found import FoundModel
+from repo_tool.workflows.plan_found import FoundModel, read_found
 
 CONFIG = 'backend: "onnxruntime"\nmax_batch_size: 8\n'
 
@@ -258,6 +261,66 @@ def test_a_model_never_takes_the_place_of_a_pipelines(there):
 def test_a_new_version_can_be_asked_for():
     (action,) = make_plan(Desired(models=(model(),)), {"wine": found_model(model())}, replace={"wine"}).actions
     assert (action.kind, action.reasons) == (ActionKind.CHANGE, ("a new version was asked for",))
+
+
+def published(text, overrides):
+    """The same model, published with fields set over its configuration."""
+    digest = f"sha256:{sha256(text.encode()).hexdigest()}"
+    there = found_model(model())
+    facts = {**there.facts, "overrides": overrides, "config_digest": digest}
+    return replace(there, facts=facts, config_text=text)
+
+
+def test_a_field_that_is_set_otherwise_is_told_with_both_values():
+    there = published(CONFIG.replace("8", "16"), {"max_batch_size": "16"})
+    assert not make_plan(Desired(models=(model(overrides={"max_batch_size": "16"}),)), {"wine": there})
+    (action,) = make_plan(Desired(models=(model(overrides={"max_batch_size": "4"}),)), {"wine": there}).actions
+    assert (action.kind, action.reasons) == (ActionKind.CONFIGURE, ("max_batch_size: 16 → 4",))
+    (action,) = make_plan(Desired(models=(model(),)), {"wine": there}).actions
+    assert (action.reasons, action.config_text) == (("max_batch_size: 16 → derived",), CONFIG)
+
+
+def test_a_field_that_this_configuration_cannot_have_is_an_obstacle():
+    desired = Desired(models=(model(overrides={"instance_group[3].count": "4"}),))
+    (action,) = make_plan(desired, {"wine": found_model(model())}).actions
+    assert (action.kind, action.reasons) == (ActionKind.CONFIGURE, ("instance_group[3].count: derived → 4",))
+    assert "leaves a gap" in action.obstacle
+
+
+def test_variants_are_made_anew_when_a_field_is_set_otherwise():
+    there = found_model(model(variants=True))
+    desired = Desired(models=(model(variants=True, overrides={"max_batch_size": "4"}),))
+    (action,) = make_plan(desired, {"wine": there}).actions
+    assert (action.kind, action.reasons) == (ActionKind.CHANGE, ("max_batch_size: derived → 4",))
+
+
+def test_who_added_a_model_does_not_matter_as_long_as_it_is_as_listed():
+    assert not make_plan(Desired(models=(model(),)), {"wine": found_model(model(), by="add-model")})
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=3,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_a_provenance_that_somebody_wrote_by_hand_is_no_bug_of_ours(tmp_path_factory, data):
+    desired = Desired(models=(model(),), pipelines=(pipeline(),))
+    found = applied(desired, {}, make_plan(desired, {}))
+    repository = ModelRepository(tmp_path_factory.mktemp("odd"))
+    for name, there in found.items():
+        facts = {"schema": 1, **there.facts}
+        key = data.draw(st.sampled_from([*facts, "overrides", "files", "shared_files", "pipeline"]))
+        facts[key] = data.draw(VALUES)
+        directory = repository.model(name)
+        directory.version_path(1).mkdir(parents=True)
+        directory.config_path.write_text(there.config_text)
+        directory.provenance_path(1).write_text(json.dumps(facts))
+    plan = make_plan(desired, read_found(repository, desired.names, members=desired.members), prune=True)
+    assert json.dumps(plan.to_dict())
 
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])

@@ -12,7 +12,7 @@ from typing import Any
 
 from repo_tool.config import pbtxt
 from repo_tool.errors import ConfigError, PipelineError
-from repo_tool.workflows.config_overrides import interface_digest, means_the_same, restored
+from repo_tool.workflows.config_overrides import interface_digest, restored
 from repo_tool.workflows.given_options import OPTION_DEFAULTS
 from repo_tool.workflows.plan_desired import Desired, DesiredModel, DesiredPipeline
 from repo_tool.workflows.plan_found import FoundModel
@@ -90,7 +90,6 @@ def make_plan(
 
     Raises:
         PipelineError: pipelines use one another in a circle.
-        ConfigError: a field set over the configuration is none, or does not take the value.
     """
     actions: dict[str, Action] = {}
     for model in desired.models:
@@ -142,6 +141,8 @@ def _model_reasons(model: DesiredModel, there: FoundModel) -> Iterator[str]:
     for name in OPTION_DEFAULTS:
         if recorded.get(name) != model.options.get(name):
             yield f"{name}: {_value(recorded.get(name))} → {_value(model.options.get(name))}"
+    if model.options.get("variants"):  # they are made of the whole configuration
+        yield from _override_reasons(there.overrides, model.overrides)
     yield from _release_reason(model.release, there)
 
 
@@ -157,13 +158,15 @@ def _digest_reason(role: str, recorded: str | None, digest: str | None) -> Itera
 
 
 def _digest_words(digest: str | None) -> str:
-    return digest.removeprefix("sha256:")[:_DIGEST_WORDS] if digest else "none"
+    return str(digest).removeprefix("sha256:")[:_DIGEST_WORDS] if digest else "none"
 
 
 def _value(value: Any) -> str:
     if value is None:
         return "default"
-    return ", ".join(value) if isinstance(value, list) else str(value).lower() if value is True else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _release_reason(wanted: str | None, there: FoundModel) -> Iterator[str]:
@@ -176,23 +179,39 @@ def _configure(there: FoundModel, base: str, overrides: Mapping[str, str], subje
     """The action that gives a model its configuration back; comments in it are a person's own."""
     if there.is_as_published(overrides):
         return None
-    text = restored(there.config_text, base, overrides)
+    try:
+        text = restored(there.config_text, base, overrides)
+    except ConfigError as error:
+        words = "; ".join(filter(None, (error.fact, error.cause, error.next_step)))
+        reasons = tuple(_override_reasons(there.overrides, overrides))
+        return Action(kind=ActionKind.CONFIGURE, model=there.name, subject=subject, reasons=reasons, obstacle=words)
     if text == there.config_text:
         return None
     diff = difflib.unified_diff((there.config_text or "").splitlines(), text.splitlines(), n=0, lineterm="")
     lines = tuple(line for line in list(diff)[2:] if not line.startswith("@@"))
-    reason = "config.pbtxt is missing" if there.config_text is None else "config.pbtxt is not what was applied"
-    if there.config_text is not None and means_the_same(there.config_text, base):
-        reason = "fields of config.pbtxt are set in the file"
     return Action(
         kind=ActionKind.CONFIGURE,
         model=there.name,
         subject=subject,
-        reasons=(reason,),
+        reasons=_config_reasons(there, overrides),
         diff=lines,
         config_text=text,
         needs=there.uses,
     )
+
+
+def _config_reasons(there: FoundModel, overrides: Mapping[str, str]) -> tuple[str, ...]:
+    if there.config_text is None:
+        return ("config.pbtxt is missing",)
+    if there.is_as_published(there.overrides):
+        return tuple(_override_reasons(there.overrides, overrides))
+    return ("config.pbtxt is not as listed",)
+
+
+def _override_reasons(recorded: Mapping[str, Any], wanted: Mapping[str, str]) -> Iterator[str]:
+    for path in dict.fromkeys((*recorded, *wanted)):
+        if recorded.get(path) != wanted.get(path):
+            yield f"{path}: {recorded.get(path, 'derived')} → {wanted.get(path, 'derived')}"
 
 
 def _in_order(pipelines: Sequence[DesiredPipeline]) -> list[DesiredPipeline]:

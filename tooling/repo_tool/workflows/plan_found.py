@@ -4,7 +4,7 @@
 __all__ = ["FoundModel", "read_found"]
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -37,16 +37,22 @@ class FoundModel:
     @property
     def pipeline(self) -> str | None:
         """The pipeline that it was generated for, as a step."""
-        return self.facts.get("pipeline")
+        pipeline = self.facts.get("pipeline")
+        return pipeline if isinstance(pipeline, str) else None
 
     @property
     def base(self) -> str | None:
         """``config.pbtxt`` as it was derived, before anything was set over it; None where that was not recorded."""
         return self.facts.get("config")
 
+    @property
+    def overrides(self) -> Mapping[str, Any]:
+        """The fields that were set over it when it was published."""
+        return self.facts.get("overrides") or {}
+
     def is_as_published(self, overrides: Mapping[str, str]) -> bool:
         """Whether ``config.pbtxt`` is to the letter what was published with just these fields set over it."""
-        if self.config_text is None or self.facts.get("overrides") != overrides:
+        if self.config_text is None or self.overrides != overrides:
             return False
         return self.facts.get("config_digest") == f"sha256:{sha256(self.config_text.encode()).hexdigest()}"
 
@@ -78,17 +84,17 @@ def _found(directory: ModelDirectory, listed: Collection[str], members: Collecti
             problem = f"version {version}: {error.fact}"
     text = _config_text(directory)
     config = _parsed(text) if text and (directory.name in members or "ensemble_scheduling" in text) else None
-    is_looked_at = {directory.name, facts.get("pipeline")} & {*listed}
-    return FoundModel(
+    there = FoundModel(
         name=directory.name,
         version=version,
         facts=facts,
         problem=problem,
         config_text=text,
-        altered=_altered(directory, version, facts) if is_looked_at and version is not None else (),
         uses=tuple(dict.fromkeys(step.model_name for step in config.ensemble_steps)) if config else (),
         interface=interface_digest(config) if config else None,
     )
+    is_looked_at = directory.name in listed or there.pipeline in listed
+    return replace(there, altered=_altered(directory, version, facts)) if is_looked_at and version else there
 
 
 def _config_text(directory: ModelDirectory) -> str | None:
