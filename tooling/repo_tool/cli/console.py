@@ -81,7 +81,7 @@ def show_error(error: RepoToolError) -> None:
 
 def complete_model(context: typer.Context, incomplete: str) -> list[str]:
     """The models of the repository that start with what was typed, for the shell's tab completion."""
-    repository = Path(context.params.get("repository") or "model_repository")
+    repository = Path(context.params.get("repository") or context.params.get("path") or "model_repository")
     if not repository.is_dir():
         return []
     names = sorted(entry.name for entry in repository.iterdir() if entry.is_dir())
