@@ -5,6 +5,8 @@ import pytest
 
 from repo_client._documents import read_signature
 from repo_tool.columns import columns_parameters, read_columns
+from repo_tool.config import pbtxt
+from repo_tool.config.model import ModelConfig
 
 
 def signature(parameters):
@@ -29,3 +31,10 @@ def test_without_names_nothing_is_published(columns):
 def test_a_parameter_of_somebody_else_says_nothing(value):
     assert read_columns({"columns": value}) == {}
     assert signature({"columns": value}).inputs[0].columns == ()
+
+
+def test_config_pbtxt_says_what_the_names_are_for():
+    config = ModelConfig(name="m", backend="onnxruntime", parameters=columns_parameters({"features": ("größe", '"')}))
+    text = pbtxt.render(config)
+    assert "# The columns of a table, in the order that the model takes them" in text
+    assert pbtxt.parse(text).parameters == config.parameters
