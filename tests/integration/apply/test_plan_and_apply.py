@@ -228,6 +228,12 @@ def test_nothing_is_changed_without_a_word(folder):
     done = repo_tool("apply", cwd=folder)
     assert done.returncode == 2
     assert "pass --yes" in done.stderr
+    typed, terminal = os.openpty()
+    os.write(typed, b"n\n")
+    asked = subprocess.run(
+        [REPO_TOOL, "apply"], cwd=folder, env=environment(), stdin=terminal, capture_output=True, text=True, check=False
+    )
+    assert (asked.returncode, "nothing was changed" in asked.stderr) == (1, True), asked.stderr
     assert plan(folder)[0] == 1
 
 

@@ -60,11 +60,11 @@ def apply(
         _ask(can_ask=not as_json and sys.stdin.isatty())
     from repo_tool.workflows.apply_plan import apply_plan
 
-    audience = _Audience(quiet=as_json)
+    audience = _Audience(quiet=as_json, total=len(planned.plan.actions))
     try:
         applied = apply_plan(planned, audience, prune=prune, dry_run=dry_run)
     except (KeyboardInterrupt, SystemExit):
-        words = f"stopped after {audience.done} of {len(planned.plan.actions)}: apply again to go on"
+        words = f"stopped after {audience.done} of {audience.total}: apply again to go on"
         error_console().print(words, style="yellow", markup=False, soft_wrap=True)
         raise
     if as_json:
@@ -98,15 +98,19 @@ def _print_json(values: dict[str, object]) -> None:
 class _Audience:
     """Headings and steps on standard error, and how many actions are done."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, total: int) -> None:
         self.progress = ConsoleProgress(quiet=quiet)
         self.done = 0
+        self.total = total
+        self._tried = 0
         self._quiet = quiet
 
     def begins(self, action: "Action") -> None:
         """Say which model it is about."""
+        self._tried += 1
         if not self._quiet:
-            error_console().print(f"\n{action.kind.value} {action.model}", style="bold", markup=False, soft_wrap=True)
+            words = f"\n{action.kind.value} {action.model} ({self._tried} of {max(self._tried, self.total)})"
+            error_console().print(words, style="bold", markup=False, soft_wrap=True)
 
     def ends(self, outcome: "Outcome") -> None:
         """Say why nothing came of it."""
