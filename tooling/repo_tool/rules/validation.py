@@ -35,6 +35,7 @@ from repo_tool.rules.diagnostics import Diagnostic, Report
 from repo_tool.rules.fixes import Drafts
 from repo_tool.rules.ignoring import names_rule
 from repo_tool.rules.judging import judged
+from repo_tool.rules.merging import merged
 from repo_tool.rules.registry import Rule, Scope
 from repo_tool.rules.subjects import ModelSubject, RepositorySubject
 
@@ -118,23 +119,9 @@ def examine(
     for name in models or ():
         _check_exists(name, subject)
     names = tuple(name for name in subject.own_names if models is None or name in models)
-    holding: dict[Diagnostic, list[str]] = {}
-    for release in releases:
-        subject = subject if release is releases[0] else subject.for_release(release)
-        for diagnostic in _found(subject, names, rules):
-            holding.setdefault(diagnostic, []).append(release.name)
-    by_model: dict[str, list[Diagnostic]] = {}
-    for diagnostic, holds in holding.items():
-        by_model.setdefault(diagnostic.model, []).append(replace(diagnostic, releases=tuple(holds)))
-    diagnostics = by_model.pop("", [])
-    for name in names:
-        about = by_model.get(name, [])
-        for model in (*subject.models[name].variants(), subject.models[name]):  # the model itself takes the rest
-            path = f"{name}/{model.config_file}"
-            own = [each for each in about if each.path == path] if model.variant else about
-            about = [each for each in about if each.path != path] if model.variant else []
-            kept = judged(own, model, rules=rules, known=_CODES, ignores=model_ignores)
-            diagnostics += sorted(kept, key=_in_reading_order)
+    views = [subject, *(subject.for_release(release) for release in releases[1:])]
+    found = merged((diagnostic, view.release.name) for view in views for diagnostic in _found(view, names, rules))
+    diagnostics = _all_judged(found, subject, names, rules, model_ignores)
     asked = tuple(release.name for release in releases)
     diagnostics = [each if each.releases else replace(each, releases=asked) for each in diagnostics]
     return Report(
@@ -144,6 +131,29 @@ def examine(
         suppressed=tuple(each for each in diagnostics if each.suppression is not None),
         seconds=time.monotonic() - started,
     )
+
+
+def _all_judged(
+    found: Sequence[Diagnostic],
+    subject: RepositorySubject,
+    names: Collection[str],
+    rules: Collection[Rule],
+    model_ignores: Mapping[str, Collection[str]],
+) -> list[Diagnostic]:
+    """Those about the repository, then those of each model and its variants in reading order, placed and suppressed."""
+    by_model: dict[str, list[Diagnostic]] = {}
+    for diagnostic in found:
+        by_model.setdefault(diagnostic.model, []).append(diagnostic)
+    diagnostics = by_model.pop("", [])
+    for name in names:
+        about = by_model.get(name, [])
+        for model in (*subject.models[name].variants(), subject.models[name]):  # the model itself takes the rest
+            path = f"{name}/{model.config_file}"
+            own = [each for each in about if each.path == path] if model.variant else about
+            about = [each for each in about if each.path != path] if model.variant else []
+            kept = judged(own, model, rules=rules, known=_CODES, ignores=model_ignores)
+            diagnostics += sorted(kept, key=_in_reading_order)
+    return diagnostics
 
 
 def _check_exists(name: str, subject: RepositorySubject) -> None:
