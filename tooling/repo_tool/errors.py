@@ -14,6 +14,7 @@
     │   ├── ReleaseError               more than the Triton release can load
     │   ├── BackendUnprovenError       a backend that the embedded server has not, so that nothing can be proven
     │   ├── ConfigError                a model configuration that does not parse or contradicts itself
+    │   │   └── UnknownValueError      a number that names nothing, which Triton's parser takes
     │   ├── PipelineError              a pipeline.yaml that cannot work
     │   ├── SpecificationError         a repo-tool.yaml that does not describe a repository
     │   ├── RepositoryError            a folder that is not a model repository, or lacks the model
@@ -54,6 +55,7 @@ __all__ = [
     "SourceError",
     "SpecificationError",
     "TritonError",
+    "UnknownValueError",
     "UserMistakeError",
     "VersionExistsError",
     "error_from_dict",
@@ -124,6 +126,10 @@ class BackendUnprovenError(UserMistakeError):
 
 class ConfigError(UserMistakeError):
     """A model configuration that does not parse or contradicts itself."""
+
+
+class UnknownValueError(ConfigError):
+    """A number that names no value of its enumeration; Triton's parser takes it, and we have no word for it."""
 
 
 class PipelineError(UserMistakeError):

@@ -49,7 +49,7 @@ def write(tmp_path):
         pytest.param(b"max_batch_size: 1\0", id="a zero byte"),
         pytest.param(b'input [ { name: "x', id="half a file"),
         pytest.param(b"dynamic_batching { default_queue_policy {" * 3000, id="nested without end"),
-        pytest.param(b"input [ { data_type: 99 } ]", id="an enum's unknown number"),
+        pytest.param(b"instance_group [ { kind: 99 } ]", id="an enum's unknown number"),
         pytest.param(b"max_batch_size: 99999999999", id="a number too large"),
         pytest.param(b"#" * 5_000_000, id="too large a file"),
     ],
@@ -136,3 +136,10 @@ def test_no_configuration_makes_validation_fail(lines, noise, folder):
         (model / folder / "model.onnx").write_bytes(noise.encode("utf-8", "replace"))
         (model / "config.pbtxt").write_text("\n".join([*lines, f"# {noise}"]), encoding="utf-8", errors="replace")
         errors_of(Path(repository))
+
+
+def test_a_number_that_names_nothing_and_that_triton_takes_is_a_warning(tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "config.pbtxt").write_text("optimization { priority: 99 }")
+    found = validate(ModelRepository(tmp_path), release=release())
+    assert [(each.code, each.severity) for each in found] == [("REP117", Severity.WARNING)]

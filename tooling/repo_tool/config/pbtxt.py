@@ -12,7 +12,7 @@ from repo_tool.config.fields import proto_fields
 from repo_tool.config.messages import from_message, to_message
 from repo_tool.config.model import ModelConfig
 from repo_tool.config.prototext import as_python_reads
-from repo_tool.errors import ConfigError
+from repo_tool.errors import ConfigError, UnknownValueError
 
 if TYPE_CHECKING:
     import jinja2
@@ -25,19 +25,26 @@ def parse(text: str) -> ModelConfig:
 
     Raises:
         ConfigError: the text does not parse, or names a field that the message lacks; ``cause`` says line and column.
+        UnknownValueError: an enumeration holds a number that it does not name, which Triton takes.
     """
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
 
     try:
         message = text_format.Parse(as_python_reads(text), model_config_pb2.ModelConfig())
-        config: ModelConfig = from_message(message)
-    # An enumeration's number that the message lacks is a ValueError; messages nested without end exhaust the stack.
-    except (text_format.ParseError, ValueError, RecursionError) as error:
+    except (text_format.ParseError, ValueError, RecursionError) as error:  # messages nested without end
         raise ConfigError(
             "the model configuration does not parse",
             cause=str(error),
             next_step="compare the line with model_config.proto: a misspelt field fails the whole file",
+        ) from error
+    try:
+        config: ModelConfig = from_message(message)
+    except ValueError as error:
+        raise UnknownValueError(
+            "the model configuration holds a number that names nothing",
+            cause=str(error),
+            next_step="write one of the names of model_config.proto",
         ) from error
     return config
 

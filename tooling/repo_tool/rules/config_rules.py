@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 
+from repo_tool.errors import ConfigError, UnknownValueError
 from repo_tool.rules.artifacts import PLATFORMS, backend_of_file, backend_of_platform
 from repo_tool.rules.diagnostics import Finding
 from repo_tool.rules.file_kinds import is_file
@@ -27,9 +28,14 @@ def unparsable_config(model: ModelSubject) -> Iterator[Finding]:
 
         max_batch_size: 8
     """
-    if model.config_error is not None and is_file(model.config_path):
-        error = model.config_error
+    error = model.config_error
+    if error is not None and _is_refused(error) and is_file(model.config_path):
         yield Finding(error.fact, cause=error.cause, fix=error.next_step or "write it as protobuf text")
+
+
+def _is_refused(error: ConfigError) -> bool:
+    """Whether Triton refuses it too: of numbers that name nothing only those that decide where the model runs."""
+    return not isinstance(error, UnknownValueError) or error.cause.endswith(("InstanceGroup.Kind", "BatchInput.Kind"))
 
 
 @rule("CFG102", fixable=True)

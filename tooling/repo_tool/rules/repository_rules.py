@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from repo_tool.config.model import WarmupInput
 from repo_tool.config.scheduling import InitialState
+from repo_tool.errors import UnknownValueError
 from repo_tool.rules.artifacts import DEFAULT_FILENAMES
 from repo_tool.rules.diagnostics import Finding, Severity
 from repo_tool.rules.file_kinds import exists, is_file, is_folder, is_within, size_of
@@ -543,3 +544,23 @@ def version_folder_that_git_drops(model: ModelSubject) -> Iterator[Finding]:
                 file=str(version),
                 edits=(CreateFolder(str(version)),),
             )
+
+
+@rule("REP117", severity=Severity.WARNING, scope=Scope.TEXT)
+def number_without_a_name(model: ModelSubject) -> Iterator[Finding]:
+    """Values of an enumeration are its names, or numbers that stand for one.
+
+    Triton's parser takes any number, and what then comes of the model nobody has written down: a data type that no
+    client can send, a priority that counts as none. No other rule looks at such a configuration.
+
+    Wrong::
+
+        input [ { data_type: 99 ... } ]
+
+    Right::
+
+        input [ { data_type: TYPE_FP32 ... } ]
+    """
+    error = model.config_error
+    if isinstance(error, UnknownValueError):
+        yield Finding(error.fact, cause=error.cause, fix=error.next_step)
