@@ -2,6 +2,8 @@
 """A comment says which diagnostic does not count at which field, and why; one that says less is told so."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from repo_tool.config.places import locate
 from repo_tool.rules.diagnostics import Diagnostic, Severity
@@ -119,3 +121,30 @@ def test_a_comment_at_the_end_of_a_message_is_not_about_the_next():
 def test_other_comments_are_nobody_s_business():
     text = '# allow CFG104 because of that\nname: "# repo-tool: allow CFG104 because"  # see repo-tool: allow CFG104\n'
     assert outcome(text) == ([], [], [])
+
+
+WORDS = [
+    "# repo-tool: allow ",
+    "CFG104",
+    "SIG101, ",
+    "because ",
+    "so",
+    "\n",
+    "{",
+    "}",
+    "input ",
+    "name: ",
+    '"x"',
+    "dims: [ 1, ",
+    "]",
+]
+
+
+@settings(max_examples=200)
+@given(st.lists(st.sampled_from(WORDS), max_size=40).map("".join))
+def test_nothing_is_lost_whatever_the_text_is(text):
+    found = (diagnostic("CFG104", "input[0].name"), diagnostic("SIG101", "input[0].dims"), diagnostic("CFG104", ""))
+    kept, hidden, complaints = outcome(text, *found)
+    assert sorted(each.field for each in kept + hidden) == sorted(each.field for each in found)
+    assert all(each.suppression and each.suppression.reason for each in hidden)
+    assert {each.code for each in complaints} <= {"CFG901", "CFG902"}

@@ -9,6 +9,8 @@ __all__ = ["allows_nothing", "not_understood", "suppressed"]
 
 import difflib
 import re
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,7 +22,8 @@ from repo_tool.rules.subjects import ModelSubject
 
 _TO_REPO_TOOL = re.compile(r"#+\s*repo-tool\s*:\s*(?P<words>.*)")
 _ALLOW = re.compile(
-    r"allow\s+(?P<codes>[A-Za-z0-9]+(?:\s*,\s*[A-Za-z0-9]+)*)(?:\s+because\b(?P<reason>.*))?\s*", re.IGNORECASE
+    r"allow\s+(?P<codes>[A-Za-z0-9]{1,20}(?:\s*,\s*[A-Za-z0-9]{1,20})*)(?:\s+because\b(?P<reason>.*))?\s*",
+    re.IGNORECASE,
 )
 _FORM = "# repo-tool: allow CFG104 because <reason>"
 
@@ -160,6 +163,7 @@ def _named(targets: Sequence[_Target]) -> str:
 
 def _read(places: Places, *, model: str, known: Collection[str]) -> tuple[list[_Allowance], list[Diagnostic]]:
     """The comments that count, and complaints about those that do not."""
+    surroundings = _Surroundings(places)
     allowances: list[_Allowance] = []
     complaints: list[Diagnostic] = []
     for comment in places.written_comments:
@@ -175,7 +179,7 @@ def _read(places: Places, *, model: str, known: Collection[str]) -> tuple[list[_
                     codes=tuple(dict.fromkeys(_codes(allowed))),
                     reason=(allowed["reason"] or "").strip(),
                     comment=comment,
-                    targets=_targets(comment, places),
+                    targets=surroundings.targets(comment),
                 )
             )
     return allowances, complaints
@@ -220,24 +224,40 @@ def _complaint(code: str, model: str, comment: Comment, finding: Finding) -> Dia
     )
 
 
-def _targets(comment: Comment, places: Places) -> tuple[_Target, ...] | None:
-    """What a comment is about; None: the whole model."""
-    if comment.is_trailing:
-        return tuple(_aimed(_on_line(comment.span.line, places)))
-    if not places.fields or comment.span.start < places.fields[0].start:
-        return None
-    below = next((place for place in places.fields if place.start > comment.span.start), None)
-    around = [place for place in places.fields if place.value.start < comment.span.start < place.value.end]
-    if below is None or (around and below.start >= around[-1].end):
-        return ()
-    return tuple(_aimed(place for place in places.fields if place.span == below.span))
+class _Surroundings:
+    """What stands around a comment, found without looking at every field for each."""
 
+    def __init__(self, places: Places) -> None:
+        self._fields = places.fields
+        self._starts = [place.start for place in places.fields]
+        self._ends = sorted(place.end for place in places.fields)
+        self._beginning: dict[int, list[Place]] = defaultdict(list)
+        self._ending: dict[int, list[Place]] = defaultdict(list)
+        for place in places.fields:
+            self._beginning[place.line].append(place)
+            self._ending[place.end_line].append(place)
 
-def _on_line(line: int, places: Places) -> list[Place]:
-    """The fields that a line holds whole; else those that begin on it; else those that end on it."""
-    beginning = [place for place in places.fields if place.line == line]
-    whole = [place for place in beginning if place.end_line == line]
-    return whole or beginning or [place for place in places.fields if place.end_line == line]
+    def targets(self, comment: Comment) -> tuple[_Target, ...] | None:
+        """What a comment is about; None: the whole model."""
+        if comment.is_trailing:
+            return tuple(_aimed(self._on_line(comment.span.line)))
+        place = bisect_right(self._starts, comment.span.start)
+        if place == 0:
+            return None
+        if place == len(self._fields):
+            return ()
+        below = self._fields[place]
+        ends_before = self._ends[bisect_right(self._ends, comment.span.start)] <= below.start
+        if ends_before:  # the message that the comment stands in
+            return ()
+        same = self._beginning[below.line]
+        return tuple(_aimed(other for other in same if other.span == below.span))
+
+    def _on_line(self, line: int) -> list[Place]:
+        """The fields that a line holds whole; else those that begin on it; else those that end on it."""
+        beginning = self._beginning[line]
+        whole = [place for place in beginning if place.end_line == line]
+        return whole or beginning or self._ending[line]
 
 
 def _aimed(places: Iterable[Place]) -> Iterator[_Target]:
