@@ -32,9 +32,18 @@ def test_a_rule_is_silent_on_its_good_case_and_so_is_every_error(case, tmp_path)
     assert not [diagnostic for diagnostic in found if diagnostic.severity is Severity.ERROR]
 
 
+def is_written(diagnostic, repository):
+    """Whether the field that a finding is about, or what it is in, stands in the configuration."""
+    outermost = re.split(r"[.\[]", diagnostic.field)[0]
+    if not outermost or not diagnostic.path.endswith(".pbtxt"):
+        return False
+    return re.search(rf"^\s*{outermost}\b", (repository / diagnostic.path).read_text(), re.MULTILINE) is not None
+
+
 @pytest.mark.parametrize("case", rule_cases("bad"), ids=lambda case: case.code)
 def test_a_finding_says_where_what_why_and_how_to_mend_it(case, tmp_path):
     for diagnostic in find(case, tmp_path):
+        assert diagnostic.line is not None or not is_written(diagnostic, tmp_path / "repository")
         assert all((diagnostic.message, diagnostic.cause, diagnostic.fix))
         assert not diagnostic.message.endswith(".")
         assert not diagnostic.path.startswith("/")
