@@ -143,3 +143,24 @@ def test_a_number_that_names_nothing_and_that_triton_takes_is_a_warning(tmp_path
     (tmp_path / "m" / "config.pbtxt").write_text("optimization { priority: 99 }")
     found = validate(ModelRepository(tmp_path), release=release())
     assert [(each.code, each.severity) for each in found] == [("REP117", Severity.WARNING)]
+
+
+@pytest.mark.parametrize(
+    "content", [b"# caf\xe9\nclass TritonPythonModel: pass", b"\xef\xbb\xbfclass TritonPythonModel: pass"]
+)
+def test_python_that_python_reads_is_no_error(write, content):
+    assert write(b'backend: "python"', model_py=content) == set()
+
+
+@pytest.mark.parametrize(
+    "content", [b"return 1", b"x = 'caf\xe9'", b"def f(a, a): pass", b"class TritonPythonModel: x ="]
+)
+def test_python_that_only_parses_is_an_error(write, content):
+    assert write(b'backend: "python"', model_py=content) == {"SIG211"}
+
+
+def test_a_repository_a_level_too_high_says_so(tmp_path):
+    (tmp_path / "repository" / "m").mkdir(parents=True)
+    (tmp_path / "repository" / "m" / "config.pbtxt").touch()
+    (found,) = (each for each in validate(ModelRepository(tmp_path), release=release()) if each.code == "REP101")
+    assert "holds model directories itself" in found.cause

@@ -12,7 +12,7 @@ from repo_tool.datatypes import DataType
 from repo_tool.rules.diagnostics import Finding, Region, Severity
 from repo_tool.rules.file_kinds import is_file
 from repo_tool.rules.model_signatures import FileTensor, ModelFileSignature, NoSuchSignatureError
-from repo_tool.rules.python_file import fault_of_python_model
+from repo_tool.rules.python_file import fault_of_python_model, lacks_execute
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
 
@@ -381,6 +381,34 @@ def exported_program_too_new(model: ModelSubject) -> Iterator[Finding]:
                 cause="its PyTorch backend runs TorchScript; .pt2 came with 26.03",
                 fix="export TorchScript or ONNX, or choose a newer release",
                 file=path,
+            )
+
+
+@rule("SIG213", severity=Severity.WARNING)
+def no_execute(model: ModelSubject) -> Iterator[Finding]:
+    """The class TritonPythonModel has a method execute.
+
+    Triton loads it without one, and every request fails.
+
+    Wrong::
+
+        class TritonPythonModel:
+            def run(self, requests): ...
+
+    Right::
+
+        class TritonPythonModel:
+            def execute(self, requests): ...
+    """
+    if model.backend != "python" or model.config.runtime not in ("", "model.py"):
+        return
+    for path in filter(None, map(model.artifact, model.served_versions)):
+        if is_file(path) and lacks_execute(path):
+            yield Finding(
+                "the class TritonPythonModel has no method execute",
+                cause="Triton loads it, calls execute for each request, and every one fails",
+                fix="write execute(self, requests), which returns a response for each request",
+                file=model.relative(path),
             )
 
 

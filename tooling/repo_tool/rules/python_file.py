@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a Python model's ``model.py`` holds, read as a syntax tree: nothing of it is run."""
 
-__all__ = ["PythonModelFault", "fault_of_python_model"]
+__all__ = ["PythonModelFault", "fault_of_python_model", "lacks_execute"]
 
 import ast
 import re
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def fault_of_python_model(path: Path, *, python_version: str) -> PythonModelFaul
         if path.stat().st_size > _LARGEST_FILE:
             return None
         source = path.read_bytes()
-        tree = ast.parse(source)
+        tree = _compiled(source)
     except SyntaxError as error:
         if _is_older_than(python_version) and _NEWER_SYNTAX.search(source.decode("utf-8", "replace")):
             return None
@@ -49,6 +50,35 @@ def fault_of_python_model(path: Path, *, python_version: str) -> PythonModelFaul
 _NO_CLASS = PythonModelFault(
     message=f"the file has no class {_CLASS}", cause=f"Triton makes an object of {_CLASS} and calls its execute"
 )
+
+
+def _compiled(source: bytes) -> ast.Module:
+    """The syntax tree of what compiles; nothing of it is run.
+
+    Raises:
+        SyntaxError: it does not.
+        ValueError: it holds a zero byte.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd but valid code
+        tree = ast.parse(source)
+        compile(tree, "model.py", "exec", dont_inherit=True)
+    return tree
+
+
+def lacks_execute(path: Path) -> bool:
+    """Whether the class certainly has no ``execute``: no base class, and no such word in the file."""
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            return False
+        source = path.read_bytes()
+        tree = ast.parse(source)
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    if b"execute" in source or _MAKES_NAMES.search(source.decode("utf-8", "replace")):
+        return False
+    found = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == _CLASS]
+    return len(found) == 1 and not (found[0].bases or found[0].keywords or found[0].decorator_list)
 
 
 def _is_older_than(python_version: str) -> bool:

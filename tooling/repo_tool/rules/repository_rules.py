@@ -64,9 +64,12 @@ def missing_config(model: ModelSubject) -> Iterator[Finding]:
     if is_file(path):
         return
     hidden = model.name.startswith(".")
+    holds_models = any(is_file(Path(entry.path) / "config.pbtxt") for entry in model.entries)
     yield Finding(
         "there is no config.pbtxt" if not exists(path) else "config.pbtxt is not a file",
-        cause="every sub-folder of the repository is a model to Triton" + (", hidden ones too" if hidden else ""),
+        cause="every sub-folder of the repository is a model to Triton"
+        + (", hidden ones too" if hidden else "")
+        + (", and this one holds model directories itself" if holds_models else ""),
         fix="move the folder out of the repository"
         if hidden
         else "add the model with repo-tool add-model, or write one",
