@@ -188,7 +188,7 @@ def _show_explanation(explanation: "ModelExplanation") -> None:
     rows = (*explanation.sends, *explanation.gets, *explanation.fills)
     if any(tensor.remarks for tensor in rows):
         table.add_column("")
-    for kind, tensors in (("send", explanation.sends), ("get", explanation.gets), ("Triton fills", explanation.fills)):
+    for kind, tensors in (("send", explanation.sends), ("get", explanation.gets), ("Triton", explanation.fills)):
         for tensor in tensors:
             table.add_row(kind, *map(escape, _cells(tensor, len(table.columns) - 1)))
     console().print(table)
