@@ -7,12 +7,14 @@ descriptor: a value is a string (adjacent ones are one), a word or number, a mes
 
 __all__ = ["Comment", "Message", "Span", "Value", "WrittenField", "read"]
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 _MOST_NESTED = 64  # ten times as deep as any field of a model configuration lies
 _QUOTES = ("'", '"')
+_BLANKS = re.compile(r"\s+")  # what the tokenizer passes over
 _CLOSING = {"{": "}", "<": ">"}
 
 
@@ -110,21 +112,20 @@ def _split(text: str) -> tuple[list[_Token], tuple[Comment, ...]]:
 
 
 def _tokens(text: str) -> Iterator[_Token]:
-    """The tokens, comments among them; none of them reaches over the end of a line."""
+    """The tokens, comments among them, with only blanks between; none of them reaches over the end of a line."""
     from google.protobuf.text_format import Tokenizer
 
-    lines = text.split("\n")  # as text_format.Parse divides it
-    starts = [0]
-    for line in lines:
-        starts.append(starts[-1] + len(line) + 1)
-    tokenizer: Any = Tokenizer(lines, skip_comments=False)  # the type stubs take its texts for messages
+    tokenizer: Any = Tokenizer(text.split("\n"), skip_comments=False)  # as text_format.Parse divides it
+    end, line, line_start = 0, 1, 0
     while not tokenizer.AtEnd():
         word = tokenizer.token
         tokenizer.NextToken()
-        place = tokenizer.ParseErrorPreviousToken("")  # the public way to a token's line and column
-        line, column = place.GetLine(), place.GetColumn()
-        start = starts[line - 1] + column - 1
-        yield _Token(word, Span(start, start + len(word), line, column, line, column + len(word)))
+        blank = _BLANKS.match(text, end)
+        start = blank.end() if blank else end
+        if passed := text.count("\n", end, start):
+            line, line_start = line + passed, text.rfind("\n", end, start) + 1
+        end = start + len(word)
+        yield _Token(word, Span(start, end, line, start - line_start + 1, line, end - line_start + 1))
 
 
 class _Reader:
