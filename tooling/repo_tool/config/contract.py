@@ -82,7 +82,11 @@ def _batching(old: ModelConfig, new: ModelConfig) -> Iterator[Change]:
     shown = {"path": "max_batch_size", "before": str(before), "after": str(after)}
     if _both_batch_or_neither(old, new):
         grows = after > before
-        words = "larger requests are taken" if grows else f"requests of more than {after} rows are refused"
+        words = (
+            "larger requests are taken"
+            if grows
+            else f"requests of more than {after} row{'s' if after > 1 else ''} are refused"
+        )
         yield Change(effect=Effect.COMPATIBLE if grows else Effect.BREAKING, words=words, **shown)
         return
     lost = "the batch dimension is gone" if after == 0 else "there is a batch dimension in front of dims now"

@@ -29,6 +29,7 @@ from repo_tool.rules import (
     signature_rules,
     suppressions,
     tensor_rules,
+    variant_rules,
     warmup_rules,
 )
 from repo_tool.rules.diagnostics import Diagnostic, Report
@@ -55,6 +56,7 @@ _CONFIG = (
 )
 _FAMILIES = (
     repository_rules,
+    variant_rules,
     *_CONFIG,
     signature_rules,
     framework_rules,
