@@ -32,7 +32,7 @@ def write(model, name, change=lambda text: text):
 def test_a_good_variant_is_silent(model):
     write(model, "same")
     write(model, "small", lambda text: text.replace("max_batch_size: 4", "max_batch_size: 1"))
-    assert validate(ModelRepository(model.parent), release=release()) == []
+    assert found_in(model.parent) == []
 
 
 @pytest.mark.parametrize(
@@ -78,4 +78,4 @@ def test_an_ensemble_is_seen_beside_the_variants_that_serve_with_it(tmp_path):
 
 def test_a_variant_for_gpus_may_ask_for_them(model):
     write(model, "gpu", lambda text: text.replace("KIND_CPU", "KIND_GPU"))
-    assert validate(ModelRepository(model.parent), release=release()) == []
+    assert "CFG302" not in {each.code for each in validate(ModelRepository(model.parent), release=release())}
