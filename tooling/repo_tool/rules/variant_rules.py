@@ -11,7 +11,7 @@ from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
 
 
-@rule("REP118", severity=Severity.WARNING)
+@rule("REP121", severity=Severity.WARNING)
 def variant_with_another_contract(model: ModelSubject) -> Iterator[Finding]:
     """A variant takes and gives what config.pbtxt does.
 
