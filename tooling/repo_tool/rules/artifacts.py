@@ -4,7 +4,7 @@
 From Triton's ``constants.h``, and ``docs/model_config.md`` of the FIL backend.
 """
 
-__all__ = ["DEFAULT_FILENAMES", "PLATFORMS", "backend_of_file", "backend_of_platform"]
+__all__ = ["DEFAULT_FILENAMES", "PLATFORMS", "PLATFORM_FILENAMES", "backend_of_file", "backend_of_platform"]
 
 from collections.abc import Mapping
 
@@ -18,6 +18,12 @@ DEFAULT_FILENAMES: Mapping[str, tuple[str, ...]] = {
     "sklearn": ("model.skops", "model.joblib"),
     "tensorflow": ("model.savedmodel", "model.graphdef"),
     "tensorrt": ("model.plan",),
+}
+
+# Where the platform says more than the backend.
+PLATFORM_FILENAMES: Mapping[str, tuple[str, ...]] = {
+    "tensorflow_graphdef": ("model.graphdef",),
+    "tensorflow_savedmodel": ("model.savedmodel",),
 }
 
 # Only these backends are held to their platform; any other pair passes (model_config_utils.cc).

@@ -219,6 +219,9 @@ def missing_warmup_file(model: ModelSubject) -> Iterator[Finding]:
 
         model_warmup { ... input_data_file: "row" }           (iris/warmup/row: 16 bytes for dims [ 4 ] of TYPE_FP32)
     """
+    groups = model.config.instance_groups
+    if groups and all(group.passive for group in groups):
+        return  # passive instances are not warmed up
     for index, warmup in enumerate(model.config.model_warmup):
         for tensor in warmup.inputs:
             # A warm-up of batch size 0 is skipped before its files are opened.
@@ -567,3 +570,55 @@ def number_without_a_name(model: ModelSubject) -> Iterator[Finding]:
     error = model.config_error
     if isinstance(error, UnknownValueError):
         yield Finding(error.fact, cause=error.cause, fix=error.next_step)
+
+
+@rule("REP118", scope=Scope.DIRECTORY)
+def link_to_nothing(model: ModelSubject) -> Iterator[Finding]:
+    """Every link in a model directory leads to something, whatever its name.
+
+    Triton looks at each entry beside config.pbtxt before it knows which are versions.
+
+    Wrong::
+
+        iris/README.md -> ../docs/iris.md                     (and there is no docs/iris.md)
+
+    Right::
+
+        iris/README.md
+    """
+    for entry in model.entries:
+        if entry.is_symlink() and not exists(Path(entry.path)):
+            yield Finding(
+                f"the link '{entry.name}' leads to nothing",
+                cause=f"Triton: failed to stat file {model.name}/{entry.name}",
+                fix=f"remove it, or put back what it led to: rm {model.name}/{entry.name}",
+                file=entry.name,
+            )
+
+
+_LARGEST_VERSION = 2**63 - 1
+
+
+@rule("REP119", scope=Scope.DIRECTORY)
+def version_beyond_counting(model: ModelSubject) -> Iterator[Finding]:
+    """Version folders are numbers of 64 bits with sign.
+
+    A larger one ends the whole server (2.51), whether the version policy asks for it or not.
+
+    Wrong::
+
+        iris/99999999999999999999/model.onnx
+
+    Right::
+
+        iris/20261121/model.onnx
+    """
+    for name in model.version_names:
+        number = int(_number(name)) if not name.startswith("0") else 0
+        if not -_LARGEST_VERSION - 1 <= number <= _LARGEST_VERSION:
+            yield Finding(
+                f"the version folder '{name}' is beyond {_LARGEST_VERSION:,}",
+                cause="Triton 2.51 ends when it reads the model directory",
+                fix="rename it to a smaller number",
+                file=name,
+            )

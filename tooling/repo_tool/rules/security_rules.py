@@ -139,12 +139,12 @@ def filename_leaves_the_version(model: ModelSubject) -> Iterator[Finding]:
         )
 
 
-@rule("SEC104")
+@rule("SEC104", embedded_refuses=False)
 def shell_command_in_a_name(model: ModelSubject) -> Iterator[Finding]:
     """Names of instance groups and the path of an environment hold letters, digits and ``_ . / -``.
 
-    Triton puts them into a shell command without quotes when it starts the process of a Python model; the embedded
-    server refuses any other, for every backend.
+    Triton puts them into a shell command without quotes when it starts the process of a Python model. It loads the
+    model and runs the command; what repo-tool starts refuses the model.
 
     Wrong::
 

@@ -18,7 +18,7 @@ from repo_tool.config.model import ModelConfig
 from repo_tool.errors import ConfigError
 from repo_tool.releases import Release
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
-from repo_tool.rules.artifacts import DEFAULT_FILENAMES, backend_of_file, backend_of_platform
+from repo_tool.rules.artifacts import DEFAULT_FILENAMES, PLATFORM_FILENAMES, backend_of_file, backend_of_platform
 from repo_tool.rules.file_kinds import exists, is_folder
 from repo_tool.rules.model_files import asked_of_file, has_reader, read_model_file
 from repo_tool.rules.model_signatures import ModelFileError, ModelFileSignature
@@ -257,7 +257,7 @@ class ModelSubject:
         """The names of which one must be in each version directory; empty for backends that we do not know."""
         if self.config.default_model_filename:
             return (self.config.default_model_filename,)
-        return DEFAULT_FILENAMES.get(self.backend, ())
+        return PLATFORM_FILENAMES.get(self.config.platform) or DEFAULT_FILENAMES.get(self.backend, ())
 
     def artifact(self, version: int) -> Path | None:
         """The model file or folder of a version; None when it is missing."""

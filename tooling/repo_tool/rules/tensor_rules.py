@@ -400,6 +400,29 @@ def rows_without_ends(model: ModelSubject) -> Iterator[Finding]:
             )
 
 
+@rule("CFG117")
+def labels_given_twice(model: ModelSubject) -> Iterator[Finding]:
+    """The labels of an output come from one file: it is not declared again with another, nor with the same.
+
+    Wrong::
+
+        output [ { name: "class" ... label_filename: "labels.txt" },
+                 { name: "class" ... label_filename: "labels.txt" } ]
+
+    Right::
+
+        output [ { name: "class" ... label_filename: "labels.txt" } ]
+    """
+    labelled = Counter(tensor.name for tensor in model.config.outputs if tensor.label_filename)
+    for name in (name for name, count in labelled.items() if count > 1):
+        yield Finding(
+            f"the output '{name}' has {labelled[name]} label files",
+            cause=f"Triton: multiple label files for '{name}'",
+            fix="declare the output once",
+            field="output",
+        )
+
+
 def _tensors(model: ModelSubject) -> Iterator[tuple[str, ModelTensor]]:
     for index, tensor in enumerate(model.config.inputs):
         yield f"input[{index}]", tensor

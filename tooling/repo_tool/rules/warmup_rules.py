@@ -15,6 +15,7 @@ from repo_tool.rules.subjects import ModelSubject
 _MOST_BYTES = 2**38
 _WRAPS = 2**63  # Triton 2.51 counts bytes in 64 bits with sign, and what wraps around is small again
 _MANY_RUNS = 1000
+_MOST_ROWS = 10_000_000
 # Triton's core lets any batch of a warm-up pass; another backend may as well.
 _HOLD_TO_THE_MAXIMUM = ("onnxruntime", "openvino", "python", "pytorch", "sklearn", "tensorflow", "tensorrt")
 _MOST_STRING_BYTES = 16 * 1024 * 1024
@@ -57,6 +58,8 @@ def _warmup_faults(model: ModelSubject, warmup: Warmup) -> Iterator[tuple[str, s
     if warmup.batch_size > max(1, model.config.max_batch_size) and model.backend in _HOLD_TO_THE_MAXIMUM:
         largest = model.config.max_batch_size
         yield f"has batch size {warmup.batch_size}", f"max_batch_size is {largest}; Triton 2.51 crashes on such a one"
+    elif warmup.batch_size > _MOST_ROWS:
+        yield f"has batch size {warmup.batch_size:,}", "Triton makes a request for every row and is never done"
     given = {tensor.name: tensor for tensor in warmup.inputs}
     for tensor in warmup.inputs:
         yield from _data_faults(tensor)
