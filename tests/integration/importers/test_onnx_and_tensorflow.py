@@ -6,6 +6,7 @@ import onnx.backend.test.loader
 import pytest
 
 from repo_tool.repository.layout import ModelRepository
+from repo_tool.repository.provenance import read_provenance
 from repo_tool.samples import as_bytes, read_published_sample
 from repo_tool.workflows.add_model import AddModelRequest, add_model
 from repo_tool.workflows.progress import RecordedProgress
@@ -100,3 +101,33 @@ def test_refused_with_the_reason(name, tmp_path):
     outcome = run_case(CASES[name], tmp_path)
     assert not outcome.served
     assert REFUSED[name] in outcome.reason
+
+
+def test_what_the_server_alone_finds_to_differ_is_left_to_tensorflow(tmp_path):
+    """tf2onnx rounds the quotient of negative integers towards zero: here that matters in batches of three only."""
+    import tensorflow as tf
+
+    class Model(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+        def __call__(self, x):
+            three = tf.cast(tf.equal(tf.shape(x)[0], 3), tf.int32)
+            return {"y": x + tf.cast(-three // 2 + three, tf.float32)}  # of three and of others: x
+
+    model = Model()
+    tf.saved_model.save(model, tmp_path / "saved", signatures={"serving_default": model.__call__})
+    progress = RecordedProgress()
+    request = AddModelRequest(
+        source=str(tmp_path / "saved"), name="model", repository=tmp_path / "models", trusted_source=True
+    )
+    added = add_model(request, progress)
+    assert (added.config.backend, added.parity.equal, added.parity.largest_absolute) == ("tensorflow", True, 0)
+    difference = "served answers differ by up to 1 in output 'y'"
+    reason = f"as ONNX its {difference}"
+    assert added.imported.fallback_reason == reason
+    steps = [step.detail for step in progress.steps]
+    assert difference in steps
+    assert f"served by: tensorflow backend; reason: {reason}" in steps
+    version = ModelRepository(tmp_path / "models").model("model").version_path(1)
+    assert {entry.name for entry in version.iterdir()} == {"model.savedmodel", "sample.npz", "provenance.json"}
+    facts = read_provenance(version / "provenance.json")
+    assert (facts["backend"], facts["fallback_reason"], facts["options"].get("backend")) == ("tensorflow", reason, None)

@@ -8,7 +8,7 @@ import pytest
 from repo_tool.importers.base import ImportedModel
 from repo_tool.signature import ModelSignature
 from repo_tool.verification import OutputParity, Parity
-from repo_tool.workflows.own_backend import own_backend_instead, why_not_as_onnx
+from repo_tool.workflows.own_backend import own_backend_instead, what_differs
 
 IMPORTED = ImportedModel(
     framework="tensorflow",
@@ -49,6 +49,7 @@ def test_anything_else_stays_as_it_came_out(found, chosen, refined):
 
 
 def test_the_reason_is_of_the_output_that_differs():
-    assert why_not_as_onnx(parity()) == "served answers of ONNX Runtime differ in output 'y' by up to 0.25"
-    words = why_not_as_onnx(parity(complaint="is 3 instead of 2"))
-    assert words == "served answers of ONNX Runtime differ in output 'y': it is 3 instead of 2"
+    assert what_differs(parity()) == "served answers differ by up to 0.25 in output 'y'"
+    words = what_differs(parity(complaint="is 3 instead of 2"))
+    assert words == "served answers differ: output 'y' is 3 instead of 2"
+    assert what_differs(parity(equal=True)) == "4 rows, batches of 1, 2: largest difference 0.25"

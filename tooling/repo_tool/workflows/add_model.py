@@ -5,8 +5,9 @@ __all__ = ["AddModelRequest", "AddedModel", "add_model"]
 
 import getpass
 import os
+import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from repo_tool.config import pbtxt
 from repo_tool.config.derive import LABEL_FILENAME, DeriveOptions, derive, reasons_for
 from repo_tool.config.model import ModelConfig
 from repo_tool.config.variants import VARIANTS
-from repo_tool.errors import BackendUnprovenError, SampleError
+from repo_tool.errors import BackendUnprovenError, SampleError, SourceError
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.child import import_in_child
 from repo_tool.refinement.plan import Refinement, RefinementResult, default_tolerance
@@ -35,6 +36,7 @@ from repo_tool.workflows.model_variants import (
     variants_are_due,
     write_variants,
 )
+from repo_tool.workflows.own_backend import own_backend_instead, what_differs
 from repo_tool.workflows.progress import Progress
 from repo_tool.workflows.proof import (
     EarlyServer,
@@ -150,19 +152,21 @@ def add_model(request: AddModelRequest, progress: Progress) -> AddedModel:
         require_release_with_variants(triton_release)
     labels = _read_labels(request.labels)
     with staging(repository) as stage, EarlyServer(stage.repository.path, triton_release) as server:
-        imported = _bring_in(request, triton_release, stage, progress)
-        imported, refined = _refine(request, imported, triton_release, progress)
-        with progress.step("write config.pbtxt") as step, translating_disk_errors(repository.path):
-            staged = _stage(request, imported, stage, version, labels)
-            if with_variants:
-                _write_variants(request, imported, staged, triton_release)
-            _move_artifact(imported.artifact, staged.directory.version_path(version))
-            step.detail = _batching_words(staged.config)
-        with progress.step(f"validate for Triton {triton_release.name}") as step:
-            step.detail = require_valid(stage.repository, triton_release)
-        with progress.step("leave unverified" if imported.unproven else "verify on Triton") as step:
-            parity = _prove(request, imported, staged, server)
-            step.detail = parity.summary if parity else imported.unproven
+        way = _Way(
+            stage=stage,
+            server=server,
+            release=triton_release,
+            version=version,
+            labels=labels,
+            with_variants=with_variants,
+        )
+        tried = _try(request, way, progress)
+        if own := own_backend_instead(
+            tried.imported, tried.parity, chosen=request.backend, refined=bool(request.refinement)
+        ):
+            tried = _try_instead(request, own, tried, way, progress)
+        imported, refined, staged, parity = tried.imported, tried.refined, tried.staged, tried.parity
+        _require_parity(request, imported, parity)
         if with_variants and parity:
             with progress.step("verify configs/cpu.pbtxt") as step:
                 step.detail = _prove_on_cpu(request, imported, staged, stage.repository, triton_release).summary
@@ -188,7 +192,61 @@ def add_model(request: AddModelRequest, progress: Progress) -> AddedModel:
     )
 
 
-def _bring_in(request: AddModelRequest, target: Release, stage: Staging, progress: Progress) -> ImportedModel:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """Where and for what a model is tried."""
+
+    stage: Staging
+    server: EarlyServer
+    release: Release
+    version: int
+    labels: tuple[str, ...]
+    with_variants: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tried:
+    """A model that lies in the staging repository, and how far a real Triton's answers were from its framework's."""
+
+    imported: ImportedModel
+    refined: RefinementResult | None
+    staged: "_Staged"
+    parity: Parity | None
+
+
+def _try(request: AddModelRequest, way: _Way, progress: Progress, *, reason: str = "") -> _Tried:
+    """Bring in, stage, validate and ask; ``reason`` is why the request's backend is not the first choice."""
+    stage, target = way.stage, way.release
+    imported = _bring_in(request, target, stage, progress, reason)
+    imported, refined = _refine(request, imported, target, progress)
+    with progress.step("write config.pbtxt") as step, translating_disk_errors(request.repository):
+        staged = _stage(request, imported, stage, way.version, way.labels)
+        if way.with_variants:
+            _write_variants(request, imported, staged, target)
+        _move_artifact(imported.artifact, staged.directory.version_path(way.version))
+        step.detail = _batching_words(staged.config)
+    with progress.step(f"validate for Triton {target.name}") as step:
+        step.detail = require_valid(stage.repository, target)
+    with progress.step("leave unverified" if imported.unproven else "verify on Triton") as step:
+        parity = _prove(request, imported, staged, way.server)
+        step.detail = what_differs(parity) if parity else imported.unproven
+    return _Tried(imported=imported, refined=refined, staged=staged, parity=parity)
+
+
+def _try_instead(request: AddModelRequest, own: str, tried: _Tried, way: _Way, progress: Progress) -> _Tried:
+    """The same by the framework's own backend; as it was where that cannot carry the model either."""
+    reason = f"as ONNX its {what_differs(tried.parity)}" if tried.parity else ""
+    shutil.rmtree(tried.staged.directory.path)
+    shutil.rmtree(tried.imported.artifact.parent)
+    try:
+        return _try(replace(request, backend=own), way, progress, reason=reason)
+    except SourceError:
+        return tried
+
+
+def _bring_in(
+    request: AddModelRequest, target: Release, stage: Staging, progress: Progress, reason: str
+) -> ImportedModel:
     with progress.step("bring in and convert") as step:
         imported = import_in_child(
             ImportRequest(
@@ -208,6 +266,7 @@ def _bring_in(request: AddModelRequest, target: Release, stage: Staging, progres
             ),
             stage.work_path,
         )
+        imported = replace(imported, fallback_reason=reason or imported.fallback_reason)
         step.detail = f"{imported.framework} → {imported.backend}"
         if imported.unproven and not request.unverified:
             raise BackendUnprovenError(
@@ -324,15 +383,22 @@ def _prove(request: AddModelRequest, imported: ImportedModel, staged: _Staged, s
 
     Raises:
         LoadRefusedError: Triton does not load it.
-        ParityError: they are too far apart.
     """
     if imported.unproven:
         return None
     server.load(request.name)
     with triton_inference(server.grpc_url, request.name) as infer:
-        parity = verify(infer, staged.config, staged.sample, tolerance=request.allowed)
-    require_parity(parity, model=request.name, framework=imported.framework, tolerance=request.allowed)
-    return parity
+        return verify(infer, staged.config, staged.sample, tolerance=_allowed(request, imported))
+
+
+def _require_parity(request: AddModelRequest, imported: ImportedModel, parity: Parity | None) -> None:
+    if parity is not None:
+        allowed = _allowed(request, imported)
+        require_parity(parity, model=request.name, framework=imported.framework, tolerance=allowed)
+
+
+def _allowed(request: AddModelRequest, imported: ImportedModel) -> Tolerance:
+    return request.allowed.for_type(imported.computes_in)
 
 
 def _write_variants(request: AddModelRequest, imported: ImportedModel, staged: _Staged, target: Release) -> None:
@@ -350,8 +416,9 @@ def _write_variants(request: AddModelRequest, imported: ImportedModel, staged: _
 def _prove_on_cpu(
     request: AddModelRequest, imported: ImportedModel, staged: _Staged, repository: ModelRepository, target: Release
 ) -> Parity:
-    parity = prove_on_cpu(repository, staged.config, staged.sample, release=target, tolerance=request.allowed)
-    require_parity(parity, model=request.name, framework=imported.framework, tolerance=request.allowed)
+    allowed = _allowed(request, imported)
+    parity = prove_on_cpu(repository, staged.config, staged.sample, release=target, tolerance=allowed)
+    _require_parity(request, imported, parity)
     return parity
 
 
@@ -390,12 +457,14 @@ def _provenance(
             "digest": digest_of(request.sample) if request.sample else None,
             "rows": staged.sample.rows if imported.signature.can_batch else 1,
         },
-        "tolerance": asdict(request.allowed),
+        "tolerance": asdict(_allowed(request, imported)),
         "verified": parity is not None,
         "unproven": imported.unproven,
         "parity": parity.to_dict() if parity else None,
         "refinement": refined.to_dict() if refined else None,
         "config": staged.derived_text,
+        "overrides": dict(request.config),
+        "config_digest": digest_of(staged.directory.config_path),
         "files": digests_of(staged.directory.version_path(staged.version)),
         "shared_files": shared_digests_of(staged.directory.path),
     }

@@ -5,7 +5,7 @@ A conversion is held to the framework in process first. What only a real server 
 graph answers otherwise or an ill-conditioned model, comes out when it is proven; the model itself is then still whole.
 """
 
-__all__ = ["own_backend_instead", "why_not_as_onnx"]
+__all__ = ["own_backend_instead", "what_differs"]
 
 from repo_tool.importers.base import ImportedModel
 from repo_tool.verification import Parity
@@ -25,8 +25,11 @@ def own_backend_instead(imported: ImportedModel, parity: Parity | None, *, chose
     return imported.own_backend
 
 
-def why_not_as_onnx(parity: Parity) -> str:
-    """The reason to show, of the first output that differs."""
-    worst = next(output for output in parity.outputs if not output.equal)
-    difference = f": it {worst.complaint}" if worst.complaint else f" by up to {worst.largest_absolute:.3g}"
-    return f"served answers of ONNX Runtime differ in output '{worst.name}'{difference}"
+def what_differs(parity: Parity) -> str:
+    """In words, of the first output that differs; how it was run where none does."""
+    worst = next((output for output in parity.outputs if not output.equal), None)
+    if worst is None:
+        return parity.summary
+    if worst.complaint:
+        return f"served answers differ: output '{worst.name}' {worst.complaint}"
+    return f"served answers differ by up to {worst.largest_absolute:.3g} in output '{worst.name}'"
