@@ -13,7 +13,7 @@ from repo_tool.triton.server import EmbeddedServer, ServerOptions
 from support.rule_cases import EMBEDDED_RELEASE, rule_cases
 
 # Their backends are none of the embedded server's.
-CANNOT_LOAD = {"CFG111", "CFG607"}
+CANNOT_LOAD = {"CFG111", "CFG506", "CFG607"}
 
 
 def cases(side, *, wanted):

@@ -16,8 +16,8 @@ _MOST_BYTES = 2**38
 _WRAPS = 2**63  # Triton 2.51 counts bytes in 64 bits with sign, and what wraps around is small again
 _MANY_RUNS = 1000
 _MOST_ROWS = 10_000_000
-# Triton's core lets any batch of a warm-up pass; another backend may as well.
-_HOLD_TO_THE_MAXIMUM = ("onnxruntime", "openvino", "python", "pytorch", "sklearn", "tensorflow", "tensorrt")
+# Triton's core lets any batch of a warm-up pass, and strings that are cut off; these backends were seen to refuse them.
+_STRICT_BACKENDS = ("onnxruntime", "python", "sklearn")
 _MOST_STRING_BYTES = 16 * 1024 * 1024
 
 
@@ -55,7 +55,7 @@ def _is_never_warmed(model: ModelSubject) -> bool:
 
 
 def _warmup_faults(model: ModelSubject, warmup: Warmup) -> Iterator[tuple[str, str]]:
-    if warmup.batch_size > max(1, model.config.max_batch_size) and model.backend in _HOLD_TO_THE_MAXIMUM:
+    if warmup.batch_size > max(1, model.config.max_batch_size) and _is_strict(model):
         largest = model.config.max_batch_size
         yield f"has batch size {warmup.batch_size}", f"max_batch_size is {largest}; Triton 2.51 crashes on such a one"
     elif warmup.batch_size > _MOST_ROWS:
@@ -229,16 +229,52 @@ def _string_fault(model: ModelSubject, tensor: WarmupInput) -> str:
         data = path.read_bytes()
     except (OSError, ValueError):
         return ""
-    found, wanted = _strings(data), math.prod(tensor.dims)
-    if found is None:
-        return "Triton: incomplete string data, or an incomplete string length indicator"
-    return f"it has {found} strings, and dims {list(tensor.dims)} are {wanted}" if found != wanted else ""
+    (found, left), wanted = _strings(data), math.prod(tensor.dims)
+    if left > 0:
+        return f"Triton: incomplete string length indicator, for {left} bytes are left at the end"
+    if found != wanted:
+        return f"it has {found} strings, and dims {list(tensor.dims)} are {wanted}"
+    return "Triton: incomplete string data, for the last is cut off" if left and _is_strict(model) else ""
 
 
-def _strings(data: bytes) -> int | None:
-    """How many strings there are, each behind its length as 4 bytes, lowest first; None when the last is cut off."""
+def _is_strict(model: ModelSubject) -> bool:
+    return model.backend in _STRICT_BACKENDS
+
+
+def _strings(data: bytes) -> tuple[int, int]:
+    """How many strings begin, each behind its length as 4 bytes, lowest first, and the bytes that are left over.
+
+    They are fewer than none where the last string is cut off.
+    """
     place = count = 0
     while place + 4 <= len(data):
         place += 4 + int.from_bytes(data[place : place + 4], "little")
         count += 1
-    return count if place == len(data) else None
+    return count, len(data) - place
+
+
+@rule("CFG506", severity=Severity.WARNING)
+def warmup_beyond_the_maximum(model: ModelSubject) -> Iterator[Finding]:
+    """The batch of a warm-up is one that clients may send: max_batch_size rows at most.
+
+    Triton's core lets a larger one pass, and NVIDIA's backends refuse it, and with it the model.
+
+    Wrong::
+
+        max_batch_size: 4
+        model_warmup { name: "w" batch_size: 8 ... }
+
+    Right::
+
+        max_batch_size: 4
+        model_warmup { name: "w" batch_size: 4 ... }
+    """
+    largest = max(1, model.config.max_batch_size)
+    for index, warmup in enumerate(model.config.model_warmup):
+        if warmup.batch_size > largest and not (_is_strict(model) or model.config.is_ensemble):
+            yield Finding(
+                f"warm-up '{warmup.name}' has batch size {warmup.batch_size}, and the model takes {largest}",
+                cause="where the backend checks it, the warm-up fails, and the model is not loaded",
+                fix=f"write batch_size: {largest}",
+                field=f"model_warmup[{index}].batch_size",
+            )
