@@ -241,7 +241,7 @@ def no_libtorch_type(model: ModelSubject) -> Iterator[Finding]:
         backend: "pytorch"
         input [ { name: "ids" data_type: TYPE_INT64 ... } ]
     """
-    if model.backend != "pytorch":
+    if model.backend != "pytorch" or model.config.runtime.endswith(".py"):
         return
     if not model.config.outputs:
         yield Finding(
@@ -278,7 +278,7 @@ def torch_names_by_position(model: ModelSubject) -> Iterator[Finding]:
         input [ { name: "pixels" ... } ]
         output [ { name: "scores__0" ... } ]
     """
-    if model.backend != "pytorch":
+    if model.backend != "pytorch" or model.config.runtime.endswith(".py"):
         return
     for index, output in enumerate(model.config.outputs):
         if not _has_place(output.name):

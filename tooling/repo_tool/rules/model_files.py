@@ -24,7 +24,7 @@ def has_reader(backend: str) -> bool:
 def asked_of_file(config: ModelConfig) -> tuple[str, ...]:
     """All that the answer of ``read_model_file`` depends on, the file itself and the backend apart."""
     parameters = (config.parameters.get(key, "") for key in ("TF_GRAPH_TAG", "TF_SIGNATURE_DEF", "model_type"))
-    return (config.platform, *parameters, *(output.name for output in config.outputs))
+    return (config.platform, config.runtime, *parameters, *(output.name for output in config.outputs))
 
 
 def read_model_file(config: ModelConfig, backend: str, path: Path) -> ModelFileSignature | ModelFileError | None:
@@ -53,9 +53,11 @@ def _tensorflow(config: ModelConfig, path: Path) -> ModelFileSignature | None:
     )
 
 
-def _pytorch(_config: ModelConfig, path: Path) -> ModelFileSignature | None:
+def _pytorch(config: ModelConfig, path: Path) -> ModelFileSignature | None:
     from repo_tool.rules.torch_file import read_torch_file
 
+    if config.runtime.endswith(".py"):  # a module in Python, for which model.pt may hold weights alone
+        return None
     _refuse_placeholder(path)
     return read_torch_file(path)
 

@@ -257,6 +257,8 @@ class ModelSubject:
         """The names of which one must be in each version directory; empty for backends that we do not know."""
         if self.config.default_model_filename:
             return (self.config.default_model_filename,)
+        if self.backend == "pytorch" and self.config.runtime.endswith(".py"):
+            return ("model.py",)  # pytorch_backend: the module's code; weights are as it likes
         return PLATFORM_FILENAMES.get(self.config.platform) or DEFAULT_FILENAMES.get(self.backend, ())
 
     def artifact(self, version: int) -> Path | None:

@@ -5,8 +5,10 @@ __all__ = ["read_torch_file"]
 
 import ast
 import json
+import lzma
 import pickletools
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -17,6 +19,17 @@ from repo_tool.datatypes import DataType
 from repo_tool.rules.model_signatures import FileTensor, ModelFileError, ModelFileSignature
 
 _LARGEST_TEXT = 64 * 1024 * 1024  # of the code of one class, or of an exported graph
+# What zipfile raises: of its own, of compression, cut short, unknown methods, passwords, names that are no text.
+_BROKEN_ARCHIVE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
 _HEAD = 4096  # the class of the module is the first thing in its pickle
 _FORWARD = re.compile(r"^  def (forward\(self\b(?:.|\n)*?\) -> [^\n]*:)\n", re.MULTILINE)
 # torch/_export/serde/schema.py
@@ -36,7 +49,7 @@ def read_torch_file(path: Path) -> ModelFileSignature:
     try:
         with zipfile.ZipFile(path) as archive:
             return _exported_program(archive) if path.suffix == ".pt2" else _torch_script(archive)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _BROKEN_ARCHIVE as error:
         raise ModelFileError(f"it is no archive: {error}") from error
     except OSError as error:
         raise ModelFileError(error.strerror or str(error)) from error
@@ -45,6 +58,8 @@ def read_torch_file(path: Path) -> ModelFileSignature:
 def _torch_script(archive: zipfile.ZipFile) -> ModelFileSignature:
     names = archive.namelist()
     root = names[0].split("/")[0] if names else ""
+    if f"{root}/model.json" in names:  # as PyTorch 1.0 wrote it
+        return ModelFileSignature(framework="TorchScript", inputs=None, outputs=None, has_names=False)
     if not any(name.startswith(f"{root}/code/") for name in names):
         raise ModelFileError("it holds no code: weights alone (torch.save), which no server can run")
     return ModelFileSignature(framework="TorchScript", inputs=_forward(archive, root), outputs=None, has_names=False)
