@@ -67,7 +67,7 @@ def gpu_only(model: ModelSubject) -> Iterator[Finding]:
             )
 
 
-@rule("CFG303", severity=Severity.WARNING, fixable=True)
+@rule("CFG303", severity=Severity.WARNING)
 def uncounted_instances(model: ModelSubject) -> Iterator[Finding]:
     """The number of instances is written.
 
@@ -93,12 +93,6 @@ def uncounted_instances(model: ModelSubject) -> Iterator[Finding]:
         cause="on a CPU it takes two, which then compete for the cores",
         fix="write instance_group [ { kind: KIND_AUTO count: 1 } ]",
         field="instance_group",
-        edits=tuple(
-            SetField(f"instance_group[{index}].count", "1")
-            for index, group in enumerate(groups)
-            if group.count <= 0 and group.kind is not InstanceKind.KIND_GPU
-        )
-        or (SetField("instance_group", "[ { kind: KIND_AUTO count: 1 } ]"),),
     )
 
 
