@@ -26,7 +26,11 @@ from repo_tool.triton import EmbeddedServer, ServerOptions
 
 # A Python model without its file makes Triton 2.51 wait for a stub that never comes.
 _LOAD_TIMEOUT_S = 60.0
-_EMBEDDED_LIMITS = ("unable to find backend library for backend", "not supported by the embedded backend")
+_EMBEDDED_LIMITS = (
+    "unable to find backend library for backend",
+    "not supported by the embedded backend",
+    "into a shell command",  # Triton itself runs it; SEC103 and SEC104 say so
+)
 _EMBEDDED_REFUSES = frozenset(rule.code for rule in RULES if rule.embedded_refuses)
 
 
