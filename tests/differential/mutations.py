@@ -15,6 +15,8 @@ _RANGES = {
 _DEEPEST = 4
 # Each instance is a thread: how many of them a machine bears is no verdict on the configuration.
 MOST_INSTANCES = 1000
+MOST_STUBS = 4
+STARTING_STUBS = ("", "python", "onnxruntime")
 
 
 def mutate(random, draft):
@@ -188,7 +190,7 @@ def value_of(random, draft, descriptor):
     if kind in _RANGES:
         low, high = _RANGES[kind]
         if descriptor.full_name == "inference.ModelInstanceGroup.count":
-            high = MOST_INSTANCES
+            high = MOST_STUBS if draft.config.backend in STARTING_STUBS else MOST_INSTANCES
         pool = LONG_INTEGERS if random.random() < 0.3 else INTEGERS
         return random.choice([number for number in pool if low <= number <= high])
     if kind == FieldDescriptor.CPPTYPE_ENUM:

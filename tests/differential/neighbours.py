@@ -10,7 +10,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from differential.drafts import Case, Draft, Link
-from differential.mutations import mutate
+from differential.mutations import MOST_STUBS, mutate
 from differential.text_mutations import mutate_text
 from support.rule_cases import EMBEDDED_RELEASE, rule_cases
 
@@ -115,5 +115,7 @@ def _with_another_number(random, text, history):
     found = random.choice(numbers)
     number = int(found.group())
     new = random.choice((number + 1, number - 1, number * 2, 0, -1, 1, -number, number + 100))
+    if text[: found.start()].rstrip().endswith(b"count:"):
+        new = min(new, MOST_STUBS)
     history.append(f"{number} became {new}")
     return text[: found.start()] + str(new).encode() + text[found.end() :]

@@ -24,7 +24,7 @@ _BOUNDS = """\
   completion of configurations, on a machine without a GPU. Every case is loaded and unloaded under a fresh name.
 * Backends: `native`, and the names tensorrt, pytorch, tensorflow, openvino, fil and dali, are one small library in C that
   looks for the model file of the backend whose name it bears and accepts all else. What those real backends check in
-  their files is not compared; what Triton's core makes of their names is. `onnxruntime` is repo-tool's own backend, whose
+  their files and parameters is not compared (SIG2 and CFG607, and CFG114 where the code they share fails); what Triton's core makes of their names is. `onnxruntime` is repo-tool's own backend, whose
   verdicts are held to NVIDIA's by other tests; `python` is Triton's own.
 * A case counts as foreseen when a rule that says of itself that the embedded server refuses such a model speaks of the
   model or of one that it is loaded with. Errors that are about other machines (SEC, and releases that lack a backend)
@@ -32,8 +32,8 @@ _BOUNDS = """\
 * "No verdict": the server lacks the backend or the `runtime` that is named, or the feature (the embedded onnxruntime backend
   has no ragged inputs, batch inputs or state), and says so. A variant in `configs/` is another configuration, and what the
   rules say of it does not count.
-* Instance counts above 1,000 are not generated: each instance is a thread, and how many a machine bears is no verdict on
-  a configuration. Links to large folders are not either: Triton walks them for minutes.
+* Instance counts above 1,000 (above 4 for backends that start a process for each) are not generated: how many threads and
+  processes a machine bears is no verdict on a configuration. Links to large folders are not either: Triton walks them for minutes.
 * The end of the server counts as a refusal. One that no rule foresaw is tried again alone in a new server, and the second
   verdict counts.
 """
