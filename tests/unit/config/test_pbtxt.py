@@ -77,7 +77,7 @@ def test_a_warm_up_of_random_values_needs_no_file():
     ],
 )
 def test_a_number_that_names_nothing_is_refused(text):
-    with pytest.raises(ConfigError, match="does not parse"):
+    with pytest.raises(ConfigError, match="a number that names nothing"):
         pbtxt.parse(text)
 
 

@@ -10,6 +10,7 @@ from repo_tool.config import pbtxt
 from repo_tool.config.field_paths import Step, read_path
 from repo_tool.config.layout_edits import Change, Level, changed, inserted, removed_fields, removed_value, replaced
 from repo_tool.config.places import map_key
+from repo_tool.config.proto import new_model_config
 from repo_tool.config.prototext import as_python_reads
 from repo_tool.config.syntax import Message, Value, WrittenField, read
 from repo_tool.config.typed_values import TypedValue, typed_value
@@ -64,10 +65,9 @@ def parse_message(text: str) -> Any:
         ConfigError: it does not parse.
     """
     from google.protobuf import text_format
-    from tritonclient.grpc import model_config_pb2
 
     pbtxt.parse(text)  # says what is wrong
-    return text_format.Parse(as_python_reads(text), model_config_pb2.ModelConfig())
+    return text_format.Parse(as_python_reads(text), new_model_config())
 
 
 def _proven(text: str, expected: Any, path: str) -> str:

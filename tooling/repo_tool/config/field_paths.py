@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from repo_tool.config.places import is_map
+from repo_tool.config.proto import model_config_file
 from repo_tool.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -151,6 +152,5 @@ def _paths(message_type: Any, before: str) -> Iterator[str]:
 
 
 def _root() -> Any:
-    from tritonclient.grpc import model_config_pb2
 
-    return model_config_pb2.ModelConfig.DESCRIPTOR
+    return model_config_file().message_types_by_name["ModelConfig"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from repo_tool.config.fields import proto_fields
 from repo_tool.config.messages import from_message, to_message
 from repo_tool.config.model import ModelConfig
+from repo_tool.config.proto import new_model_config
 from repo_tool.config.prototext import as_python_reads
 from repo_tool.errors import ConfigError, UnknownValueError
 
@@ -28,10 +29,9 @@ def parse(text: str) -> ModelConfig:
         UnknownValueError: an enumeration holds a number that it does not name, which Triton takes.
     """
     from google.protobuf import text_format
-    from tritonclient.grpc import model_config_pb2
 
     try:
-        message = text_format.Parse(as_python_reads(text), model_config_pb2.ModelConfig())
+        message = text_format.Parse(as_python_reads(text), new_model_config())
     except (text_format.ParseError, ValueError, RecursionError) as error:  # messages nested without end
         raise ConfigError(
             "the model configuration does not parse",
@@ -94,9 +94,8 @@ def _fields_that_differ(one: ModelConfig, other: ModelConfig) -> tuple[str, ...]
 
 
 def _message(config: ModelConfig) -> Any:
-    from tritonclient.grpc import model_config_pb2
 
-    return to_message(config, model_config_pb2.ModelConfig())
+    return to_message(config, new_model_config())
 
 
 @cache

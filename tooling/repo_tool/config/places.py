@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from repo_tool.config.proto import model_config_file
 from repo_tool.config.prototext import as_python_reads
 from repo_tool.config.syntax import Comment, Message, Span, Value, WrittenField, read
 from repo_tool.errors import ConfigError
@@ -82,11 +83,9 @@ class Places:
 
 def locate(text: str) -> Places:
     """Where the fields of a ``config.pbtxt`` are; of a text that does not parse, those before the fault."""
-    from tritonclient.grpc import model_config_pb2
-
     root, comments = read(text)
     locator = _Locator(text)
-    locator.walk(root, model_config_pb2.ModelConfig.DESCRIPTOR, prefix="", counts=True)
+    locator.walk(root, model_config_file().message_types_by_name["ModelConfig"], prefix="", counts=True)
     in_order = sorted(locator.fields, key=lambda place: (place.start, -place.end))
     return Places(tuple(in_order), locator.by_path, comments)
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
+from repo_tool.config.proto import model_config_file
 from repo_tool.errors import ConfigError
 
 # Only what one of these finds can be read in two ways; most files have nothing of it.
@@ -106,9 +107,7 @@ def _boolean(number: str) -> str:
 @cache
 def _boolean_fields() -> frozenset[str]:
     """The names that only boolean fields of Triton's messages have."""
-    from tritonclient.grpc import model_config_pb2
-
-    waiting, seen = list(model_config_pb2.DESCRIPTOR.message_types_by_name.values()), set[str]()
+    waiting, seen = list(model_config_file().message_types_by_name.values()), set[str]()
     booleans, others = set[str](), set[str]()
     while waiting:
         message = waiting.pop()
