@@ -61,8 +61,9 @@ def _warmup_faults(model: ModelSubject, warmup: Warmup) -> Iterator[tuple[str, s
     elif warmup.batch_size > _MOST_ROWS:
         yield f"has batch size {warmup.batch_size:,}", "Triton makes a request for every row and is never done"
     given = {tensor.name: tensor for tensor in warmup.inputs}
+    inputs = {tensor.name for tensor in model.config.inputs}
     for tensor in warmup.inputs:
-        yield from _data_faults(tensor)
+        yield from _data_faults(tensor, is_looked_at=tensor.name in inputs or _is_strict(model))
     for name, count in Counter(tensor.name for tensor in model.config.inputs).items():
         if count > 1:
             yield f"cannot give '{name}' {count} times", f"Triton: expected {count} inputs but got 1 inputs"
@@ -75,11 +76,11 @@ def _warmup_faults(model: ModelSubject, warmup: Warmup) -> Iterator[tuple[str, s
             yield f"lacks input '{declared.name}'", "every input that is not optional must be there"
 
 
-def _data_faults(given: WarmupInput) -> Iterator[tuple[str, str]]:
-    """What Triton needs of every input of a warm-up, whether the model has it or not."""
-    if given.datatype is None:
+def _data_faults(given: WarmupInput, *, is_looked_at: bool) -> Iterator[tuple[str, str]]:
+    """What Triton needs of every input of a warm-up; an input that the model lacks is left to the backend."""
+    if given.datatype is None and is_looked_at:
         yield f"has no data_type for '{given.name}'", "without one Triton 2.51 refuses the model, or ends"
-    if any(dim < 0 for dim in given.dims):
+    if -1 in given.dims or (is_looked_at and any(dim < 0 for dim in given.dims)):
         yield f"leaves a dimension of '{given.name}' free", "a request has a shape; every dimension must be a number"
     elif _MOST_BYTES <= math.prod(given.dims) * _element_bytes(given.datatype) < _WRAPS:
         yield f"asks for a huge '{given.name}', {list(given.dims)}", "Triton ends where it cannot get the memory for it"
