@@ -37,7 +37,7 @@ static const struct {
 } OPENED[] = {
     {"fil", {"xgboost.json", "xgboost.ubj", "model.txt", "checkpoint.tl", "xgboost.model"}},
     {"openvino", {"model.xml"}},
-    {"pytorch", {"model.pt"}},
+    {"pytorch", {"model.pt", "model.pt2"}}, /* the second as repo-tool's own backend does */
     {"tensorflow", {"model.savedmodel", "model.graphdef"}},
     {"tensorrt", {"model.plan"}},
 };

@@ -9,7 +9,7 @@ import triton_python_backend_utils as pb_utils
 OPENED = {
     "fil": ("xgboost.json", "xgboost.ubj", "model.txt", "checkpoint.tl", "xgboost.model"),
     "openvino": ("model.xml",),
-    "pytorch": ("model.pt",),
+    "pytorch": ("model.pt", "model.pt2"),
     "tensorflow": ("model.savedmodel", "model.graphdef"),
     "tensorrt": ("model.plan",),
 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether something is a file or folder, where names may be impossible and rights missing: then it is neither."""
 
-__all__ = ["exists", "is_file", "is_folder", "is_within", "size_of"]
+__all__ = ["exists", "is_file", "is_folder", "is_within", "joined", "size_of"]
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +25,11 @@ def exists(path: Path) -> bool:
 def is_within(path: Path, folder: Path) -> bool:
     """Whether ``path`` lies in ``folder``, once links are followed."""
     return _holds(lambda: path.resolve().is_relative_to(folder.resolve()))
+
+
+def joined(folder: Path, name: str) -> Path:
+    """Where Triton looks for a file that a configuration names: below ``folder``, even behind a leading slash."""
+    return folder / name.lstrip("/")
 
 
 def size_of(path: Path) -> int:

@@ -11,7 +11,7 @@ from repo_tool.config.scheduling import InitialState
 from repo_tool.errors import UnknownValueError
 from repo_tool.rules.artifacts import DEFAULT_FILENAMES
 from repo_tool.rules.diagnostics import Finding, Severity
-from repo_tool.rules.file_kinds import exists, is_file, is_folder, is_within, size_of
+from repo_tool.rules.file_kinds import exists, is_file, is_folder, joined, size_of
 from repo_tool.rules.fixes import CreateFolder, SetField
 from repo_tool.rules.registry import Scope, repository_rule, rule
 from repo_tool.rules.subjects import ModelSubject, RepositorySubject, entries_of
@@ -194,12 +194,11 @@ def missing_label_file(model: ModelSubject) -> Iterator[Finding]:
     for index, output in enumerate(model.config.outputs):
         if not output.label_filename:
             continue
-        path = model.directory.path / output.label_filename
-        if is_file(path) and is_within(path, model.directory.path):
+        if is_file(joined(model.directory.path, output.label_filename)):
             continue
         yield Finding(
             f"output '{output.name}' has no label file '{output.label_filename}'",
-            cause="it lies outside the model directory" if is_file(path) else "the model directory holds no such file",
+            cause="the model directory holds no such file",
             fix="put the file beside config.pbtxt and name it alone",
             field=f"output[{index}].label_filename",
         )
@@ -235,11 +234,9 @@ def missing_warmup_file(model: ModelSubject) -> Iterator[Finding]:
 
 
 def _warmup_file_fault(model: ModelSubject, tensor: WarmupInput) -> str:
-    path = model.directory.warmup_path / (tensor.file or "")
+    path = joined(model.directory.warmup_path, tensor.file or "")
     if not is_file(path):
         return "it is a folder" if is_folder(path) else "there is no such file in warmup/"
-    if not is_within(path, model.directory.path):
-        return "it lies outside the model directory"
     needed = math.prod(tensor.dims) * (tensor.datatype.byte_size if tensor.datatype else 0)
     size = size_of(path)
     return f"it has {size} bytes, and the tensor needs {needed}" if size < needed else ""
@@ -515,7 +512,7 @@ def missing_initial_state_file(model: ModelSubject) -> Iterator[Finding]:
 
 
 def _state_file_fault(model: ModelSubject, initial: InitialState) -> str:
-    path = model.directory.path / "initial_state" / (initial.data_file or "")
+    path = joined(model.directory.path / "initial_state", initial.data_file or "")
     if not is_file(path):
         return "it is a folder" if is_folder(path) else "there is no such file in initial_state/"
     size = size_of(path)

@@ -165,3 +165,38 @@ def shell_command_in_a_name(model: ModelSubject) -> Iterator[Finding]:
                 fix=f"write it with letters, digits and _ . / - alone, e.g. {re.sub('[^A-Za-z0-9_./$-]+', '_', word)}",
                 field=field,
             )
+
+
+@rule("SEC105", embedded_refuses=False)
+def file_of_another_folder(model: ModelSubject) -> Iterator[Finding]:
+    """Label files, warm-up data and initial states lie in the model directory, under names that do not lead out of it.
+
+    Triton 24.10 opens what such a name leads to; newer releases refuse label files outside.
+
+    Wrong::
+
+        label_filename: "../shared/labels.txt"
+
+    Right::
+
+        label_filename: "labels.txt"
+    """
+    for field, name in _named_files(model.config):
+        if ".." in name.split("/"):
+            yield Finding(
+                f"'{name}' leads out of the folder that it is looked for in",
+                cause="a model may only bring along what lies in its own directory",
+                fix="put the file into the model directory, and name it alone",
+                field=field,
+            )
+
+
+def _named_files(config: ModelConfig) -> Iterator[tuple[str, str]]:
+    for index, output in enumerate(config.outputs):
+        yield f"output[{index}].label_filename", output.label_filename
+    for index, warmup in enumerate(config.model_warmup):
+        for tensor in warmup.inputs:
+            yield f"model_warmup[{index}].inputs[{tensor.name}].input_data_file", tensor.file or ""
+    for index, state in enumerate(config.sequence_batching.states if config.sequence_batching else ()):
+        for number, initial in enumerate(state.initial_states):
+            yield f"sequence_batching.state[{index}].initial_state[{number}].data_file", initial.data_file or ""

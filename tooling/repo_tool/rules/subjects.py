@@ -255,6 +255,8 @@ class ModelSubject:
 
     def expected_files(self) -> tuple[str, ...]:
         """The names of which one must be in each version directory; empty for backends that we do not know."""
+        if self.backend not in DEFAULT_FILENAMES:
+            return ()
         if self.config.default_model_filename:
             return (self.config.default_model_filename,)
         if self.backend == "pytorch" and self.config.runtime.endswith(".py"):
