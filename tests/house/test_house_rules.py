@@ -23,6 +23,7 @@ COMMANDS = (
     "verify",
     "validate",
     "rule",
+    "release",
     "diff",
     "config",
     "plan",

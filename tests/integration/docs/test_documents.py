@@ -107,6 +107,7 @@ def test_every_command_is_shown_somewhere():
         "verify",
         "validate",
         "rule",
+        "release",
         "plan",
         "apply",
         "config",

@@ -232,3 +232,12 @@ def test_every_rule_is_listed():
     assert [facts["code"] for facts in json.loads(repo_tool("rule", "--list", "--json").stdout)] == [
         rule.code for rule in RULES
     ]
+
+
+def test_a_release_says_what_it_loads_and_lacks():
+    facts = json.loads(repo_tool("release", "24.10", "--json").stdout)
+    assert (facts["triton_version"], facts["max_onnx_opset"], facts["python_version"]) == ("2.51.0", 21, "3.10")
+    assert "CVE-2025-23316" in {found["cve"] for found in facts["vulnerabilities"]}
+    assert "CVE-2025-23316" in repo_tool("release", "24.10").stdout
+    assert len(json.loads(repo_tool("release", "--json").stdout)) > 30
+    assert repo_tool("release", "24.1").returncode == 2

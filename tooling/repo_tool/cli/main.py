@@ -23,6 +23,7 @@ from repo_tool.cli.config import config
 from repo_tool.cli.console import error_console, show_error
 from repo_tool.cli.diff import diff
 from repo_tool.cli.plan import plan
+from repo_tool.cli.release import release
 from repo_tool.cli.rule import rule
 from repo_tool.cli.serve import serve
 from repo_tool.cli.show import show
@@ -69,6 +70,7 @@ app.command("show")(show)
 app.command("config")(config)
 app.command("verify")(verify)
 app.command("validate")(validate)
+app.command("release")(release)
 app.command("rule")(rule)
 app.command("plan")(plan)
 app.command("apply")(apply)
@@ -96,9 +98,7 @@ def _terminate(number: int, _frame: FrameType | None) -> None:
 
 def _run() -> int:
     try:
-        code = app(standalone_mode=False) or 0
-        sys.stdout.flush()
-        return code
+        return _called()
     except RepoToolError as error:
         show_error(error)
         _print_for_programs(error.to_dict())
@@ -106,19 +106,27 @@ def _run() -> int:
     except (KeyboardInterrupt, typer.Abort):
         error_console().print("interrupted", style="yellow")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        _forget_standard_output()  # `| head` closed it: nothing to complain about
-        return 0
-    except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # Click leaves with 1, which are findings to us
-            _forget_standard_output()
-            return 0
-        raise
     except Exception as error:  # noqa: BLE001 # whatever is left is a bug of ours, and must leave a report
         if (code := _usage_error(error)) is not None:
             return code
         _report_bug(error)
         return EXIT_OURS
+
+
+def _called() -> int:
+    """The command's exit code; a standard output that `| head` closed is nothing to complain about."""
+    try:
+        code = app(standalone_mode=False) or 0
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_standard_output()
+        return 0
+    except SystemExit as end:
+        if not isinstance(end.__context__, BrokenPipeError):  # for which Click leaves with 1: findings, to us
+            raise
+        _forget_standard_output()
+        return 0
+    return int(code)
 
 
 def _print_for_programs(error: dict[str, str]) -> None:

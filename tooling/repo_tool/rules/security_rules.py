@@ -3,18 +3,20 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from repo_tool.config.model import ModelConfig
 from repo_tool.config.shell import unsafe_shell_words
 from repo_tool.errors import ModelNameError
-from repo_tool.releases import first_release_with_all_fixes
+from repo_tool.releases import Vulnerability, first_release_with_all_fixes
 from repo_tool.repository.layout import check_model_name
 from repo_tool.rules.diagnostics import Finding, Severity
 from repo_tool.rules.file_kinds import is_file
 from repo_tool.rules.registry import Scope, repository_rule, rule
 from repo_tool.rules.subjects import ModelSubject, RepositorySubject, files_within
+
+_TOLD = 3  # of the vulnerabilities of a release; a list of sixty is read by nobody
 
 
 @repository_rule("SEC001", severity=Severity.WARNING)
@@ -35,24 +37,18 @@ def release_with_known_holes(repository: RepositorySubject) -> Iterator[Finding]
     lacking = release.vulnerabilities
     if not lacking:
         return
-    gravest = lacking[0]
-    worst = f"; the gravest: {gravest.what}, {gravest.cve}, CVSS {gravest.score:g}" if gravest.score else ""
     yield Finding(
         f"Triton {release.name} lacks the fixes of {len(lacking)} published vulnerabilities",
-        cause=f"{_listed([found.cve for found in lacking])}{worst}",
+        cause=f"the gravest: {'; '.join(map(_described, lacking[:_TOLD]))}"
+        + (f"; repo-tool release {release.name} lists all" if len(lacking) > _TOLD else ""),
         fix=f"serve with {first_release_with_all_fixes()}, the first release with every published fix, or a newer one,"
         " or keep the server on the loopback interface",
     )
 
 
-def _listed(cves: Iterable[str]) -> str:
-    """CVE numbers, year by year, e.g. ``CVE-2025-23310, -23311, CVE-2026-24207``."""
-    words, before = [], ""
-    for cve in sorted(cves):
-        year, _, number = cve.rpartition("-")
-        words.append(f"-{number}" if year == before else cve)
-        before = year
-    return ", ".join(words)
+def _described(found: Vulnerability) -> str:
+    score = f", CVSS {found.score:g}" if found.score else ""
+    return f"{found.cve}{score}" + (f" ({found.what})" if found.what else "")
 
 
 @rule("SEC101", scope=Scope.DIRECTORY, embedded_refuses=False)
