@@ -4,7 +4,16 @@
 From Triton's ``constants.h``, and ``docs/model_config.md`` of the FIL backend.
 """
 
-__all__ = ["DEFAULT_FILENAMES", "PLATFORMS", "PLATFORM_FILENAMES", "backend_of_file", "backend_of_platform"]
+__all__ = [
+    "DEFAULT_FILENAMES",
+    "FIRST_WITH_TORCH_AOTI",
+    "PLATFORMS",
+    "PLATFORM_FILENAMES",
+    "backend_of_file",
+    "backend_of_platform",
+    "fits_guess",
+    "platforms_of",
+]
 
 from collections.abc import Mapping
 
@@ -34,13 +43,29 @@ PLATFORMS: Mapping[str, tuple[str, ...]] = {
     "tensorrt": ("tensorrt_plan",),
 }
 
+FIRST_WITH_TORCH_AOTI = "26.03"  # the platform of model.pt2
+# What Triton guesses a backend from, where none is named: not the files of FIL and of repo-tool's own backends.
+_GUESSED = ("onnxruntime", "openvino", "python", "pytorch", "tensorflow", "tensorrt")
+_FOLDERS = ("model.savedmodel",)
+_FILES_OR_FOLDERS = ("model.onnx", "model.py", "model.xml")
+
+
+def platforms_of(backend: str, release: str) -> tuple[str, ...]:
+    """The platforms that a backend is held to in a release; empty where any will do."""
+    known = PLATFORMS.get(backend, ())
+    return tuple(each for each in known if each != "torch_aoti" or release >= FIRST_WITH_TORCH_AOTI)
+
+
+def fits_guess(filename: str, *, is_folder: bool) -> bool:
+    """Whether Triton takes a file, or a folder, of that name for a model when it guesses the backend."""
+    return filename in _FILES_OR_FOLDERS or is_folder == (filename in _FOLDERS)
+
 
 def backend_of_platform(platform: str) -> str | None:
-    """The backend that an old-style ``platform`` alone stands for; None when Triton knows no such platform."""
+    """The backend that an old-style ``platform`` alone stands for; None when no Triton knows such a platform."""
     return next((backend for backend, platforms in PLATFORMS.items() if platform in platforms), None)
 
 
 def backend_of_file(filename: str) -> str | None:
     """The backend that Triton guesses from a file in a version directory; None when it cannot."""
-    guessed = (backend for backend, names in DEFAULT_FILENAMES.items() if filename in names and backend != "fil")
-    return next(guessed, None)
+    return next((backend for backend in _GUESSED if filename in DEFAULT_FILENAMES[backend]), None)

@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 
 from repo_tool.errors import ConfigError, UnknownValueError
-from repo_tool.rules.artifacts import PLATFORMS, backend_of_file, backend_of_platform
+from repo_tool.rules.artifacts import PLATFORMS, platforms_of
 from repo_tool.rules.diagnostics import Finding
 from repo_tool.rules.file_kinds import is_file
 from repo_tool.rules.fixes import RemoveField
@@ -56,7 +56,7 @@ def unknown_backend_and_platform(model: ModelSubject) -> Iterator[Finding]:
     config = model.config
     if config.is_ensemble:
         return
-    if config.backend == "tensorflow" and not config.platform and "tensorflow" not in _given_away(model):
+    if config.backend == "tensorflow" and not config.platform and model.guessed_backend != "tensorflow":
         yield Finding(
             "the tensorflow backend needs a platform, and no file gives it away",
             cause="Triton: unexpected 'platform' and 'backend' pair, got:, tensorflow",
@@ -64,7 +64,7 @@ def unknown_backend_and_platform(model: ModelSubject) -> Iterator[Finding]:
             field="platform",
         )
     elif config.backend:
-        allowed = PLATFORMS.get(config.backend, ())
+        allowed = platforms_of(config.backend, model.release.name)
         if config.platform and allowed and config.platform not in allowed:
             yield Finding(
                 f"platform '{config.platform}' does not belong to backend '{config.backend}'",
@@ -73,14 +73,14 @@ def unknown_backend_and_platform(model: ModelSubject) -> Iterator[Finding]:
                 field="platform",
                 edits=(RemoveField("platform"),),
             )
-    elif config.platform and backend_of_platform(config.platform) is None:
+    elif config.platform and config.platform not in _known_platforms(model):
         yield Finding(
             f"there is no platform '{config.platform}'",
             cause="a platform without a backend must be one of Triton's old names, such as onnxruntime_onnx",
             fix='write backend: "..." in its place',
             field="platform",
         )
-    elif not config.platform and not _given_away(model) and (config.default_model_filename or "." not in model.name):
+    elif not config.platform and not model.guessed_backend and (config.default_model_filename or "." not in model.name):
         yield Finding(
             "neither backend nor platform is named",
             cause="and neither default_model_filename nor a file in the first version directory gives the backend away",
@@ -89,21 +89,8 @@ def unknown_backend_and_platform(model: ModelSubject) -> Iterator[Finding]:
         )
 
 
-def _given_away(model: ModelSubject) -> set[str]:
-    """The backends that Triton guesses from default_model_filename, or else from the files in the first sub-folder.
-
-    It takes no second look (model_config_utils.cc, AutoCompleteBackendFields).
-    """
-    filename = model.config.default_model_filename
-    return {guess for name in ([filename] if filename else _first_names(model)) if (guess := backend_of_file(name))}
-
-
-def _first_names(model: ModelSubject) -> list[str]:
-    try:
-        folders = sorted(entry for entry in model.directory.path.iterdir() if entry.is_dir())
-        return [entry.name for folder in folders[:1] for entry in folder.iterdir()]
-    except OSError:
-        return []
+def _known_platforms(model: ModelSubject) -> set[str]:
+    return {platform for backend in PLATFORMS for platform in platforms_of(backend, model.release.name)}
 
 
 @rule("CFG103")

@@ -3,10 +3,11 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from repo_tool.config.model import MetricControl
 from repo_tool.rules.diagnostics import Finding, Severity
-from repo_tool.rules.file_kinds import exists
+from repo_tool.rules.file_kinds import exists, is_file
 from repo_tool.rules.fixes import RemoveField
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
@@ -332,10 +333,22 @@ def runtime_to_install(model: ModelSubject) -> Iterator[Finding]:
     if model.config.is_ensemble or not is_library or (model.backend, runtime) == ("python", "libtriton_python.so"):
         return
     folders = [model.directory.path, *map(model.directory.version_path, model.served_versions)]
-    if not any(exists(folder / runtime) for folder in folders):
+    if not any(_is_library(folder / runtime) for folder in folders):
         yield Finding(
             f"the model needs the library '{runtime}'",
             cause=f"a server whose folder of the backend lacks it says: unable to find backend library '{runtime}'",
             fix="remove runtime",
             field="runtime",
         )
+
+
+def _is_library(path: Path) -> bool:
+    """Whether the dynamic loader would take it; anything else beside the model only makes it fail later."""
+    if not is_file(path):
+        return False
+    try:
+        with path.open("rb") as stream:
+            beginning: bytes = stream.read(4)
+    except OSError:
+        return False
+    return beginning == b"\x7fELF"

@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +19,15 @@ from repo_tool.config.model import ModelConfig
 from repo_tool.errors import ConfigError
 from repo_tool.releases import Release
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
-from repo_tool.rules.artifacts import DEFAULT_FILENAMES, PLATFORM_FILENAMES, backend_of_file, backend_of_platform
-from repo_tool.rules.file_kinds import exists, is_folder
+from repo_tool.rules.artifacts import (
+    DEFAULT_FILENAMES,
+    FIRST_WITH_TORCH_AOTI,
+    PLATFORM_FILENAMES,
+    backend_of_file,
+    backend_of_platform,
+    fits_guess,
+)
+from repo_tool.rules.file_kinds import exists, is_file, is_folder
 from repo_tool.rules.model_files import asked_of_file, has_reader, read_model_file
 from repo_tool.rules.model_signatures import ModelFileError, ModelFileSignature
 from repo_tool.rules.onnx_file import OnnxFileError, OnnxModel, is_onnx_installed, read_onnx
@@ -234,7 +242,9 @@ class ModelSubject:
             return self.versions
         if policy.latest is not None:
             return self.versions[-policy.latest :] if policy.latest > 0 else ()
-        return tuple(version for version in self.versions if version in (policy.specific or ()))
+        named = Counter(policy.specific or ())
+        # Named twice, a version counts as there, whether it is or not (model_lifecycle.cc, VersionsToLoad).
+        return tuple(sorted(version for version in named if version in self.versions or named[version] > 1))
 
     @cached_property
     def backend(self) -> str:
@@ -246,12 +256,21 @@ class ModelSubject:
 
     @cached_property
     def guessed_backend(self) -> str | None:
-        """The backend that a file in a version directory gives away."""
-        for version in self.versions:
-            names = (entry.name for entry in entries_of(self.directory.version_path(version)))
-            if found := next(filter(None, map(backend_of_file, names)), None):
-                return found
-        return None
+        """The backend that default_model_filename gives away, or else a file in the first sub-folder.
+
+        Triton takes no second look (model_config_utils.cc, AutoCompleteBackendFields).
+        """
+        filename = self.config.default_model_filename
+        if filename:
+            return self._guess(filename)
+        first = next((entry for entry in self.entries if _is_folder(entry)), None)
+        found = entries_of(self.directory.path / first.name) if first else ()
+        names = (entry.name for entry in found if fits_guess(entry.name, is_folder=_is_folder(entry)))
+        return next(filter(None, map(self._guess, names)), None)
+
+    def _guess(self, filename: str) -> str | None:
+        is_known = filename != "model.pt2" or self.release.name >= FIRST_WITH_TORCH_AOTI
+        return backend_of_file(filename) if is_known else None
 
     def expected_files(self) -> tuple[str, ...]:
         """The names of which one must be in each version directory; empty for backends that we do not know."""
@@ -266,7 +285,8 @@ class ModelSubject:
     def artifact(self, version: int) -> Path | None:
         """The model file or folder of a version; None when it is missing."""
         folder = self.directory.version_path(version)
-        return next((folder / name for name in self.expected_files() if exists(folder / name)), None)
+        is_there = is_file if self.backend == "python" else exists  # Python imports it, and a folder is no module
+        return next((folder / name for name in self.expected_files() if is_there(folder / name)), None)
 
     @cached_property
     def _own_artifacts(self) -> tuple[Path, ...]:

@@ -15,7 +15,7 @@ from repo_tool.rules.subjects import ModelSubject
 _MOST_BYTES = 2**38
 _WRAPS = 2**63  # Triton 2.51 counts bytes in 64 bits with sign, and what wraps around is small again
 _MANY_RUNS = 1000
-_MOST_ROWS = 10_000_000
+_MOST_ROWS = _MOST_RUNS = 10_000_000
 # Triton's core lets any batch of a warm-up pass, and strings that are cut off; these backends were seen to refuse them.
 _STRICT_BACKENDS = ("onnxruntime", "python", "sklearn")
 _MOST_STRING_BYTES = 16 * 1024 * 1024
@@ -60,6 +60,8 @@ def _warmup_faults(model: ModelSubject, warmup: Warmup) -> Iterator[tuple[str, s
         yield f"has batch size {warmup.batch_size}", f"max_batch_size is {largest}; Triton 2.51 crashes on such a one"
     elif warmup.batch_size > _MOST_ROWS:
         yield f"has batch size {warmup.batch_size:,}", "Triton makes a request for every row and is never done"
+    if warmup.count > _MOST_RUNS:
+        yield f"runs {warmup.count:,} times", "the model is not ready before the last run, which nobody sees"
     given = {tensor.name: tensor for tensor in warmup.inputs}
     inputs = {tensor.name for tensor in model.config.inputs}
     for tensor in warmup.inputs:
