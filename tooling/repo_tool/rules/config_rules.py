@@ -11,6 +11,8 @@ from repo_tool.rules.fixes import RemoveField
 from repo_tool.rules.registry import Scope, rule
 from repo_tool.rules.subjects import ModelSubject
 
+_REFUSED_KINDS = ("InstanceGroup.Kind", "BatchInput.Kind", "BatchOutput.Kind")
+
 
 @rule("CFG101", scope=Scope.TEXT)
 def unparsable_config(model: ModelSubject) -> Iterator[Finding]:
@@ -29,13 +31,16 @@ def unparsable_config(model: ModelSubject) -> Iterator[Finding]:
         max_batch_size: 8
     """
     error = model.config_error
-    if error is not None and _is_refused(error) and is_file(model.config_path):
+    if error is not None and _is_refused(error, model) and is_file(model.config_path):
         yield Finding(error.fact, cause=error.cause, fix=error.next_step or "write it as protobuf text")
 
 
-def _is_refused(error: ConfigError) -> bool:
-    """Whether Triton refuses it too: of numbers that name nothing only those that decide where the model runs."""
-    return not isinstance(error, UnknownValueError) or error.cause.endswith(("InstanceGroup.Kind", "BatchInput.Kind"))
+def _is_refused(error: ConfigError, model: ModelSubject) -> bool:
+    """Whether Triton refuses it too: of numbers that name nothing only those that decide how the model runs."""
+    if not isinstance(error, UnknownValueError) or error.cause.endswith(_REFUSED_KINDS):
+        return True
+    # What another model of the ensemble declares is another type.
+    return error.cause.endswith("inference.DataType") and "ensemble_scheduling" in str(model.config_text)
 
 
 @rule("CFG102", fixable=True)
@@ -56,7 +61,14 @@ def unknown_backend_and_platform(model: ModelSubject) -> Iterator[Finding]:
     config = model.config
     if config.is_ensemble:
         return
-    if config.backend == "tensorflow" and not config.platform and model.guessed_backend != "tensorflow":
+    if "\0" in config.backend:
+        yield Finding(
+            f"there is no backend {config.backend!r}",
+            cause="its name is looked for as the name of a folder",
+            fix="write the backend's name without the zero byte",
+            field="backend",
+        )
+    elif config.backend == "tensorflow" and not config.platform and model.guessed_backend != "tensorflow":
         yield Finding(
             "the tensorflow backend needs a platform, and no file gives it away",
             cause="Triton: unexpected 'platform' and 'backend' pair, got:, tensorflow",

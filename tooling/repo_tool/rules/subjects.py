@@ -284,7 +284,7 @@ class ModelSubject:
 
     def artifact(self, version: int) -> Path | None:
         """The model file or folder of a version; None when it is missing."""
-        folder = self.directory.version_path(version)
+        folder = self.directory.version_path(version % 2**64)  # Triton gives backends the number without its sign
         is_there = is_file if self.backend == "python" else exists  # Python imports it, and a folder is no module
         return next((folder / name for name in self.expected_files() if is_there(folder / name)), None)
 
