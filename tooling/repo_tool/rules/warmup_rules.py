@@ -66,9 +66,6 @@ def _warmup_faults(model: ModelSubject, warmup: Warmup) -> Iterator[tuple[str, s
     inputs = {tensor.name for tensor in model.config.inputs}
     for tensor in warmup.inputs:
         yield from _data_faults(tensor, is_looked_at=tensor.name in inputs or _is_strict(model))
-    for name, count in Counter(tensor.name for tensor in model.config.inputs).items():
-        if count > 1:
-            yield f"cannot give '{name}' {count} times", f"Triton: expected {count} inputs but got 1 inputs"
     for declared in model.config.inputs:
         if declared.name in given:
             # A warm-up gives shape tensors a batch dimension, which they do not have.
@@ -79,6 +76,9 @@ def _warmup_faults(model: ModelSubject, warmup: Warmup) -> Iterator[tuple[str, s
     if len(inputs.intersection(given)) < len(required):
         for name in (name for name in required if name not in given):
             yield f"lacks input '{name}'", "every input that is not optional must be there"
+        for name, count in Counter(name for name in required if name in given).items():
+            if count > 1:
+                yield f"cannot give '{name}' {count} times", f"Triton: expected {count} inputs but got 1 inputs"
 
 
 def _data_faults(given: WarmupInput, *, is_looked_at: bool) -> Iterator[tuple[str, str]]:
