@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs bench-speed coverage-frameworks clean
+.PHONY: help setup demo test check format docs bench-speed differential coverage-frameworks clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-20s %s\n", $$1, $$2 }'
@@ -45,6 +45,11 @@ docs: $(READY)  ## Write docs/rules.md anew, from the rules
 
 bench-speed: $(READY)  ## Measure our own commands; figures go to perf/results/
 	@$(BIN)/python perf/speed.py $(SPEED_FLAGS)
+
+N    ?= 10000
+SEED ?= 7
+differential: $(READY)  ## Compare the rules with a real Triton on N configurations made by machine (ten minutes)
+	@PYTHONPATH=tests $(BIN)/python -m differential.run --n $(N) --seed $(SEED) --report perf/results/differential $(DIFFERENTIAL_FLAGS)
 
 coverage-frameworks: $(READY)  ## Run every model of the zoo through Triton and write docs/coverage.md (about an hour)
 	@PYTHONPATH=tests $(BIN)/python -m support.zoo_run $(ZOO_FLAGS)
