@@ -202,21 +202,35 @@ def publish(
         return staged[-1].version
 
 
-def replace_config(staged: ModelDirectory, repository: ModelRepository) -> None:
+def replace_config(staged: ModelDirectory, repository: ModelRepository, *, expected: bytes | None = None) -> None:
     """Let a published model have the ``config.pbtxt`` of the staged one of the same name, at once or not at all.
 
+    Args:
+        staged: The staged one.
+        repository: Where the published one is.
+        expected: What its file must still say; None: anything, and it need not be there.
+
     Raises:
+        RepositoryError: the file is a link, or has changed meanwhile.
         NoSpaceError: the disk is full.
     """
     target = repository.model(staged.name)
     with translating_disk_errors(repository.path), _locked(repository), _signals_held():
+        if expected is not None and target.config_path.read_bytes() != expected:
+            raise RepositoryError(
+                f"'{target.config_path}' has been changed meanwhile",
+                cause="it is not what was read",
+                next_step="run the command again",
+            )
         _sync(staged.path)
         staged.config_path.replace(target.config_path)
         _sync_folder(target.path)
 
 
 def rewrite(repository: ModelRepository, texts: Mapping[str, tuple[str, str]], *, folders: Iterable[str] = ()) -> None:
-    """Give files of the repository other words, each file at once or not at all, and make further folders.
+    """Give files of the repository other words, all of them or none, and make further folders.
+
+    Each file is replaced at once; should a later one fail, those before it get their old words back.
 
     Args:
         repository: It.
@@ -224,19 +238,36 @@ def rewrite(repository: ModelRepository, texts: Mapping[str, tuple[str, str]], *
         folders: Paths of folders, each of which gets an empty ``.gitkeep``.
 
     Raises:
-        RepositoryError: a file is a link, has changed meanwhile, or cannot be written; those before it are written.
+        RepositoryError: a file is a link, has changed meanwhile, or cannot be written.
         NoSpaceError: the disk is full.
     """
     with staging(repository) as stage, translating_disk_errors(repository.path), _locked(repository), _signals_held():
-        for name, (old, new) in texts.items():
-            _rewrite_one(repository.path / name, stage.work_path / "rewritten", old=old.encode(), new=new.encode())
+        drafts = []
+        for index, (name, (old, new)) in enumerate(texts.items()):
+            target = repository.path / name
+            _require_as_read(target, old.encode())
+            drafts.append((target, _draft(stage.work_path / f"{index}.new", new.encode(), like=target)))
+        _replace_all(drafts, undo=[_draft(draft.with_suffix(".old"), at.read_bytes(), like=at) for at, draft in drafts])
         for name in folders:
             (repository.path / name).mkdir(exist_ok=True)
             (repository.path / name / ".gitkeep").touch()
             _sync_folder(repository.path / name)
 
 
-def _rewrite_one(target: Path, draft: Path, *, old: bytes, new: bytes) -> None:
+def _replace_all(drafts: Sequence[tuple[Path, Path]], *, undo: Sequence[Path]) -> None:
+    """Let each draft take its target's place; where one cannot, ``undo`` takes the places that were taken."""
+    for place, (target, draft) in enumerate(drafts):
+        try:
+            draft.replace(target)
+            _sync_folder(target.parent)
+        except OSError:
+            for (taken, _), old in zip(drafts[: place + 1], undo[: place + 1], strict=True):
+                with suppress(OSError):  # the first failure is the one to tell
+                    old.replace(taken)
+            raise
+
+
+def _require_as_read(target: Path, old: bytes) -> None:
     if target.is_symlink():
         raise RepositoryError(
             f"'{target}' is a link",
@@ -251,24 +282,41 @@ def _rewrite_one(target: Path, draft: Path, *, old: bytes, new: bytes) -> None:
         raise RepositoryError(
             f"'{target}' has been changed meanwhile", cause="it is not what was read", next_step="run the command again"
         )
-    draft.write_bytes(new)
-    shutil.copymode(target, draft)
-    with draft.open("rb") as stream:
+
+
+def _draft(path: Path, words: bytes, *, like: Path) -> Path:
+    """A file on the disk with those words and the mode of another."""
+    path.write_bytes(words)
+    shutil.copymode(like, path)
+    with path.open("rb") as stream:
         os.fsync(stream.fileno())
-    draft.replace(target)
-    _sync_folder(target.parent)
+    return path
 
 
-def withdraw(model: ModelDirectory, stage: Staging) -> None:
-    """Take a model out of its repository by one rename; its files go with the staging folder.
+def withdraw(model: ModelDirectory, stage: Staging, *, expected_version: int | None = None) -> Path:
+    """Take a model out of its repository by one rename, and tell where it lies now.
+
+    Args:
+        model: It.
+        stage: Room for what lay there before.
+        expected_version: The version that must still be its latest; None: any, or none at all.
 
     Raises:
-        RepositoryError: not allowed to write.
+        RepositoryError: another version is its latest, or not allowed to write.
     """
     repository = ModelRepository(model.path.parent)
     with translating_disk_errors(repository.path), _locked(repository), _signals_held():
-        model.path.rename(stage.work_path / model.name)
+        latest = max(model.versions(), default=None)
+        if expected_version not in (None, latest):
+            raise RepositoryError(
+                f"'{model.name}' has been changed meanwhile",
+                cause=f"its latest version is {latest}, and was {expected_version}",
+                next_step="run the command again",
+            )
+        kept = stage.work_path / model.name
+        model.path.rename(kept)
         _sync_folder(repository.path)
+    return kept
 
 
 @contextmanager
