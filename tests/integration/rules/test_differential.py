@@ -4,7 +4,7 @@
 import pytest
 
 from differential.native import compiler
-from differential.run import WANTED, compare_many
+from differential.run import compare_many
 from repo_tool.rules.render_page import known_disagreements
 
 CASES = 500
@@ -24,7 +24,7 @@ def test_no_rule_calls_an_error_what_triton_loads(tally):
 
 def test_the_rules_foresee_what_triton_does(tally):
     unknown = [each for each in tally.disagreements if not each["reason"]]
-    assert len(unknown) <= (1 - WANTED) * CASES, unknown
+    assert len(unknown) <= 1, unknown  # five hundred cases do not tell 99.9 % from 99.8 %
 
 
 def test_both_verdicts_are_well_represented(tally):

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
@@ -35,6 +35,17 @@ from repo_tool.rules.onnx_file import OnnxFileError, OnnxModel, is_onnx_installe
 _MAX_CONFIG_BYTES = 4 * 1024 * 1024  # the largest real ones have some thousand lines; parsing 50 MB takes minutes
 _NOT_VERSIONS = ("warmup", "initial_state", "configs")  # sub-folders that Triton skips
 _LEADING_INTEGER = re.compile(r"\s*[+-]?[0-9]+")  # what C's stoll reads
+
+
+def _is_onnx_file_or_folder(path: Path) -> bool:
+    return is_file(path) or is_file(path / "model.onnx")
+
+
+# What a backend can open; any file or folder of the name where it is not said here.
+_OPENED_AS: Mapping[str, Callable[[Path], bool]] = {
+    "onnxruntime": _is_onnx_file_or_folder,
+    "python": is_file,  # it is imported, and a folder is no module
+}
 
 
 class RepositorySubject:
@@ -285,7 +296,7 @@ class ModelSubject:
     def artifact(self, version: int) -> Path | None:
         """The model file or folder of a version; None when it is missing."""
         folder = self.directory.version_path(version % 2**64)  # Triton gives backends the number without its sign
-        is_there = is_file if self.backend == "python" else exists  # Python imports it, and a folder is no module
+        is_there = _OPENED_AS.get(self.backend, exists)
         return next((folder / name for name in self.expected_files() if is_there(folder / name)), None)
 
     @cached_property
