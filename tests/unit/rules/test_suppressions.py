@@ -9,7 +9,7 @@ from repo_tool.config.places import locate
 from repo_tool.rules.diagnostics import Diagnostic, Severity
 from repo_tool.rules.suppressions import suppressed
 
-KNOWN = {"CFG104", "CFG302", "SIG101", "REP101"}
+KNOWN = {"CFG101", "CFG104", "CFG302", "SIG101", "REP101", "REP102", "REP118"}
 
 
 def diagnostic(code, field, path="m/config.pbtxt"):
@@ -65,12 +65,21 @@ def test_it_suppresses_nothing_elsewhere(code, field):
     assert hidden == []
 
 
-def test_in_front_of_the_first_field_it_is_about_the_model():
-    text = "# repo-tool: allow REP101, CFG104 because it is a stub\n" + TEXT
-    about = [diagnostic("REP101", "", path="m"), diagnostic("CFG104", "name")]
-    kept, hidden, _ = outcome(text, *about)
+@pytest.mark.parametrize("place", [0, len(TEXT)], ids=["in front", "at the end"])
+def test_a_word_of_its_own_makes_it_about_the_model(place):
+    comment = "# repo-tool: allow-model REP118, CFG104 because it is a stub\n"
+    about = [diagnostic("REP118", "", path="m"), diagnostic("CFG104", "name")]
+    kept, hidden, _ = outcome(TEXT[:place] + comment + TEXT[place:], *about)
     assert kept == []
     assert len(hidden) == 2
+
+
+def test_in_front_of_the_first_field_it_is_about_that_field():
+    text = "# repo-tool: allow REP102, CFG104 because it is a copy\n" + TEXT
+    elsewhere = [diagnostic("CFG104", "input[1]"), diagnostic("REP102", "", path="m")]
+    kept, hidden, _ = outcome(text, diagnostic("REP102", "name"), *elsewhere)
+    assert kept == elsewhere
+    assert [each.field for each in hidden] == ["name"]
 
 
 def test_at_the_last_line_of_a_message_it_is_about_the_message():
@@ -87,6 +96,9 @@ def test_at_the_last_line_of_a_message_it_is_about_the_message():
         ("# repo-tool: allow CFG114 because of that", "CFG114, which is no rule"),
         ("# repo-tool: permit CFG104", "does not understand"),
         ("# repo-tool: allow because of that", "does not understand"),
+        ("# repo-tool: allow-models CFG104 because of that", "does not understand"),
+        ("# repo-tool: allow-model CFG101 because of that", "CFG101, which no comment can"),
+        ("# repo-tool: allow CFG104, REP101 because of that", "REP101, which no comment can"),
     ],
 )
 def test_a_comment_that_says_too_little_does_not_count(comment, words):

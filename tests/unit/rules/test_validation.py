@@ -140,3 +140,12 @@ def test_which_versions_a_policy_loads(tmp_path, policy, codes):
     config = RuleCase("REP103", "good").write(tmp_path) / "linear" / "config.pbtxt"
     config.write_text(re.sub("version_policy.*", policy, config.read_text()))
     assert {found.code for found in validate(ModelRepository(tmp_path), release=release())} == codes
+
+
+def test_a_file_that_is_no_configuration_excuses_nothing(tmp_path):
+    repository = ModelRepository(RuleCase("CFG101", "bad").write(tmp_path / "models"))
+    (config,) = repository.path.glob("*/config.pbtxt")
+    config.write_text("# repo-tool: allow-model CFG101, REP118 because it loads elsewhere\n" + config.read_text())
+    (config.parent / "notes").symlink_to("nowhere")
+    found = validate(repository, release=release())
+    assert {"CFG101", "REP118", "CFG901"} <= {each.code for each in found}

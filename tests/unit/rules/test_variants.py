@@ -61,7 +61,7 @@ def test_what_both_have_of_the_model_file_is_told_once(model):
 def test_a_comment_in_a_variant_suppresses_there_only(model):
     bad = (model / "config.pbtxt").read_text().replace("max_batch_size: 4", "max_batch_size: -1")
     write(model, "first", lambda text: bad)
-    write(model, "second", lambda text: f"# repo-tool: allow CFG103 because it is a test\n{bad}")
+    write(model, "second", lambda text: f"# repo-tool: allow-model CFG103 because it is a test\n{bad}")
     assert [path for code, path, _ in found_in(model.parent) if code == "CFG103"] == ["linear/configs/first.pbtxt"]
 
 

@@ -77,7 +77,11 @@ def _show(found: "Rule", *, as_json: bool) -> None:
     for label in ("wrong", "right"):
         print(f"{_bold(label.capitalize())}:\n\n{textwrap.indent(facts[label], '    ')}\n")
     mended = "by repo-tool validate --fix" if found.fixable else "by hand"
-    for label, words in (("Releases", facts["releases"]), ("Mended", mended), ("Suppress", facts["suppress"])):
+    for label, words in (
+        ("Releases", facts["releases"]),
+        ("Mended", mended),
+        ("Suppress", facts["suppress"] or "no comment can"),
+    ):
         print(f"{_bold(label)}:{' ' * (9 - len(label))}{words}")
 
 

@@ -7,7 +7,8 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any
 
-from repo_tool.rules.registry import Rule
+from repo_tool.rules.registry import Rule, Scope
+from repo_tool.rules.suppressions import NEVER_ALLOWED
 
 _WRONG, _RIGHT = "\nWrong::\n", "\nRight::\n"
 _ALL_RELEASES = "all"
@@ -54,7 +55,10 @@ def rule_facts(rule: Rule) -> dict[str, Any]:
 
 
 def _suppressing(rule: Rule) -> str:
-    return f"# repo-tool: allow {rule.code} because …"
+    if rule.code in NEVER_ALLOWED:
+        return ""
+    word = "allow-model" if rule.scope is Scope.DIRECTORY else "allow"
+    return f"# repo-tool: {word} {rule.code} because …"
 
 
 def rule_markdown(rule: Rule, *, level: int) -> str:

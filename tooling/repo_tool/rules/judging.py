@@ -48,9 +48,12 @@ def judged(
     places = locate(text)
     placed = _all_placed(diagnostics, model, text, places)
     asked = {rule.code for rule in rules}
-    kept, hidden, complaints = suppressed(
-        placed, text, places, model=model.name, known=known, asked=_sure(asked, model)
+    # Comments in what is no configuration excuse nothing: Triton refuses the model, whatever they are about.
+    excusable, kept = (placed, []) if model.config_error is None else ([], placed)
+    counted, hidden, complaints = suppressed(
+        excusable, text, places, model=model.name, known=known, asked=_sure(asked, model)
     )
+    kept += counted
     path = f"{model.name}/{model.config_file}"
     kept += [replace(complaint, path=path) for complaint in complaints if complaint.code in asked]
     return [*(ignored(diagnostic, ignores) for diagnostic in kept), *hidden]

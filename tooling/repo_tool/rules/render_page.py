@@ -26,8 +26,8 @@ This page is made from the rules themselves: `make docs`. `repo-tool rule CODE` 
 
 An **error** is what the Triton of the release refuses, or what can never answer a request; a **warning** is what loads
 and does something else than it says; a **note** is worth knowing. A comment in `config.pbtxt` suppresses what is found
-at the field below or beside it: `# repo-tool: allow CFG104 because …`; a whole project does it as
-[validate.md](validate.md) shows.
+at the field below or beside it: `# repo-tool: allow CFG104 because …`, or with `allow-model` in the whole model; a
+whole project does it as [validate.md](validate.md) shows.
 """
 _NO_DISAGREEMENT = "None is known."
 

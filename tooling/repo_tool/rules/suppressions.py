@@ -2,10 +2,10 @@
 """Comments in ``config.pbtxt`` that say of a diagnostic why it does not count.
 
 ``# repo-tool: allow CFG104 because <reason>`` on a line of its own is about the field below it, at the end of a line
-about the fields of that line, and in front of the first field about the whole model.
+about the fields of that line. ``allow-model`` is about the whole model, wherever it stands.
 """
 
-__all__ = ["allows_nothing", "not_understood", "suppressed"]
+__all__ = ["NEVER_ALLOWED", "allows_nothing", "not_understood", "suppressed"]
 
 import difflib
 import re
@@ -22,17 +22,21 @@ from repo_tool.rules.subjects import ModelSubject
 
 _TO_REPO_TOOL = re.compile(r"#+\s*repo-tool\s*:\s*(?P<words>.*)")
 _ALLOW = re.compile(
-    r"allow\s+(?P<codes>[A-Za-z0-9]{1,20}(?:\s*,\s*[A-Za-z0-9]{1,20})*)(?:\s+because\b(?P<reason>.*))?\s*",
+    r"allow(?P<model>-model)?\s+(?P<codes>[A-Za-z0-9]{1,20}(?:\s*,\s*[A-Za-z0-9]{1,20})*)(?:\s+because\b(?P<reason>.*))?\s*",
     re.IGNORECASE,
 )
 _FORM = "# repo-tool: allow CFG104 because <reason>"
 
+# What a file cannot excuse: that it is no configuration, or that its comments say nothing.
+NEVER_ALLOWED = frozenset({"CFG101", "CFG901", "CFG902", "REP101"})
+
 
 @rule("CFG901", severity=Severity.WARNING, scope=Scope.DIRECTORY)
 def not_understood(_model: ModelSubject) -> Iterable[Finding]:
-    """A comment to repo-tool must name rules that there are, and a reason.
+    """A comment to repo-tool must name rules that a comment can suppress, and a reason.
 
-    What it would allow counts as before: a suppression whose reason nobody knows is one that nobody dares to remove.
+    What it would allow counts as before: a suppression whose reason nobody knows is one that nobody dares to remove. No
+    comment suppresses that the file is no configuration (CFG101, REP101), and in such a file none suppresses anything.
 
     Wrong::
 
@@ -50,7 +54,8 @@ def allows_nothing(_model: ModelSubject) -> Iterable[Finding]:
     """A comment that suppresses nothing should go.
 
     Either what it allowed is mended, or the comment stands at the wrong place: on a line of its own it is about the
-    field below it, at the end of a line about that line's fields, in front of the first field about the whole model.
+    field below it, at the end of a line about that line's fields. What is found in the whole model, or in its other
+    files, ``allow-model`` suppresses.
 
     Wrong::
 
@@ -150,7 +155,7 @@ def _unused(
                     Finding(
                         f"the comment allows {code}, which is not found {where}",
                         cause="what it allowed is mended, or it stands at the wrong place",
-                        fix="remove it, or move it in front of the field that it is about",
+                        fix="remove it, move it in front of the field that it is about, or write allow-model",
                     ),
                 )
 
@@ -179,7 +184,7 @@ def _read(places: Places, *, model: str, known: Collection[str]) -> tuple[list[_
                     codes=tuple(dict.fromkeys(_codes(allowed))),
                     reason=(allowed["reason"] or "").strip(),
                     comment=comment,
-                    targets=surroundings.targets(comment),
+                    targets=None if allowed["model"] else tuple(surroundings.targets(comment)),
                 )
             )
     return allowances, complaints
@@ -200,6 +205,12 @@ def _fault(allowed: re.Match[str] | None, known: Collection[str]) -> Finding | N
             near = difflib.get_close_matches(code, known, n=3, cutoff=0.6)
             hint = f"did you mean {', '.join(sorted(near))}?" if near else "list them: repo-tool rule --list"
             return Finding(f"the comment allows {code}, which is no rule", cause="it suppresses nothing", fix=hint)
+        if code in NEVER_ALLOWED:
+            return Finding(
+                f"the comment allows {code}, which no comment can",
+                cause="a file cannot excuse that it is no configuration, nor what its comments lack",
+                fix=f"mend what {code} finds, and remove the comment",
+            )
     if not (allowed["reason"] or "").strip():
         return Finding(
             f"the comment allows {', '.join(codes)} without a reason, so that it does not count",
@@ -237,21 +248,18 @@ class _Surroundings:
             self._beginning[place.line].append(place)
             self._ending[place.end_line].append(place)
 
-    def targets(self, comment: Comment) -> tuple[_Target, ...] | None:
-        """What a comment is about; None: the whole model."""
+    def targets(self, comment: Comment) -> Iterator[_Target]:
+        """What a comment is about."""
         if comment.is_trailing:
-            return tuple(_aimed(self._on_line(comment.span.line)))
+            return _aimed(self._on_line(comment.span.line))
         place = bisect_right(self._starts, comment.span.start)
-        if place == 0:
-            return None
         if place == len(self._fields):
-            return ()
+            return iter(())
         below = self._fields[place]
         ends_before = self._ends[bisect_right(self._ends, comment.span.start)] <= below.start
         if ends_before:  # the message that the comment stands in
-            return ()
-        same = self._beginning[below.line]
-        return tuple(_aimed(other for other in same if other.span == below.span))
+            return iter(())
+        return _aimed(other for other in self._beginning[below.line] if other.span == below.span)
 
     def _on_line(self, line: int) -> list[Place]:
         """The fields that a line holds whole; else those that begin on it; else those that end on it."""
