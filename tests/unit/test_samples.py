@@ -65,6 +65,23 @@ def test_a_table_is_read_by_column_names_where_the_model_remembers_them(tmp_path
     assert bound["features"].tolist() == [[1, 2], [3, 4]]
 
 
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("1.5,2\n3,4\n", [[1.5, 2], [3, 4]]),
+        ("1.5,1.5\n1.5,1.5\n", [[1.5, 1.5], [1.5, 1.5]]),
+        ("7,8\n", [[7, 8]]),
+        ("0,1\n3,4\n", [[3, 4]]),  # the names that pandas gives
+        ("a,2\n3,4\n", [[3, 4]]),
+        ("\ufeff5,6\r\n3,4\r\n", [[5, 6], [3, 4]]),
+    ],
+)
+def test_a_table_without_names_loses_no_row(tmp_path, text, rows):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(text.encode())
+    assert bind(read_raw_sample(path), [FEATURES])["features"].tolist() == rows
+
+
 def test_null_among_the_numbers_of_a_json_file_is_a_missing_number(tmp_path):
     (tmp_path / "rows.json").write_text('[{"age": 70, "city": "Bonn"}, {"age": null, "city": null}]')
     columns = read_raw_sample(tmp_path / "rows.json").columns

@@ -11,6 +11,7 @@ __all__ = [
     "write_published_sample",
 ]
 
+import csv
 import json
 import zipfile
 import zlib
@@ -109,8 +110,18 @@ def _read_npy(path: Path) -> RawSample:
 
 def _read_csv(path: Path) -> RawSample:
     with needs_extra("tables"):
-        from pyarrow import csv
-    return _from_table(path, csv.read_csv(path))
+        from pyarrow import csv as arrow
+    if _has_header(path):
+        return _from_table(path, arrow.read_csv(path))
+    table = arrow.read_csv(path, read_options=arrow.ReadOptions(autogenerate_column_names=True))
+    return RawSample(origin=path.name, array=np.stack([column.to_numpy() for column in table.columns], axis=1))
+
+
+def _has_header(path: Path) -> bool:
+    """Whether the first line names the columns: with words, or with the 0, 1, 2 … of a table whose maker gave none."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+        first = next(csv.reader(stream), [])
+    return any(map(_is_word, first)) or first == [str(number) for number in range(len(first))]
 
 
 def _read_parquet(path: Path) -> RawSample:

@@ -3,6 +3,7 @@
 
 __all__ = ["app", "main"]
 
+import errno
 import os
 import signal
 import sys
@@ -31,7 +32,7 @@ from repo_tool.cli.validate import validate
 from repo_tool.cli.verify import verify
 from repo_tool.errors import LoadRefusedError, ParityError, RepoToolError, UserMistakeError
 
-EXIT_FINDINGS, EXIT_MISTAKE, EXIT_OURS, EXIT_INTERRUPTED = 1, 2, 3, 130
+EXIT_FINDINGS, EXIT_MISTAKE, EXIT_OURS, EXIT_INTERRUPTED, EXIT_UNREAD = 1, 2, 3, 130, 141
 _EXIT_CODES: tuple[tuple[tuple[type[RepoToolError], ...], int], ...] = (
     ((ParityError, LoadRefusedError), EXIT_FINDINGS),
     ((UserMistakeError,), EXIT_MISTAKE),
@@ -82,8 +83,10 @@ def main() -> None:
 
     0; 1 findings, a comparison that failed, a model that Triton refused; 2 a mistake of the person's; 3 what no person
     at the keyboard did wrong: a server or tool that failed, or a bug, which leaves a report; 128 and the number of the
-    signal that ended it (130 Ctrl-C, 143 SIGTERM, 129 SIGHUP).
+    signal that ended it (130 Ctrl-C, 143 SIGTERM, 129 SIGHUP, 141 a reader that closed standard output).
     """
+    if sys.stdout is None:  # `>&-`: there is nobody to tell
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 # for as long as the process lives
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP for us
             signal.signal(number, _terminate)
@@ -109,24 +112,29 @@ def _run() -> int:
     except Exception as error:  # noqa: BLE001 # whatever is left is a bug of ours, and must leave a report
         if (code := _usage_error(error)) is not None:
             return code
-        _report_bug(error)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+            error_console().print("standard output cannot be written: no space is left", style="bold red", markup=False)
+            _forget_standard_output()
+        else:
+            _report_bug(error)
         return EXIT_OURS
 
 
 def _called() -> int:
-    """The command's exit code; a standard output that `| head` closed is nothing to complain about."""
+    """The command's exit code: that of SIGPIPE where `| head` closed standard output before the command had ended."""
     try:
-        code = app(standalone_mode=False) or 0
-        sys.stdout.flush()
+        code = int(app(standalone_mode=False) or 0)
     except BrokenPipeError:
-        _forget_standard_output()
-        return 0
+        code = EXIT_UNREAD
     except SystemExit as end:
         if not isinstance(end.__context__, BrokenPipeError):  # for which Click leaves with 1: findings, to us
             raise
+        code = EXIT_UNREAD
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
         _forget_standard_output()
-        return 0
-    return int(code)
+    return code
 
 
 def _print_for_programs(error: dict[str, str]) -> None:
