@@ -180,6 +180,65 @@ def test_a_variant_is_shown_and_changed_in_its_own_file(repository):
             change_config(place, "small", assignments=[("max_batch_size", "16")], variant=name)
 
 
+VARIANT = SMALL.replace("# Ours. Keep it.", "# For one machine.")
+GPU = VARIANT.replace("KIND_CPU", "KIND_GPU").replace('"1"', '"4"')
+
+
+@pytest.fixture
+def variants(repository):
+    """The texts of both variants as they are now."""
+    folder = repository / "small" / "configs"
+    folder.mkdir()
+    (folder / "cpu.pbtxt").write_text(VARIANT)
+    (folder / "gpu.pbtxt").write_text(GPU)
+    (folder / "mine.pbtxt").write_text(VARIANT)
+    return lambda: {path.stem: path.read_text() for path in folder.iterdir()}
+
+
+def test_a_change_is_carried_into_the_variants_and_shown(repository, variants):
+    shown = run(repository, "--set", "max_batch_size=16", "--set", "instance_group[0].count=2")
+    assert shown.returncode == 0, shown.stderr
+    assert [line for line in shown.stdout.splitlines() if line.startswith("+++")] == [
+        *("+++ b/small/config.pbtxt", "+++ b/small/configs/cpu.pbtxt", "+++ b/small/configs/gpu.pbtxt")
+    ]
+    changed = {
+        name: text.replace("size: 8", "size: 16").replace("count: 1", "count: 2")
+        for name, text in {"cpu": VARIANT, "gpu": GPU}.items()
+    }
+    assert variants() == changed | {"mine": VARIANT}
+
+
+def test_what_a_variant_has_of_its_own_stays_and_is_told(repository, variants):
+    shown = run(repository, "--set", "parameters[a=b]=2", "--set", "instance_group[0].kind=KIND_AUTO")
+    assert "kept: small/configs/gpu.pbtxt has its own parameters[a=b]; change it with --variant gpu" in shown.stderr
+    assert "kept: small/configs/gpu.pbtxt has its own instance_group[0].kind" in shown.stderr
+    assert variants()["gpu"] == GPU
+    facts = json.loads(run(repository, "--set", "parameters[a=b]=3", "--dry-run", "--json").stdout)
+    assert facts["kept"] == [{"file": "small/configs/gpu.pbtxt", "field": "parameters[a=b]"}]
+    assert facts["files"] == ["small/config.pbtxt", "small/configs/cpu.pbtxt"]
+
+
+def test_a_variant_that_would_not_load_refuses_the_whole_change(repository, variants):
+    own = VARIANT.replace("instance_group", "dynamic_batching { preferred_batch_size: 8 }\ninstance_group")
+    (repository / "small" / "configs" / "cpu.pbtxt").write_text(own)
+    before = everything_in(repository)
+    (repository / "chain" / "config.pbtxt").write_text(CHAIN.replace("size: 8", "size: 4"))
+    refused = run(repository, "--set", "max_batch_size=4")
+    assert refused.returncode == 2
+    assert "small/configs/cpu.pbtxt" in refused.stderr
+    (repository / "chain" / "config.pbtxt").write_text(CHAIN)
+    assert everything_in(repository) == before
+
+
+def test_a_variant_that_does_not_parse_refuses_the_change(repository, variants):
+    (repository / "small" / "configs" / "gpu.pbtxt").write_text("max_batch_sise: 8")
+    before = everything_in(repository)
+    refused = run(repository, "--set", "max_batch_size=4")
+    assert refused.returncode == 2
+    assert "cannot be carried into 'small/configs/gpu.pbtxt'" in refused.stderr
+    assert everything_in(repository) == before
+
+
 def test_a_link_is_not_parted_from_its_file(repository, tmp_path):
     path = repository / "small" / "config.pbtxt"
     path.rename(tmp_path / "shared.pbtxt")

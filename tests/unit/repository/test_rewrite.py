@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of a repository get other words at once or not at all."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from repo_tool.errors import RepositoryError
@@ -14,6 +17,15 @@ def repository(tmp_path):
     folder.mkdir(parents=True)
     (folder / "config.pbtxt").write_bytes(b"old\r\n")
     return ModelRepository(tmp_path / "models")
+
+
+@pytest.fixture
+def other_file_system(tmp_path):
+    memory = Path("/dev/shm")  # noqa: S108 - memory, where a folder of a name of its own is made
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no other file system")
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
 
 
 def config(repository):
@@ -52,3 +64,22 @@ def test_a_file_that_is_gone_says_so(repository):
     config(repository).unlink()
     with pytest.raises(RepositoryError, match="is gone"):
         rewrite(repository, {"m/config.pbtxt": ("old\r\n", "new")})
+
+
+def test_where_one_file_cannot_be_replaced_none_is(repository):
+    variant = repository.path / "m" / "configs" / "cpu.pbtxt"
+    variant.parent.mkdir()
+    variant.write_text("theirs")
+    with pytest.raises(RepositoryError, match="changed meanwhile"):
+        rewrite(repository, {"m/config.pbtxt": ("old\r\n", "new"), "m/configs/cpu.pbtxt": ("old", "new")})
+    assert config(repository).read_bytes() == b"old\r\n"
+
+
+def test_a_rename_that_fails_on_the_second_file_gives_the_first_back(repository, other_file_system):
+    variants = repository.path / "m" / "configs"
+    variants.symlink_to(other_file_system)  # no rename leads there
+    (variants / "cpu.pbtxt").write_text("old")
+    with pytest.raises(OSError, match="cross-device"):
+        rewrite(repository, {"m/config.pbtxt": ("old\r\n", "new"), "m/configs/cpu.pbtxt": ("old", "new")})
+    assert config(repository).read_bytes() == b"old\r\n"
+    assert (variants / "cpu.pbtxt").read_text() == "old"

@@ -41,7 +41,8 @@ def config(
 
     A value is protobuf text: `8`, `true`, `KIND_CPU`, `[1, 2]`, `{ latest { num_versions: 2 } }`; a string may do
     without quotes. What a field lies in is created, and the index behind the last appends. The change is validated
-    first: one that brings an error which was not there before is refused, and nothing is written.
+    first: one that brings an error which was not there before is refused, and nothing is written. Where
+    `configs/cpu.pbtxt` or `configs/gpu.pbtxt` says the same about a field, it changes there too.
 
     **Example:**
 
@@ -99,6 +100,8 @@ def _show_text(text: str) -> None:
 def _facts(change: "ConfigChange", *, is_written: bool) -> dict[str, Any]:
     return {
         "file": change.path,
+        "files": [file.path for file in change.files if file.after != file.before],
+        "kept": [{"file": kept.path, "field": kept.field} for kept in change.kept],
         "changed": bool(change.diff),
         "written": is_written,
         "diff": change.diff,
@@ -115,6 +118,9 @@ def _show_change(change: "ConfigChange", *, model: str, dry_run: bool) -> None:
         return
     print_diff(change.diff)
     err = error_console()
+    for kept in change.kept:
+        words = f"kept: {kept.path} has its own {kept.field}; change it with --variant {Path(kept.path).stem}"
+        err.print(printable(words), style="yellow", markup=False, soft_wrap=True)
     for diagnostic in change.new:
         words = f"{diagnostic.severity.value}: {diagnostic.code} {diagnostic.field}: {diagnostic.message}"
         err.print(printable(words), style="yellow", markup=False, soft_wrap=True)

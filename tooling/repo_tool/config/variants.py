@@ -5,7 +5,16 @@ A server that is started with ``--model-config-name=gpu`` reads ``configs/gpu.pb
 ``config.pbtxt``; of a model without that file it reads ``config.pbtxt`` and says nothing.
 """
 
-__all__ = ["CPU", "GPU", "VARIANTS", "GraphFacts", "Variant", "variants"]
+__all__ = [
+    "CPU",
+    "GPU",
+    "TENSORRT_PARAMETERS",
+    "VARIANTS",
+    "GraphFacts",
+    "Variant",
+    "renewed_tensorrt_parameters",
+    "variants",
+]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +26,7 @@ from repo_tool.releases import Release
 
 CPU, GPU = "cpu", "gpu"
 VARIANTS = (CPU, GPU)
+TENSORRT_PARAMETERS = "optimization.execution_accelerators.gpu_execution_accelerator[0].parameters"
 
 _ON_CPU_EVERYWHERE = ("python", "sklearn")  # Python code that gets its tensors on the CPU
 # What TensorRT takes as inputs and outputs in every release with variants; the rest would split the graph.
@@ -128,6 +138,26 @@ def _tensorrt_parameters(config: ModelConfig, facts: GraphFacts) -> dict[str, st
         "trt_profile_opt_shapes": _shapes(config, most),
         "trt_profile_max_shapes": _shapes(config, most),
     }
+
+
+def renewed_tensorrt_parameters(old: ModelConfig, new: ModelConfig) -> dict[str, str | None]:
+    """What of a GPU variant's TensorRT parameters follows from ``new`` otherwise than from ``old``; None: it goes.
+
+    A parameter that ``old`` has otherwise than derived is a person's own, and not among them.
+    """
+    optimization = old.optimization or Optimization()
+    accelerators = optimization.execution_accelerators or ExecutionAccelerators()
+    if not accelerators.gpu or accelerators.gpu[0].name != "tensorrt":
+        return {}
+    own = accelerators.gpu[0].parameters
+    facts = GraphFacts(
+        digest=own.get("trt_engine_cache_path", "").rpartition("/")[2],
+        branches="trt_cuda_graph_enable" not in own,  # where shapes vary nobody knows, and nothing is recorded
+        precision=own.get("precision_mode", "FP32"),
+    )
+    before, after = _tensorrt_parameters(old, facts), _tensorrt_parameters(new, facts)
+    changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return {key: after.get(key) for key in changed if own.get(key) == before.get(key)}
 
 
 def _is_fixed(config: ModelConfig) -> bool:

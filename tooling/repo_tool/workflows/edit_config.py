@@ -3,6 +3,8 @@
 
 __all__ = [
     "ConfigChange",
+    "FileChange",
+    "KeptField",
     "as_plain_values",
     "beyond",
     "change_config",
@@ -21,9 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from repo_tool.config import pbtxt
+from repo_tool.config.carry import carry
 from repo_tool.config.edit import parse_message, remove_field, set_field
 from repo_tool.config.field_paths import read_path
 from repo_tool.config.places import is_map, locate
+from repo_tool.config.variants import VARIANTS
 from repo_tool.errors import ConfigError, RepositoryError, UserMistakeError
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.publish import rewrite
@@ -36,18 +40,39 @@ _ASSIGNMENT = re.compile(r"(?P<path>(?:\[[^\]]*\]|[^=\[])+)=(?P<value>.*)", re.D
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigChange:
-    """A configuration before and after, and what the rules have to say that they had not before."""
+class FileChange:
+    """A file of the repository before and after."""
 
-    path: str  # of the file in the repository
+    path: str
     before: str
     after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptField:
+    """A field that changed in ``config.pbtxt``, and of which a variant has a value of its own."""
+
+    path: str  # of the variant's file in the repository
+    field: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigChange:
+    """A configuration before and after, its variants too, and what the rules have to say that they had not before."""
+
+    files: tuple[FileChange, ...]  # the one that was asked for, then those that the change was carried into
+    kept: tuple[KeptField, ...]
     new: tuple[Diagnostic, ...]
+
+    @property
+    def path(self) -> str:
+        """The file that was asked for."""
+        return self.files[0].path
 
     @property
     def diff(self) -> str:
         """The change as a unified diff, ready for ``patch`` in the repository."""
-        return unified_diff(self.path, self.before, self.after)
+        return "".join(unified_diff(file.path, file.before, file.after) for file in self.files)
 
 
 def unified_diff(path: str, before: str, after: str) -> str:
@@ -190,7 +215,9 @@ def change_config(
 ) -> ConfigChange:
     """Set fields of a model's configuration, remove others, and write it when no rule finds an error that is new.
 
-    The settings of the project, where there are any, say for which releases and by which rules.
+    Where ``configs/cpu.pbtxt`` or ``configs/gpu.pbtxt`` says the same about a field, it changes there as well, and all
+    files are written or none; a ``variant`` changes alone. The settings of the project, where there are any, say for
+    which releases and by which rules.
 
     Raises:
         RepositoryError: there is no such model, or it cannot be written.
@@ -203,23 +230,56 @@ def change_config(
         after = set_field(after, path, value)
     for path in removals:
         after = remove_field(after, path)
-    file = f"{name}/{_config_path(model, variant).relative_to(model.path).as_posix()}"
-    new = new_findings(repository, name, Drafts(texts={file: after}))
+    carried = [] if variant or after == before else list(_in_variants(model, before, after))
+    files = [FileChange(path=_path_in_repository(model, variant), before=before, after=after)]
+    files += [file for file, _ in carried]
+    changed = {file.path: (file.before, file.after) for file in files if file.after != file.before}
+    new = new_findings(repository, name, Drafts(texts={path: after for path, (_, after) in changed.items()}))
     errors = [each for each in new if each.severity is Severity.ERROR]
     if errors:
         raise _refusal(name, errors)
-    if not dry_run and after != before:
-        rewrite(repository, {file: (before, after)})
-    return ConfigChange(path=file, before=before, after=after, new=tuple(new))
+    if changed and not dry_run:
+        rewrite(repository, changed)
+    return ConfigChange(files=tuple(files), kept=tuple(field for _, kept in carried for field in kept), new=tuple(new))
+
+
+def _in_variants(model: ModelDirectory, before: str, after: str) -> Iterator[tuple[FileChange, list[KeptField]]]:
+    """The change in each variant of ours that there is; further ones are a person's."""
+    for name in VARIANTS:
+        if name in model.variants():
+            yield _carried(model, name, before, after)
+
+
+def _carried(model: ModelDirectory, variant: str, before: str, after: str) -> tuple[FileChange, list[KeptField]]:
+    path, text = _path_in_repository(model, variant), read_config_text(model, variant=variant)
+    try:
+        carried = carry(text, before, after)
+    except ConfigError as error:
+        raise ConfigError(
+            f"the change cannot be carried into '{path}', so that nothing has been written",
+            cause=": ".join(filter(None, (error.fact, error.cause))),
+            next_step="mend that file first, or write it anew: repo-tool add-model --variants",
+        ) from error
+    kept = [KeptField(path=path, field=field) for field in carried.kept]
+    return FileChange(path=path, before=text, after=carried.text), kept
+
+
+def _path_in_repository(model: ModelDirectory, variant: str) -> str:
+    return f"{model.name}/{_config_path(model, variant).relative_to(model.path).as_posix()}"
 
 
 def _refusal(name: str, errors: Sequence[Diagnostic]) -> ConfigError:
-    told = "; ".join(f"{each.code}: {each.model}: {each.message} ({each.cause})" for each in errors)
+    told = "; ".join(f"{each.code}: {_where(each)}: {each.message} ({each.cause})" for each in errors)
     return ConfigError(
         f"'{name}' would not load with this change, so that nothing has been written",
         cause=told,
         next_step=errors[0].fix,
     )
+
+
+def _where(diagnostic: Diagnostic) -> str:
+    is_variants = diagnostic.path.startswith(f"{diagnostic.model}/configs/")
+    return diagnostic.path if is_variants else diagnostic.model
 
 
 def new_findings(repository: ModelRepository, name: str, drafts: Drafts) -> list[Diagnostic]:
