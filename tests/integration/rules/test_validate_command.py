@@ -192,6 +192,13 @@ def test_live_shows_tritons_words_beside_ours_and_agrees(tmp_path):
     assert not any(verdict["disagreement"] for verdict in live.values())
 
 
+def test_live_loads_what_every_release_loads(tmp_path):
+    repository = RuleCase("REL101", "bad").write(tmp_path)  # its opset is too new for one of the two
+    shown = repo_tool("validate", repository, "--release", "26.07", "--release", "24.10", "--live", "--json")
+    (verdict,) = json.loads(shown.stdout)["live"]
+    assert (verdict["loads"], verdict["codes"], verdict["disagreement"]) == (False, ["REL101"], False)
+
+
 def test_live_marks_what_no_rule_foresaw(tmp_path):
     repository = RuleCase("SIG108", "good").write(tmp_path)
     (repository / "linear" / "batchstrategy.so").write_text("no library")

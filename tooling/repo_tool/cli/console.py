@@ -81,8 +81,8 @@ def show_error(error: RepoToolError) -> None:
 
 def complete_model(context: typer.Context, incomplete: str) -> list[str]:
     """The models of the repository that start with what was typed, for the shell's tab completion."""
-    repository = Path(context.params.get("repository") or context.params.get("path") or "model_repository")
-    if not repository.is_dir():
-        return []
-    names = sorted(entry.name for entry in repository.iterdir() if entry.is_dir())
+    given = context.params.get("paths") or [context.params.get("repository")]
+    repositories = [Path(each or "model_repository") for each in given]
+    folders = (entry for each in repositories if each.is_dir() for entry in each.iterdir() if entry.is_dir())
+    names = sorted({entry.name for entry in folders})
     return [name for name in names if name.startswith(incomplete)]

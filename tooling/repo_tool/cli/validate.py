@@ -23,7 +23,13 @@ class OutputFormat(Enum):
 
 
 def validate(
-    path: Annotated[Path, typer.Argument(help="The model repository.")] = Path("model_repository"),
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="repository",
+            help="The model repository, or all that one server is given.  [default: model_repository]",
+        ),
+    ] = None,
     models: Annotated[
         list[str] | None,
         typer.Option("--model", "-m", help="Only this model. May be repeated.", autocompletion=complete_model),
@@ -42,7 +48,10 @@ def validate(
     ] = None,
     strict: Annotated[bool | None, typer.Option("--strict/--no-strict", help="Warnings count as findings too.")] = None,
     live: Annotated[
-        bool, typer.Option("--live", help="Also load every model in the embedded Triton and show its words.")
+        bool,
+        typer.Option(
+            "--live", help="Also load every model in the embedded Triton, with the lowest ONNX limits of the releases."
+        ),
     ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Also show what a client must send to each model and gets.")
@@ -73,13 +82,13 @@ def validate(
     """
     from repo_tool.cli.validate_output import ValidateOutput
     from repo_tool.errors import UserMistakeError
-    from repo_tool.repository.layout import ModelRepository
-    from repo_tool.workflows.fix_repository import apply_fixes, find_fixes
-    from repo_tool.workflows.settings import read_settings
-    from repo_tool.workflows.validate_repository import validate_repository
+    from repo_tool.workflows.settings import read_common_settings
+    from repo_tool.workflows.validate_repository import served_together, validate_repositories
 
-    repository = ModelRepository(path)
-    settings = read_settings(path).overridden(select=select, ignore=ignore, releases=release, strict=strict)
+    repositories = served_together(paths or [Path("model_repository")])
+    settings = read_common_settings([repository.path for repository in repositories]).overridden(
+        select=select, ignore=ignore, releases=release, strict=strict
+    )
     chosen = OutputFormat.JSON if as_json else output_format
     if output_format not in (OutputFormat.TEXT, chosen):
         raise UserMistakeError(
@@ -87,14 +96,15 @@ def validate(
             cause="--json is the same as --format json",
             next_step="leave one of them out",
         )
-    writer = ValidateOutput(repository, chosen.value, output=output, explains=explain)
-    if diff:
-        raise typer.Exit(writer.write_diff(find_fixes(repository, settings, models=models)))
-    if fix:
-        fixes = find_fixes(repository, settings, models=models)
-        apply_fixes(repository, fixes)
+    writer = ValidateOutput(repositories, chosen.value, output=output, explains=explain)
+    if fix or diff:
+        from repo_tool.workflows.fix_repository import fix_repositories
+
+        fixes = fix_repositories(repositories, settings, models=models, write=not diff)
+        if diff:
+            raise typer.Exit(writer.write_diff(fixes))
         writer.write_fixes(fixes)
-    validated = validate_repository(repository, settings, models=models, live=live)
+    validated = validate_repositories(repositories, settings, models=models, live=live)
     writer.write(validated)
     if validated.is_failed:
         raise typer.Exit(1)

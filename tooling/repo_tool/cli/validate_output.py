@@ -5,7 +5,8 @@ __all__ = ["ValidateOutput"]
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,12 @@ import typer
 from repo_tool.cli.console import console, error_console
 from repo_tool.errors import UserMistakeError
 from repo_tool.printable import printable
-from repo_tool.repository.layout import ModelRepository
-from repo_tool.rules.render_text import plain, render_text, summary
 from repo_tool.rules.shown_paths import seen_from, source_root
 
 if TYPE_CHECKING:
     from repo_tool.config.explain import ModelExplanation, TensorExplanation
-    from repo_tool.rules import Diagnostic
+    from repo_tool.repository.layout import ModelRepository
+    from repo_tool.rules import Diagnostic, Report
     from repo_tool.workflows.fix_repository import Fixes
     from repo_tool.workflows.live_verdicts import LiveVerdict
     from repo_tool.workflows.validate_repository import Validated
@@ -32,7 +32,9 @@ _FOR_PEOPLE = ("text", "json")
 class ValidateOutput:
     """Writes findings in one format to the terminal, or to ``output`` with a summary on the terminal."""
 
-    def __init__(self, repository: ModelRepository, output_format: str, *, output: Path | None, explains: bool) -> None:
+    def __init__(
+        self, repositories: "Sequence[ModelRepository]", output_format: str, *, output: Path | None, explains: bool
+    ) -> None:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a letter gets its number
                 stream.reconfigure(errors="backslashreplace")
@@ -42,29 +44,59 @@ class ValidateOutput:
                 cause="that format only knows findings",
                 next_step="use --format text or --format json",
             )
-        self._repository = repository
+        self._repositories = repositories
         self._format = output_format
         self._output = output
         self._explains = explains
-        self._mended: tuple[Diagnostic, ...] | None = None  # None: nobody asked for fixes
+        self._mended: Sequence[Diagnostic] | None = None  # None: nobody asked for fixes
 
-    @staticmethod
-    def write_diff(fixes: "Fixes") -> int:
+    @property
+    def _is_for_several(self) -> bool:
+        return len(self._repositories) > 1
+
+    def write_diff(self, fixes: "Mapping[ModelRepository, Fixes]") -> int:
         """Show what would be mended, and tell the exit code: 1 if that is anything."""
-        from repo_tool.cli.diff_output import print_diff
+        diff = self._show_diff(fixes)
+        error_console().print(_mended_words(self._all_mended(fixes), "would be fixed"), markup=False)
+        return 1 if diff else 0
 
-        print_diff(fixes.diff)
-        error_console().print(_mended_words(fixes.mended, "would be fixed"), markup=False)
-        return 1 if fixes.diff else 0
-
-    def write_fixes(self, fixes: "Fixes") -> None:
+    def write_fixes(self, fixes: "Mapping[ModelRepository, Fixes]") -> None:
         """Show what has been mended, where the findings leave room for it."""
+        self._mended = self._all_mended(fixes)
+        if self._format == "text":
+            self._show_diff(fixes)
+        error_console().print(_mended_words(self._mended, "fixed"), markup=False)
+
+    def _show_diff(self, fixes: "Mapping[ModelRepository, Fixes]") -> str:
         from repo_tool.cli.diff_output import print_diff
 
-        self._mended = fixes.mended
-        if self._format == "text":
-            print_diff(fixes.diff)
-        error_console().print(_mended_words(fixes.mended, "fixed"), markup=False)
+        folders = self._folders(lambda _: Path.cwd()) if self._is_for_several else {"": ""}
+        diff = "".join(each.diff_below(folders[self._name(repository)]) for repository, each in fixes.items())
+        print_diff(diff)
+        return diff
+
+    def _all_mended(self, fixes: "Mapping[ModelRepository, Fixes]") -> "list[Diagnostic]":
+        return [
+            replace(diagnostic, repository=self._name(repository))
+            for repository, each in fixes.items()
+            for diagnostic in each.mended
+        ]
+
+    def _name(self, repository: "ModelRepository") -> str:
+        """What findings call a repository: nothing where there is only one."""
+        return str(repository.path) if self._is_for_several else ""
+
+    def _folders(self, start: Callable[[Path], Path]) -> dict[str, str]:
+        """The folder of each repository as seen from where ``start`` says for it, by its name."""
+        paths = {self._name(repository): repository.path for repository in self._repositories}
+        return {name: seen_from(start(path), path) for name, path in paths.items()}
+
+    def _located(self, report: "Report", start: Callable[[Path], Path]) -> "tuple[Report, str]":
+        """A report and the folder that its paths begin in: that of the only repository, or none with whole paths."""
+        from repo_tool.rules.joining import with_whole_paths
+
+        folders = self._folders(start)
+        return (with_whole_paths(report, folders), "") if self._is_for_several else (report, folders[""])
 
     def write(self, validated: "Validated") -> None:
         """Show or write everything.
@@ -84,6 +116,8 @@ class ValidateOutput:
 
     def _close(self, validated: "Validated") -> None:
         """What stands below the findings: the server's words, the explanations, and how many there were."""
+        from repo_tool.rules.render_text import summary
+
         print(*_verdict_lines(validated), sep="\n", end="\n" if validated.verdicts else "")
         if self._format == "text" and self._explains:
             self._show_explanations(validated)
@@ -116,11 +150,13 @@ class ValidateOutput:
 
     def _text(self, validated: "Validated") -> str:
         from repo_tool.rules.excerpts import SourceLines
+        from repo_tool.rules.render_text import plain, render_text
 
+        report, folder = self._located(validated.report, lambda _: Path.cwd())
         return render_text(
-            validated.report,
-            folder=seen_from(Path.cwd(), self._repository.path),
-            sources=SourceLines(self._repository.path),
+            report,
+            folder=folder,
+            sources=SourceLines(Path.cwd() if self._is_for_several else self._repositories[0].path),
             width=console().width if self._is_screen else None,
             style=_style if self._is_screen else plain,
         )
@@ -138,7 +174,12 @@ class ValidateOutput:
                 for verdict in validated.verdicts
             ]
         if self._explains:
-            more["explain"] = [each.to_dict() for each in explanations(self._repository, validated.report.models)]
+            more["explain"] = [
+                (where | each.to_dict())
+                for repository in self._repositories
+                for where in ({"repository": str(repository.path)} if self._is_for_several else {},)
+                for each in explanations(repository, validated.report.models)
+            ]
         return render_json(validated.report, more=more) + "\n"
 
     def _sarif(self, validated: "Validated") -> str:
@@ -146,31 +187,32 @@ class ValidateOutput:
         from repo_tool.rules.render_sarif import render_sarif
 
         version = repo_tool.__version__
-        return render_sarif(validated.report, rules=validated.rules, folder=self._source_folder, version=version) + "\n"
+        report, folder = self._located(validated.report, source_root)
+        return render_sarif(report, rules=validated.rules, folder=folder, version=version) + "\n"
 
     def _junit(self, validated: "Validated") -> str:
         from repo_tool.rules.render_junit import render_junit
 
-        return render_junit(validated.report, folder=self._source_folder, strict=validated.is_strict)
+        report, folder = self._located(validated.report, source_root)
+        return render_junit(report, folder=folder, strict=validated.is_strict)
 
     def _github(self, validated: "Validated") -> str:
         from repo_tool.rules.render_github import render_github
 
-        return render_github(validated.report, folder=self._source_folder)
-
-    @property
-    def _source_folder(self) -> str:
-        """The repository as a code host's programs see it."""
-        return seen_from(source_root(self._repository.path), self._repository.path)
+        report, folder = self._located(validated.report, source_root)
+        return render_github(report, folder=folder)
 
     def _show_explanations(self, validated: "Validated") -> None:
         from repo_tool.workflows.validate_repository import explanations
 
-        for explanation in explanations(self._repository, validated.report.models):
-            _show_explanation(explanation)
+        for repository in self._repositories:
+            if self._is_for_several:
+                console().print(f"{printable(str(repository.path))}:\n", markup=False)
+            for explanation in explanations(repository, validated.report.models):
+                _show_explanation(explanation)
 
 
-def _mended_words(mended: "tuple[Diagnostic, ...]", done: str) -> str:
+def _mended_words(mended: "Sequence[Diagnostic]", done: str) -> str:
     """How many findings were fixed, with their rules."""
     if not mended:
         return f"nothing {done}"
@@ -224,7 +266,8 @@ def _verdict_line(verdict: "LiveVerdict") -> str:
     words = f"refused: {verdict.refusal}" if verdict.refusal else together or "loads"
     codes = f"  [{', '.join(verdict.codes)}]" if verdict.codes else ""
     limit = "  (a limit of the embedded Triton; a GPU server may load it)" if verdict.is_embedded_limit else ""
-    return f"{_style(f'live {printable(verdict.model)}', 'place')}: {printable(words)}{codes}{limit}"
+    model = "/".join(filter(None, (verdict.repository, verdict.model)))
+    return f"{_style(f'live {printable(model)}', 'place')}: {printable(words)}{codes}{limit}"
 
 
 def _style(text: str, part: str) -> str:

@@ -160,9 +160,10 @@ class ModelDirectory:
 
 @dataclass(frozen=True, slots=True)
 class ModelRepository:
-    """A folder of model directories."""
+    """A folder of model directories, and those that one server is given ``beside`` it."""
 
     path: Path
+    beside: tuple["ModelRepository", ...] = ()
 
     @property
     def private_path(self) -> Path:
@@ -177,6 +178,11 @@ class ModelRepository:
             ModelNameError: no model can be called so.
         """
         return ModelDirectory(self.path / check_model_name(name))
+
+    def nearest(self, name: str) -> ModelDirectory:
+        """The directory of a model in it or, where it has none, in one beside it; its own where nobody has one."""
+        places = [ModelDirectory(each.path / name) for each in (self, *self.beside)]
+        return next((place for place in places if _is(place.path.is_dir)), places[0])
 
     def existing_model(self, name: str) -> ModelDirectory:
         """The directory of a model that is there.

@@ -68,6 +68,7 @@ class Diagnostic:
     edits: tuple["Edit", ...] = ()
     releases: tuple[str, ...] = ()  # those it holds for, of those that were asked about
     suppression: Suppression | None = None  # None when it counts
+    repository: str = ""  # which, where a report is about several
 
     @property
     def line(self) -> int | None:
@@ -87,33 +88,39 @@ class Diagnostic:
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for ``--format json``."""
         why = {} if self.suppression is None else {"reason": self.suppression.reason}
-        return {
-            "code": self.code,
-            "severity": self.severity.value,
-            "model": self.model,
-            "path": self.path,
-            "line": self.line,
-            "column": self.column,
-            "end_line": self.region.end_line if self.region else None,
-            "end_column": self.region.end_column if self.region else None,
-            "field": self.field,
-            "message": self.message,
-            "cause": self.cause,
-            "fix": self.fix,
-            "releases": list(self.releases),
-            "fixable": bool(self.edits),
-        } | why
+        where = {"repository": self.repository} if self.repository else {}
+        return (
+            where
+            | {
+                "code": self.code,
+                "severity": self.severity.value,
+                "model": self.model,
+                "path": self.path,
+                "line": self.line,
+                "column": self.column,
+                "end_line": self.region.end_line if self.region else None,
+                "end_column": self.region.end_column if self.region else None,
+                "field": self.field,
+                "message": self.message,
+                "cause": self.cause,
+                "fix": self.fix,
+                "releases": list(self.releases),
+                "fixable": bool(self.edits),
+            }
+            | why
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything that was found in a repository, and what was looked at."""
+    """Everything that was found in a repository, or in several, and what was looked at."""
 
     models: tuple[str, ...]
     releases: tuple[str, ...]
     diagnostics: tuple[Diagnostic, ...] = ()
     suppressed: tuple[Diagnostic, ...] = ()
     seconds: float = 0.0
+    repositories: tuple[str, ...] = ()  # where they are several
 
     def count(self, severity: Severity) -> int:
         """How many diagnostics count as ``severity``."""

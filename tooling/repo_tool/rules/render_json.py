@@ -13,6 +13,7 @@ from repo_tool.rules.diagnostics import Report, Severity
 def render_json(report: Report, *, more: Mapping[str, Any] | None = None) -> str:
     """One object: what was looked at, counts by severity, the diagnostics, and ``more`` entries of the caller."""
     document = {
+        **({"repositories": list(report.repositories)} if report.repositories else {}),
         "releases": list(report.releases),
         "models": len(report.models),
         "seconds": round(report.seconds, 3),

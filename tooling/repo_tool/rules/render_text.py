@@ -110,7 +110,10 @@ def summary(report: Report) -> str:
         found.append(f"{len(report.suppressed)} suppressed")
     if fixable := sum(bool(diagnostic.edits) for diagnostic in report.diagnostics):
         found.append(f"{fixable} fixable with --fix")
-    words = ", ".join([_counted(len(report.models), "model"), *(found or ["nothing found"])])
+    models = _counted(len(report.models), "model")
+    if report.repositories:
+        models += f" in {len(report.repositories)} repositories"
+    words = ", ".join([models, *(found or ["nothing found"])])
     return f"{words} ({report.seconds:.2f} s)"
 
 

@@ -14,6 +14,7 @@ from repo_tool.releases import Release
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.rules import (
     backend_rules,
+    company_rules,
     config_rules,
     ensemble_rules,
     framework_rules,
@@ -57,6 +58,7 @@ _CONFIG = (
 _FAMILIES = (
     repository_rules,
     variant_rules,
+    company_rules,
     *_CONFIG,
     signature_rules,
     framework_rules,
@@ -102,12 +104,12 @@ def examine(
     """What the rules find for any of ``releases``, model by model; nothing is written, loaded or started.
 
     Args:
-        repository: What is looked at.
+        repository: What is looked at; the repositories beside it are served together with it under unique names.
         releases: One or more; a diagnostic says for which of them it holds.
         models: Limits the report, not what ensembles may refer to.
         rules: Those that are asked.
-        beside: A second repository that is served together with this one: ensembles may refer to its models, and
-            nothing is said about them.
+        beside: A further one, whose models of the same name as one here are replaced by it: ensembles may refer to
+            its models, and nothing is said about them.
         model_ignores: Codes or families by a pattern of model names, e.g. ``legacy_*``, that do not count there.
         drafts: What the repository is to become, in place of what is written.
 
@@ -115,7 +117,7 @@ def examine(
         RepositoryError: the repository is no folder, or has no model of those called for.
     """
     started = time.monotonic()
-    subject = RepositorySubject(repository, releases[0], beside)
+    subject = _subject(repository, releases[0], beside)
     if drafts is not None:
         subject.suppose(texts=drafts.texts, folders=drafts.folders)
     for name in models or ():
@@ -133,6 +135,15 @@ def examine(
         suppressed=tuple(each for each in diagnostics if each.suppression is not None),
         seconds=time.monotonic() - started,
     )
+
+
+def _subject(repository: ModelRepository, release: Release, beside: ModelRepository | None) -> RepositorySubject:
+    """The repository with all that its ensembles may refer to."""
+    subject = RepositorySubject(repository, release, beside)
+    for other in repository.beside:
+        further = (directory for directory in other.models() if directory.name not in subject.models)
+        subject.models |= {directory.name: ModelSubject(directory, subject) for directory in further}
+    return subject
 
 
 def _all_judged(
@@ -185,8 +196,9 @@ def _about(model: ModelSubject, rules: Collection[Rule]) -> Iterator[Diagnostic]
 
 
 def _by(model: ModelSubject, rules: Collection[Rule], *scopes: Scope) -> Iterator[Diagnostic]:
+    asked = set(scopes) if model.config_error is None else {*scopes} - {Scope.CONFIG}
     for rule in rules:
-        if rule.scope in scopes and not (rule.scope is Scope.CONFIG and model.config_error is not None):
+        if rule.scope in asked:
             yield from rule.run(model)
 
 

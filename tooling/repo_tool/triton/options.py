@@ -26,6 +26,7 @@ class ServerOptions:
     max_ir_version: int | None = None
     # Which file of configs/ is read in place of config.pbtxt; where a model lacks it, Triton takes config.pbtxt.
     model_config_name: str = ""
+    beside: tuple[Path, ...] = ()  # further repositories, whose models have other names
     response_cache_bytes: int = 0  # 0: models that ask for a response cache are refused
     # Off where people browse: any web page can send such requests to this machine, and a load may bring its own code.
     http_model_control: bool = True

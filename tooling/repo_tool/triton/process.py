@@ -117,7 +117,7 @@ class ServerProcess:
         http_locked = locked if options.http_model_control else f"{locked},model-repository"
         key = f"{KEY_HEADER}={self.control_key}"
         return [
-            f"--model-repository={self._shell_safe(repository)}",
+            *(f"--model-repository={self._shell_safe(path)}" for path in (repository, *options.beside)),
             "--model-control-mode=explicit",
             "--disable-auto-complete-config",
             f"--backend-directory={self._runtime / 'backends'}",
@@ -143,7 +143,9 @@ class ServerProcess:
         absolute = repository.resolve()
         if SHELL_SAFE_PATH.fullmatch(str(absolute)):
             return absolute
-        link = self._runtime / "repository"
+        links = self._runtime / "repositories"
+        links.mkdir(exist_ok=True)
+        link = links / str(len(list(links.iterdir())))
         link.symlink_to(absolute)
         return link
 

@@ -44,6 +44,8 @@ class EmbeddedServer:
     def __init__(self, repository: Path, options: ServerOptions | None = None) -> None:
         self.repository = repository
         self.options = options or ServerOptions()
+        beside = tuple(ModelRepository(path) for path in self.options.beside)
+        self._repositories = ModelRepository(repository, beside=beside)
         self._ports = Ports(http=0, grpc=0, metrics=0)
         self._process: ServerProcess | None = None
         self._control: ControlApi | None = None
@@ -84,7 +86,7 @@ class EmbeddedServer:
         """Start the server and wait until it answers; no model is loaded yet.
 
         Raises:
-            RepositoryError: the repository is no folder, or a model directory.
+            RepositoryError: a repository is no folder, or a model directory.
             ConfigError: ``model_config_name`` cannot be the name of a file in ``configs/``.
             UserMistakeError: two services were given one port.
             MissingExtraError: the wheel with Triton is not installed.
@@ -92,7 +94,8 @@ class EmbeddedServer:
             PortInUseError: somebody listens on a port that was asked for.
             ServerStartError: it ended, or did not answer in time.
         """
-        ModelRepository(self.repository).require()
+        for each in (self._repositories, *self._repositories.beside):
+            each.require()
         if self.options.model_config_name:
             check_variant_name(self.options.model_config_name)
         installation = find_installation()
@@ -240,12 +243,13 @@ class EmbeddedServer:
 
     def _is_ensemble(self, model: str) -> bool:
         with suppress(LoadRefusedError):  # told when the model is loaded
-            config = _read_config(ModelDirectory(self.repository / model), self.options.model_config_name)
+            config = _read_config(self._repositories.nearest(model), self.options.model_config_name)
             return config is not None and config.is_ensemble
         return False
 
     def _model_names(self) -> list[str]:
-        return [entry.name for entry in ModelRepository(self.repository).models()]
+        places = (self._repositories, *self._repositories.beside)
+        return sorted({entry.name for each in places for entry in each.models()})
 
     def _names_along(self, model: str) -> set[str]:
         with suppress(LoadRefusedError, ModelNameError):  # told when it is loaded
@@ -333,11 +337,10 @@ class EmbeddedServer:
 
     def _loaded_along(self, model: str) -> list[ModelDirectory]:
         """The model's directory, and those of all that Triton loads with it when it is an ensemble."""
-        repository = ModelRepository(self.repository)
         found: dict[str, ModelDirectory] = {}
         wanted = [model]
         while wanted:
-            directory = repository.model(wanted.pop())
+            directory = self._repositories.nearest(check_model_name(wanted.pop()))
             if directory.name not in found:
                 found[directory.name] = directory
                 config = _read_config(directory, self.options.model_config_name)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mend what the rules know how to mend: each fix is held to the rules before anything is written."""
 
-__all__ = ["Fixes", "apply_fixes", "find_fixes"]
+__all__ = ["Fixes", "apply_fixes", "find_fixes", "fix_repositories"]
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,8 @@ from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.publish import rewrite
 from repo_tool.rules import Diagnostic, Report, Severity
 from repo_tool.rules.fixes import CreateFolder, Drafts, RemoveField, SetField
-from repo_tool.workflows.edit_config import beyond, unified_diff
+from repo_tool.rules.shown_paths import shown_path
+from repo_tool.workflows.edit_config import beyond, excused, unified_diff
 from repo_tool.workflows.settings import ValidateSettings
 from repo_tool.workflows.validate_repository import validate_repository
 
@@ -33,8 +34,13 @@ class Fixes:
     @property
     def diff(self) -> str:
         """All changes as a unified diff, ready for ``patch`` in the repository; folders by the file they get."""
-        changed = "".join(unified_diff(path, *self.texts[path]) for path in sorted(self.texts))
-        return changed + "".join(_new_file(f"{path}/.gitkeep") for path in sorted(self.folders))
+        return self.diff_below("")
+
+    def diff_below(self, folder: str) -> str:
+        """The same with paths that begin with ``folder``, which is the repository."""
+        changed = (unified_diff(shown_path(folder, path), *self.texts[path]) for path in sorted(self.texts))
+        added = (_new_file(f"{shown_path(folder, path)}/.gitkeep") for path in sorted(self.folders))
+        return "".join((*changed, *added))
 
 
 def _new_file(path: str) -> str:
@@ -47,7 +53,8 @@ def find_fixes(
 ) -> Fixes:
     """The safe fixes for what the rules find in ``models``; nothing is written.
 
-    A fix is kept when its diagnostic is gone with it and no error has come that was not there.
+    A fix is kept when its diagnostic is gone with it, no error has come that was not there, and no comment has come to
+    suppress anything more.
 
     Raises:
         RepositoryError: the repository is no folder, or has no such model.
@@ -71,6 +78,28 @@ def apply_fixes(repository: ModelRepository, fixes: Fixes) -> None:
         NoSpaceError: the disk is full.
     """
     rewrite(repository, fixes.texts, folders=fixes.folders)
+
+
+def fix_repositories(
+    repositories: Sequence[ModelRepository],
+    settings: ValidateSettings,
+    *,
+    models: Collection[str] | None = None,
+    write: bool,
+) -> dict[ModelRepository, Fixes]:
+    """The fixes for each of the repositories that one server is given; ``write`` applies them.
+
+    Raises:
+        RepositoryError: as ``find_fixes`` and ``apply_fixes``.
+        UserMistakeError: there is no such rule or release.
+        NoSpaceError: the disk is full.
+    """
+    fixes = {}
+    for repository in repositories:
+        fixes[repository] = find_fixes(repository, settings, models=models)
+        if write:
+            apply_fixes(repository, fixes[repository])
+    return fixes
 
 
 class _Mending:
@@ -133,7 +162,7 @@ class _Mending:
             return False
         report = self._judge(drafts)
         new = [each for each in beyond(report, self._report) if each.severity is Severity.ERROR]
-        if new or _remain(edited, report):
+        if new or _remain(edited, report) or excused(report) - excused(self._report):
             return False
         self._drafts, self._report = drafts, report
         self._mended += reversed(edited)
@@ -147,7 +176,7 @@ class _Mending:
                 folder = f"{diagnostic.model}/{edit.path}"
                 drafts = replace(drafts, folders=tuple(dict.fromkeys((*drafts.folders, folder))))
                 continue
-            text = drafts.texts.get(path) or self._text(path)
+            text = drafts.texts[path] if path in drafts.texts else self._text(path)
             if text is None:
                 return None
             try:

@@ -6,7 +6,7 @@ __all__ = ["LiveVerdict", "live_verdicts", "verdicts_together", "write_disagreem
 import json
 import tempfile
 import zipfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class LiveVerdict:
     refusal: str  # Triton's own words when it was loaded alone; "" when it loaded
     codes: tuple[str, ...]  # rules that foresaw a refusal, those of an ensemble's models included
     backend: str = ""
+    repository: str = ""  # which, where there are several
     refusal_together: str = ""  # Triton's words when all models were loaded into one server, and alone it loads
 
     @property
@@ -62,7 +63,8 @@ class LiveVerdict:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for ``--format json``."""
-        return {
+        where = {"repository": self.repository} if self.repository else {}
+        return where | {
             "model": self.model,
             "loads": not self.refusal,
             "refusal": self.refusal,
@@ -77,12 +79,13 @@ def live_verdicts(
     repository: ModelRepository,
     diagnostics: Sequence[Diagnostic],
     *,
-    release: Release,
+    releases: Sequence[Release],
     models: Collection[str] | None = None,
 ) -> Iterator[LiveVerdict]:
-    """Load every model of ``repository``, or ``models``, alone in an embedded Triton that takes what ``release`` takes.
+    """Load every model of ``repository``, or ``models``, alone in an embedded Triton.
 
-    A model that ends the server counts as refused, and a new server goes on with the next.
+    It takes only what all of ``releases`` take, and is given the repositories beside this one too. A model that ends
+    the server counts as refused, and a new server goes on with the next.
 
     Raises:
         RepositoryError: the repository is no folder.
@@ -90,7 +93,7 @@ def live_verdicts(
         EnvironmentUnfitError: this machine or environment cannot run it.
         ServerStartError: the server does not start.
     """
-    with EmbeddedServer(repository.path, _options(release)) as server:
+    with EmbeddedServer(repository.path, _options(repository, releases)) as server:
         for model in repository.models():
             if models is not None and model.name not in models:
                 continue
@@ -105,16 +108,18 @@ def live_verdicts(
 
 
 def verdicts_together(
-    repository: ModelRepository, verdicts: Sequence[LiveVerdict], *, release: Release
+    repository: ModelRepository, verdicts: Sequence[LiveVerdict], *, releases: Sequence[Release]
 ) -> list[LiveVerdict]:
     """Load all models that load alone into one server, where they share names, resources and memory.
+
+    They may be in ``repository`` or in one beside it.
 
     Raises:
         EnvironmentUnfitError: this machine or environment cannot run it.
         ServerStartError: the server does not start.
     """
     names = [verdict.model for verdict in verdicts if not verdict.refusal]
-    with EmbeddedServer(repository.path, _options(release)) as server:
+    with EmbeddedServer(repository.path, _options(repository, releases)) as server:
         try:
             refused = {outcome.model: outcome.reason for outcome in server.load_all(names) if not outcome.is_ready}
         except (LoadTimeoutError, ServerStartError) as error:  # which of them it was, nobody can tell
@@ -122,26 +127,37 @@ def verdicts_together(
     return [replace(verdict, refusal_together=refused.get(verdict.model, "")) for verdict in verdicts]
 
 
-def _options(release: Release) -> ServerOptions:
+def _options(repository: ModelRepository, releases: Sequence[Release]) -> ServerOptions:
+    """With the strictest limits of all ``releases``: a model must load in each of them."""
     return ServerOptions(
-        max_opset=release.max_onnx_opset,
-        max_ir_version=release.max_onnx_ir,
+        beside=tuple(other.path for other in repository.beside),
+        max_opset=_least(release.max_onnx_opset for release in releases),
+        max_ir_version=_least(release.max_onnx_ir for release in releases),
         load_timeout_s=_LOAD_TIMEOUT_S,
         graceful_stop_s=0,
     )
 
 
+def _least(limits: Iterable[int | None]) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def write_disagreement(
-    repository: ModelRepository, verdict: LiveVerdict, diagnostics: Sequence[Diagnostic], *, release: Release
+    repository: ModelRepository,
+    verdict: LiveVerdict,
+    diagnostics: Sequence[Diagnostic],
+    *,
+    releases: Sequence[Release],
 ) -> Path:
     """A file to attach to a report: configurations, names and sizes of files, both verdicts; no weights and no code."""
     models = sorted(_with_composing(repository, verdict.model, set()))
     found = [diagnostic.to_dict() for diagnostic in diagnostics if diagnostic.model in models]
     path = Path(tempfile.mkdtemp(prefix="repo-tool-disagreement-"), f"{verdict.model}.zip")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        summary = {"release": release.name, "verdict": verdict.to_dict(), "diagnostics": found}
+        names = [release.name for release in releases]
+        summary = {"releases": names, "verdict": verdict.to_dict(), "diagnostics": found}
         archive.writestr("disagreement.json", json.dumps(summary, indent=2))
-        for directory in (ModelDirectory(repository.path / model) for model in models):
+        for directory in map(repository.nearest, models):
             archive.writestr(f"{directory.name}/files.txt", _listing(directory.path))
             if directory.config_path.is_file():
                 archive.write(directory.config_path, f"{directory.name}/config.pbtxt")
@@ -206,7 +222,7 @@ def _with_composing(repository: ModelRepository, model: str, seen: set[str]) -> 
         return seen
     seen.add(model)
     try:
-        config = ModelDirectory(repository.path / model).read_config()
+        config = repository.nearest(model).read_config()
     except (ConfigError, RepositoryError):
         return seen
     for step in config.ensemble_steps:

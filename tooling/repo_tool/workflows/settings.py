@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a project has decided for ``repo-tool validate``: a section of repo-tool.yaml or pyproject.toml."""
 
-__all__ = ["ValidateSettings", "read_settings"]
+__all__ = ["ValidateSettings", "read_common_settings", "read_settings"]
 
 import difflib
 import os
@@ -71,6 +71,22 @@ def read_settings(repository: Path) -> ValidateSettings:
         if found:
             return _settings(*found[0])
     return ValidateSettings()
+
+
+def read_common_settings(repositories: Sequence[Path]) -> ValidateSettings:
+    """The settings of repositories that are checked together: those of one file, or none.
+
+    Raises:
+        UserMistakeError: there are several such files, or one says what cannot be.
+    """
+    found = {settings.file: settings for settings in map(read_settings, repositories) if settings.file is not None}
+    if len(found) > 1:
+        raise UserMistakeError(
+            "the repositories have different settings for validate",
+            cause=f"they are in {' and '.join(f'{str(file)!r}' for file in found)}",
+            next_step="keep one of them in a folder above all of the repositories, or check each by itself",
+        )
+    return next(iter(found.values()), ValidateSettings())
 
 
 def _folders(repository: Path) -> Iterator[Path]:

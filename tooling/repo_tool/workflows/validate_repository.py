@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check a repository by the rules and, when asked, by a real Triton."""
 
-__all__ = ["Validated", "explanations", "validate_repository"]
+__all__ = ["Validated", "explanations", "served_together", "validate_repositories", "validate_repository"]
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+import difflib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repo_tool.config.explain import ModelExplanation, explain
+from repo_tool.errors import RepositoryError, UserMistakeError
 from repo_tool.releases import DEFAULT_RELEASE, Release
 from repo_tool.releases import release as find_release
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.rules import Report, Rule, examine, select_rules
 from repo_tool.rules.fixes import Drafts
+from repo_tool.rules.joining import joined
 from repo_tool.rules.subjects import RepositorySubject
 from repo_tool.workflows.settings import ValidateSettings
 
 if TYPE_CHECKING:
+    from repo_tool.config.explain import ModelExplanation
     from repo_tool.workflows.live_verdicts import LiveVerdict
 
 
@@ -59,38 +62,116 @@ def validate_repository(
         RepositoryError: it is no folder, or has no such model.
         UserMistakeError: there is no such rule or release.
     """
+    return validate_repositories([repository], settings, models=models, live=live, drafts=drafts)
+
+
+def validate_repositories(
+    repositories: Sequence[ModelRepository],
+    settings: ValidateSettings,
+    *,
+    models: Collection[str] | None = None,
+    live: bool = False,
+    drafts: Drafts | None = None,
+) -> Validated:
+    """The same for several that one server is given, as ``served_together`` makes them; ``models`` may be in any.
+
+    Raises:
+        RepositoryError: one is no folder, or none has such a model.
+        UserMistakeError: there is no such rule or release.
+    """
     releases = [find_release(name) for name in dict.fromkeys(settings.releases or (DEFAULT_RELEASE,))]
     rules = select_rules(settings.select, settings.ignore)
-    ignores = settings.model_ignores
-    report = examine(repository, releases=releases, models=models, rules=rules, model_ignores=ignores, drafts=drafts)
+    reports = {
+        str(repository.path): examine(
+            repository,
+            releases=releases,
+            models=chosen,
+            rules=rules,
+            model_ignores=settings.model_ignores,
+            drafts=drafts,
+        )
+        for repository, chosen in _chosen(repositories, models)
+    }
+    validated = Validated(report=joined(reports), rules=rules, is_strict=settings.strict)
     if not live:
-        return Validated(report=report, rules=rules, is_strict=settings.strict)
-    verdicts, evidence = _asked(repository, report.models, release=releases[0])
-    return Validated(report=report, rules=rules, is_strict=settings.strict, verdicts=verdicts, evidence=evidence)
+        return validated
+    asked = {repository: reports[str(repository.path)].models for repository in repositories}
+    verdicts, evidence = _asked(asked, releases)
+    return replace(validated, verdicts=verdicts, evidence=evidence)
+
+
+def _chosen(
+    repositories: Sequence[ModelRepository], models: Collection[str] | None
+) -> Iterator[tuple[ModelRepository, Collection[str] | None]]:
+    """Each repository with those of ``models`` that it has; a single one is asked for all of them."""
+    if models is None or len(repositories) == 1:
+        yield from ((repository, models) for repository in repositories)
+        return
+    names = {repository: {directory.name for directory in repository.models()} for repository in repositories}
+    there = set().union(*names.values())
+    for name in models:
+        if name not in there:
+            near = difflib.get_close_matches(name, there, n=3, cutoff=0.6)
+            raise RepositoryError(
+                f"no model '{name}' in {' or '.join(repr(str(repository.path)) for repository in repositories)}",
+                cause=f"they hold {len(there)} models, and none is called so",
+                next_step=f"did you mean {', '.join(near)}?" if near else "check the name and the repositories' paths",
+            )
+    yield from ((repository, names[repository].intersection(models)) for repository in repositories)
+
+
+def served_together(paths: Sequence[Path]) -> tuple[ModelRepository, ...]:
+    """The repositories at ``paths``, each with all others beside it.
+
+    Raises:
+        RepositoryError: one is no folder.
+        UserMistakeError: one is given twice.
+    """
+    seen: dict[Path, Path] = {}
+    for path in paths:
+        ModelRepository(path).require()
+        if twin := seen.get(path.resolve()):
+            raise UserMistakeError(
+                f"the repository '{path}' is given twice",
+                cause=f"it is '{twin}'",
+                next_step="leave one of them out",
+            )
+        seen[path.resolve()] = path
+    return tuple(
+        ModelRepository(path, beside=tuple(ModelRepository(other) for other in paths if other is not path))
+        for path in paths
+    )
 
 
 def _asked(
-    repository: ModelRepository, models: tuple[str, ...], *, release: Release
+    models: Mapping[ModelRepository, Collection[str]], releases: Sequence[Release]
 ) -> "tuple[tuple[LiveVerdict, ...], dict[str, Path]]":
     """The server's verdicts beside those of every rule, chosen or not, and a file for each disagreement."""
     from repo_tool.workflows.live_verdicts import live_verdicts, verdicts_together, write_disagreement
 
-    everything = examine(repository, releases=[release])
-    found = [*everything.diagnostics, *everything.suppressed]
-    alone = list(live_verdicts(repository, found, release=release, models=models))
-    verdicts = tuple(verdicts_together(repository, alone, release=release))
+    reports = [examine(repository, releases=releases) for repository in models]
+    found = [each for report in reports for each in (*report.diagnostics, *report.suppressed)]
+    alone = [
+        replace(verdict, repository=str(repository.path) if len(models) > 1 else "")
+        for repository, names in models.items()
+        for verdict in live_verdicts(repository, found, releases=releases, models=names)
+    ]
+    some = next(iter(models))
+    verdicts = tuple(verdicts_together(some, alone, releases=releases))
     evidence = {
-        verdict.model: write_disagreement(repository, verdict, found, release=release)
+        verdict.model: write_disagreement(some, verdict, found, releases=releases)
         for verdict in verdicts
         if verdict.is_disagreement
     }
     return verdicts, evidence
 
 
-def explanations(repository: ModelRepository, models: Collection[str]) -> Iterator[ModelExplanation]:
+def explanations(repository: ModelRepository, models: Collection[str]) -> "Iterator[ModelExplanation]":
     """What a client sends to each model and gets; models whose configuration cannot be read are left out."""
+    from repo_tool.config.explain import explain
+
     subject = RepositorySubject(repository, find_release())
-    for name in models:
+    for name in (each for each in subject.own_names if each in models):
         model = subject.models[name]
         if model.config_error is None:
             yield explain(model.config, name=name)
