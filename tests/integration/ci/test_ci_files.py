@@ -92,7 +92,7 @@ def test_a_file_is_what_its_system_accepts(schema, file):
 
 def test_the_examples_of_the_page_are_what_their_systems_accept(tmp_path):
     page = {block.text.splitlines()[0][2:]: block.text for block in blocks(ROOT / "docs" / "ci.md")}
-    schemas = {".github/workflows/models.yaml": "vendor.github-workflows", ".gitlab-ci.yaml": "vendor.gitlab-ci"}
+    schemas = {".github/workflows/models.yaml": "vendor.github-workflows", ".gitlab-ci.yml": "vendor.gitlab-ci"}
     for name, schema in schemas.items():
         (tmp_path / "example.yaml").write_text(page[name])
         check = Path(sys.executable).parent / "check-jsonschema"
@@ -101,7 +101,7 @@ def test_the_examples_of_the_page_are_what_their_systems_accept(tmp_path):
     example = yaml.safe_load(page[".github/workflows/models.yaml"])
     used = example["jobs"]["validate"]["steps"][1]["with"]
     assert used.keys() <= ACTION["inputs"].keys()
-    assert set(yaml.safe_load(page[".gitlab-ci.yaml"])["variables"]) <= GITLAB["variables"].keys()
+    assert set(yaml.safe_load(page[".gitlab-ci.yml"])["variables"]) <= GITLAB["variables"].keys()
 
 
 def test_every_input_is_documented():

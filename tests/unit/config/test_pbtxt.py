@@ -88,6 +88,21 @@ def test_a_misspelt_field_is_named_with_its_place():
     assert "max_batchsize" in raised.value.cause
 
 
+@pytest.mark.parametrize(
+    ("text", "way_out"),
+    [
+        ("max_batchsize: 8", "did you mean max_batch_size?"),
+        ("dynamic_batching { } sequence_batching { }", "keep one of the two"),
+        ("\ufeffname: 'm'", "without a byte order mark"),
+        ("response_cache { quux: 1 }", "inference.ModelResponseCache has enable"),
+    ],
+)
+def test_the_way_out_fits_the_fault(text, way_out):
+    with pytest.raises(ConfigError) as raised:
+        pbtxt.parse(text)
+    assert way_out in raised.value.next_step
+
+
 def test_messages_without_end_are_refused():
     with pytest.raises(ConfigError):
         pbtxt.parse("input {" * 100_000)

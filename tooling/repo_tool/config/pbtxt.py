@@ -3,7 +3,9 @@
 
 __all__ = ["parse", "render"]
 
+import re
 from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from repo_tool.config.fields import proto_fields
 from repo_tool.config.messages import from_message, to_message
 from repo_tool.config.model import ModelConfig
-from repo_tool.config.proto import new_model_config
+from repo_tool.config.proto import model_config_file, new_model_config
 from repo_tool.config.prototext import as_python_reads
 from repo_tool.errors import ConfigError, UnknownValueError
 
@@ -36,7 +38,7 @@ def parse(text: str) -> ModelConfig:
         raise ConfigError(
             "the model configuration does not parse",
             cause=str(error),
-            next_step="compare the line with model_config.proto: a misspelt field fails the whole file",
+            next_step=_way_out(str(error)),
         ) from error
     try:
         config: ModelConfig = from_message(message)
@@ -47,6 +49,21 @@ def parse(text: str) -> ModelConfig:
             next_step="write one of the names of model_config.proto",
         ) from error
     return config
+
+
+def _way_out(cause: str) -> str:
+    """What to do about what the parser says."""
+    if "is specified along with field" in cause:
+        return "keep one of the two: they exclude each other"
+    unknown = re.search(r'Message type "([^"]+)" has no field named "([^"]+)"', cause)
+    if unknown is None:
+        return "compare the line with model_config.proto; one fault fails the whole file"
+    near = get_close_matches(unknown[2], _field_names(unknown[1]), n=1)
+    return f"did you mean {near[0]}?" if near else f"{unknown[1]} has {', '.join(_field_names(unknown[1]))}"
+
+
+def _field_names(message: str) -> list[str]:
+    return [field.name for field in model_config_file().pool.FindMessageTypeByName(message).fields]
 
 
 def render(

@@ -171,5 +171,7 @@ def _refused(text: str, place: int, words: str) -> ConfigError:
     return ConfigError(
         "the model configuration does not parse",
         cause=f"{line}:{column} : {words}",
-        next_step="compare the line with model_config.proto: a misspelt field fails the whole file",
+        next_step="save the file without a byte order mark"
+        if text.startswith("\ufeff")
+        else "write it as protobuf text; one fault fails the whole file",
     )
