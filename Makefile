@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# Half of a test's time is waiting for a server: three share two cores well.
+TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format docs bench-speed differential coverage-frameworks clean
@@ -28,7 +30,7 @@ demo: $(READY)  ## Train, add, serve, score through Triton and measure: the whol
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo/run.py $(DEMO_FLAGS)
 
 test: $(READY)  ## Run the tests, against a real Triton
-	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile $(PYTEST_FLAGS)
 
 check: $(READY)  ## Format, lint, types, layers, generated files
 	@$(BIN)/ruff format --check .
