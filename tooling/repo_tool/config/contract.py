@@ -16,7 +16,7 @@ from repo_tool.config.model import ModelConfig, ModelTensor
 from repo_tool.config.scheduling import ControlKind
 from repo_tool.datatypes import DataType
 
-Labels = Mapping[str, tuple[str, ...]]  # the lines of each label file, by its name in the configuration
+Labels = Mapping[str, tuple[str, ...] | None]  # of each label file, by its name in the configuration; None: not there
 
 
 class Effect(Enum):
@@ -225,8 +225,19 @@ def _labels(old: ModelConfig, new: ModelConfig, old_labels: Labels, new_labels: 
             yield _compatible(path, f"{said} has labels now", before, after)
         elif before and not after:
             yield _breaking(path, f"{said} has no labels any more: classifications come without words", before, after)
-        elif before and before in old_labels and after in new_labels and old_labels[before] != new_labels[after]:
-            yield _breaking(path, f"{said} has other labels", _listed(old_labels[before]), _listed(new_labels[after]))
+        elif before and before in old_labels and after in new_labels:
+            yield from _words(path, said, old_labels[before], new_labels[after])
+
+
+def _words(path: str, said: str, old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> Iterator[Change]:
+    if old == new:
+        return
+    if new is None:
+        yield _breaking(path, f"{said} has a label file that is not there: Triton loads no such model", _listed(old))
+    elif old is None:
+        yield _compatible(path, f"{said} has its label file now", "", _listed(new))
+    else:
+        yield _breaking(path, f"{said} has other labels", _listed(old), _listed(new))
 
 
 def _transactions(old: ModelConfig, new: ModelConfig) -> Iterator[Change]:
@@ -277,7 +288,9 @@ def _type_name(datatype: DataType | None) -> str:
     return datatype.config_name if datatype is not None else "TYPE_INVALID"
 
 
-def _listed(labels: Sequence[str]) -> str:
+def _listed(labels: Sequence[str] | None) -> str:
+    if labels is None:
+        return ""
     shown = ", ".join(labels[:4])
     return f"{shown}, … ({len(labels)})" if len(labels) > 4 else shown
 

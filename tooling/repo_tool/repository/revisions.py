@@ -1,94 +1,129 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The small files of a model, or of a repository, as a Git revision has them: ``main:model_repository``."""
+"""The configurations of a model, or of a repository, as a Git revision has them: ``main:model_repository``."""
 
-__all__ = ["at_revision", "names_a_revision"]
+__all__ = ["at_revision", "labels_elsewhere", "names_a_revision"]
 
-import shutil
-import subprocess
+import posixpath
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from repo_tool.errors import RepositoryError
+from repo_tool.config.pbtxt import parse
+from repo_tool.errors import ConfigError, RepositoryError
+from repo_tool.repository.git_tree import GitTree
 
-_LARGEST = 1 << 20  # configurations and labels; artifacts are not asked for
-_BLOB = "blob"
-_LINK = "120000"  # the mode of a symbolic link
+_LARGEST = 1 << 24  # bytes of a configuration or a label file
 
 
 def names_a_revision(operand: str) -> bool:
     """Whether ``operand`` is ``REVISION:PATH``, and nothing that lies on the disk is called so."""
-    return ":" in operand[1:] and not operand.startswith("-") and not Path(operand).exists()
+    return ":" in operand[1:] and not operand.startswith("-") and not _is_there(operand)
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 @contextmanager
 def at_revision(operand: str) -> Iterator[Path]:
-    """What ``REVISION:PATH`` holds, in a temporary place: a file, or a folder without its large files.
+    """What ``REVISION:PATH`` holds, in a temporary place under its own name: configurations and what they name.
+
+    Links are followed, so what comes out has none.
 
     Raises:
-        RepositoryError: there is no Git here, no such revision, or nothing at that path in it.
+        RepositoryError: there is no Git here, no such revision, nothing at that path in it, or it holds something that
+            cannot be had from Git alone.
     """
     revision, _, path = operand.partition(":")
-    inside = f"{revision}:{path if path.startswith('./') else f'./{path}'}"  # as seen from here, not from the top
-    kind = _git("cat-file", "-t", inside, operand=operand).decode().strip()
+    tree = GitTree.of(revision)
+    root = posixpath.normpath(posixpath.join(tree.here, path.lstrip("/")))
+    configs = _configs(tree, root)
+    contents = tree.read(configs, largest=_LARGEST)
+    contents |= tree.read(_labels(tree, contents), largest=_LARGEST)
     with tempfile.TemporaryDirectory(prefix="repo-tool-revision-") as scratch:
-        place = Path(scratch) / (PurePosixPath(path).name or "repository")
-        if kind == _BLOB:
-            place.write_bytes(_git("cat-file", _BLOB, inside, operand=operand))
-        else:
-            _write_folder(place, inside, operand)
-        yield place
+        place = Path(scratch) / (tree.top.name or "repository")
+        try:
+            _write(place, contents)
+            if tree.is_folder(root):
+                (place / root).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RepositoryError(f"'{operand}' cannot be written for a look at it", cause=str(error)) from error
+        if not (place / root).exists():
+            raise RepositoryError(
+                f"there is no '{operand}'",
+                cause=f"'{revision}' has nothing at that path",
+                next_step="give REVISION:PATH with a path as seen from here, e.g. main:model_repository",
+            )
+        yield place / root
 
 
-def _write_folder(place: Path, inside: str, operand: str) -> None:
-    place.mkdir()
-    wanted = _listed(inside, operand)
-    for name, content in zip(wanted, _contents(list(wanted.values()), operand), strict=True):
-        target = place / name
+def _write(place: Path, contents: Mapping[str, bytes]) -> None:
+    for path, content in contents.items():
+        target = place / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
 
 
-def _listed(inside: str, operand: str) -> dict[str, str]:
-    """The wanted files of a folder by relative path, each with Git's name of its content."""
-    found: dict[str, str] = {}
-    for line in _git("ls-tree", "-r", "-z", "--long", inside, operand=operand).decode(errors="replace").split("\0"):
-        facts, _, name = line.partition("\t")
-        if not name:
-            continue
-        mode, kind, content, size = facts.split()
-        if kind == _BLOB and mode != _LINK and _is_wanted(name, int(size)):
-            found[name] = content
-    return found
+def _configs(tree: GitTree, root: str) -> list[str]:
+    """The configurations of a file, a model or a repository, by their paths before links are followed."""
+    if tree.is_file(root):
+        return [root]
+    if tree.is_file(f"{root}/config.pbtxt"):
+        return _configs_of_model(tree, root)
+    models = (f"{root}/{name}" for name in tree.names(root) if not name.startswith("."))
+    return [path for model in models for path in _configs_of_model(tree, model)]
 
 
-def _contents(names: Sequence[str], operand: str) -> Iterator[bytes]:
-    """What Git keeps under each name, asked for at once: each follows a line that ends with its size."""
-    told = _git("cat-file", "--batch", operand=operand, given="".join(f"{name}\n" for name in names).encode())
-    start = 0
-    for _ in names:
-        end = told.index(b"\n", start)
-        size = int(told[start:end].split()[-1])
-        yield told[end + 1 : end + 1 + size]
-        start = end + size + 2
+def _configs_of_model(tree: GitTree, model: str) -> list[str]:
+    if not tree.is_file(f"{model}/config.pbtxt"):
+        return []
+    variants = (f"{model}/configs/{name}" for name in tree.names(f"{model}/configs") if name.endswith(".pbtxt"))
+    return [f"{model}/config.pbtxt", *(path for path in variants if tree.is_file(path))]
 
 
-def _is_wanted(name: str, size: int) -> bool:
-    """What lies beside a config.pbtxt and in ``configs/``, but not in version folders."""
-    parts = PurePosixPath(name).parts
-    return size <= _LARGEST and len(parts) <= 3 and not any(part.isdigit() for part in parts[:-1]) and ".." not in parts
+def _labels(tree: GitTree, configs: Mapping[str, bytes]) -> list[str]:
+    """The label files that the configurations name and that are there."""
+    found: dict[str, None] = {}
+    for path, content in configs.items():
+        folder = posixpath.dirname(path)
+        model = posixpath.dirname(folder) if posixpath.basename(folder) == "configs" else folder
+        for name in _label_files(content):
+            label = posixpath.normpath(posixpath.join(model, name))
+            if _is_inside(tree, model, label):
+                found[label] = None
+    return list(found)
 
 
-def _git(*arguments: str, operand: str, given: bytes = b"") -> bytes:
-    program = shutil.which("git")
-    if program is None:
-        raise RepositoryError(f"'{operand}' is a Git revision", cause="there is no git here", next_step="install it")
-    done = subprocess.run([program, *arguments], input=given, capture_output=True, check=False)  # noqa: S603 - no shell
-    if done.returncode != 0:
-        raise RepositoryError(
-            f"there is no '{operand}'",
-            cause=done.stderr.decode(errors="replace").strip() or f"git {arguments[0]} failed",
-            next_step="give REVISION:PATH, e.g. main:model_repository, in a Git working tree",
-        )
-    return done.stdout
+def _is_inside(tree: GitTree, model: str, label: str) -> bool:
+    """Whether the label file is there, in the model's folder.
+
+    Raises:
+        RepositoryError: it lies elsewhere.
+    """
+    reached = tree.followed(label)
+    if label.startswith("/") or not f"{reached}/".startswith(posixpath.join(tree.followed(model), "")):
+        raise labels_elsewhere(label)
+    return reached in tree.files
+
+
+def labels_elsewhere(path: object) -> RepositoryError:
+    """Why a label file is not read: what it says may be shown, and it is not the model's."""
+    return RepositoryError(
+        f"the labels '{path}' lie outside of the model's folder",
+        cause="files from elsewhere are not read, so whether the labels are the same cannot be told",
+        next_step="put the file itself into the model's folder",
+    )
+
+
+def _label_files(config: bytes) -> list[str]:
+    """The label files that a configuration names; none where it does not parse, which is for its reader to tell."""
+    if b"label_filename" not in config:
+        return []
+    try:
+        return [tensor.label_filename for tensor in parse(config.decode()).outputs if tensor.label_filename]
+    except (ConfigError, UnicodeDecodeError):
+        return []

@@ -3,9 +3,10 @@
 
 __all__ = ["Difference", "ModelDifference", "diff"]
 
+import posixpath
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from repo_tool.config.model import ModelConfig
 from repo_tool.config.pbtxt import parse
 from repo_tool.errors import ConfigError, RepositoryError
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
-from repo_tool.repository.revisions import at_revision, names_a_revision
+from repo_tool.repository.revisions import at_revision, labels_elsewhere, names_a_revision
 
 _LARGEST_LABEL_FILE = 1 << 24
 
@@ -94,17 +95,18 @@ def diff(old: str, new: str) -> Difference:
             )
         if kinds[0] == "repository":
             return _diff_sides(_read_repository(before), _read_repository(after))
-        name = _model_name(after)
+        name = _called(_directory(after) if after.is_file() else after)
         return _diff_sides({name: _read_model(before)}, {name: _read_model(after)})
 
 
 def _kind(path: Path, operand: str) -> str:
-    if path.is_file():
-        return "configuration"
-    if (path / "config.pbtxt").is_file():
-        return "model directory"
-    if path.is_dir():
-        return "repository"
+    with suppress(OSError):  # a name that no file can have, or a folder that this user may not enter
+        if path.is_file():
+            return "configuration"
+        if (path / "config.pbtxt").is_file():
+            return "model directory"
+        if path.is_dir():
+            return "repository"
     raise RepositoryError(
         f"there is no '{operand}'",
         cause="it is neither a config.pbtxt nor a folder",
@@ -120,7 +122,10 @@ def _read_repository(path: Path) -> _Side:
 def _read_model(path: Path) -> _Model:
     """The configurations of a model directory, or the one of a file."""
     if path.is_file():
-        return {"": _read(path, _directory(path))}
+        served = _read(path, _directory(path))
+        # A file may be a draft that lies alone: only the label files that are there are compared.
+        there = {name: lines for name, lines in served.labels.items() if lines is not None}
+        return {"": replace(served, labels=there)}
     directory = ModelDirectory(path)
     variants = {variant: _read(directory.variant_path(variant), path) for variant in directory.variants()}
     return {"": _read(directory.config_path, path), **variants}
@@ -129,20 +134,30 @@ def _read_model(path: Path) -> _Model:
 def _read(path: Path, directory: Path) -> _Served:
     try:
         config = parse(path.read_text(encoding="utf-8"))
+        labels = _labels(config, directory)
     except ConfigError as error:
         raise ConfigError(f"'{path}': {error.fact}", cause=error.cause, next_step=error.next_step) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"'{path}' cannot be read", cause=str(error)) from error
-    return _Served(config=replace(config, name=config.name or directory.name), labels=_labels(config, directory))
+        raise ConfigError(f"'{path}' or its labels cannot be read", cause=str(error)) from error
+    return _Served(config=replace(config, name=config.name or _called(directory)), labels=labels)
 
 
 def _labels(config: ModelConfig, directory: Path) -> Labels:
-    """The lines of the label files that are there, none from outside of the model directory."""
-    found: dict[str, tuple[str, ...]] = {}
+    """The lines of each label file; None where it is not there.
+
+    Raises:
+        RepositoryError: one lies outside of the model directory.
+        ConfigError: one is too large to be labels.
+    """
+    found: dict[str, tuple[str, ...] | None] = {}
     for name in {tensor.label_filename for tensor in config.outputs if tensor.label_filename}:
-        path = (directory / name).resolve()
-        if path.is_relative_to(directory.resolve()) and path.is_file() and path.stat().st_size <= _LARGEST_LABEL_FILE:
-            found[name] = tuple(path.read_text(encoding="utf-8", errors="replace").splitlines())
+        path = directory / name
+        if not path.resolve().is_relative_to(directory.resolve()):
+            raise labels_elsewhere(path)
+        if path.is_file() and path.stat().st_size > _LARGEST_LABEL_FILE:
+            raise ConfigError(f"the labels '{name}' are too large", cause=f"more than {_LARGEST_LABEL_FILE:,} bytes")
+        there = path.is_file()
+        found[name] = tuple(path.read_text(encoding="utf-8", errors="replace").splitlines()) if there else None
     return found
 
 
@@ -152,8 +167,9 @@ def _directory(config_path: Path) -> Path:
     return folder.parent if folder.name == "configs" else folder
 
 
-def _model_name(path: Path) -> str:
-    return _directory(path).name if path.is_file() else path.absolute().name
+def _called(directory: Path) -> str:
+    """The name of a model directory, by whatever way it was given."""
+    return posixpath.basename(posixpath.normpath(directory.absolute()))
 
 
 def _diff_sides(old: _Side, new: _Side) -> Difference:
