@@ -24,7 +24,9 @@ def model(name="wine", *, source="sha256:aa", overrides=(), release=None, **opti
 
 
 def pipeline(name="reader", *, digest="sha256:pp", members=("wine",)):
-    return DesiredPipeline(name=name, digest=digest, sample_digest="sha256:ss", members=members)
+    return DesiredPipeline(
+        name=name, digest=digest, sample_digest="sha256:ss", members=members, steps=(f"{name}_post",)
+    )
 
 
 def ensemble(steps):
@@ -32,10 +34,12 @@ def ensemble(steps):
     return f'platform: "ensemble"\nmax_batch_size: 8\nensemble_scheduling {{ step [ {written} ] }}\n'
 
 
-def found_model(asked, *, version=1, by="apply"):
+def found_model(asked, *, version=1, by="apply", owner=""):
     """What is there once ``asked`` was applied."""
     facts = {
         "by": by,
+        "owner": owner,
+        "model": asked.name,
         "config": CONFIG,
         "options": dict(asked.options),
         "release": asked.release or "26.07",
@@ -51,6 +55,8 @@ def found_pipeline(asked, found, *, version=1, by="apply"):
     text = ensemble([*asked.members, step])
     facts = {
         "by": by,
+        "owner": "",
+        "model": asked.name,
         "config": text,
         "release": "26.07",
         "members": list(asked.members),
@@ -60,7 +66,7 @@ def found_pipeline(asked, found, *, version=1, by="apply"):
         "sample": {"digest": asked.sample_digest},
         "tolerance": {"absolute": 1e-4},
     }
-    own = {"by": by, "config": CONFIG, "pipeline": asked.name}
+    own = {"by": by, "owner": "", "model": step, "config": CONFIG, "pipeline": asked.name}
     return {
         step: FoundModel(name=step, version=version, facts=own, config_text=CONFIG),
         asked.name: FoundModel(
@@ -217,6 +223,26 @@ def test_only_what_apply_added_goes_unless_asked_otherwise():
     assert (kinds(none), none.unlisted) == ([], ("mine", "theirs"))
 
 
+def test_what_another_file_lists_is_left_alone():
+    found = {"wine": found_model(model(), owner="../team_b.yaml"), "iris": found_model(model("iris"))}
+    plan = make_plan(Desired(owner="../team_a.yaml"), found)
+    assert (kinds(plan), plan.unlisted) == ([], ("iris", "wine"))
+    assert plan.owners == {"wine": "../team_b.yaml"}
+    assert kinds(make_plan(Desired(owner="../team_b.yaml"), found)) == [("remove", "wine")]
+
+
+def test_a_copy_of_a_models_folder_is_somebodys_own():
+    wine = found_model(model())
+    found = {"wine": wine, "wine_backup": replace(wine, name="wine_backup")}
+    plan = make_plan(Desired(), found)
+    assert (kinds(plan), plan.unlisted) == ([("remove", "wine")], ("wine_backup",))
+
+
+@pytest.mark.parametrize("name", ["a b", ".hidden", "\x1b[2K"])
+def test_a_folder_that_no_command_touches_is_not_planned_to_go(name):
+    assert not make_plan(Desired(), {name: found_model(model(name))}, prune=True)
+
+
 def test_what_uses_a_model_goes_before_it():
     desired = Desired(models=(model(),), pipelines=(pipeline(),))
     found = applied(desired, {}, make_plan(desired, {}))
@@ -242,8 +268,28 @@ def test_a_model_that_a_pipeline_stops_using_goes_after_it_has_changed():
 def test_a_step_that_its_pipeline_no_longer_uses_goes():
     desired = Desired(models=(model(),), pipelines=(pipeline(),))
     found = applied(desired, {}, make_plan(desired, {}))
-    found["reader_pre"] = replace(found["reader_post"], name="reader_pre")
-    assert kinds(make_plan(desired, found)) == [("remove", "reader_pre")]
+    found["reader_copy"] = replace(found["reader_post"], name="reader_copy")
+    found["reader_pre"] = replace(found["reader_copy"], name="reader_pre", facts=step_facts("reader_pre"))
+    plan = make_plan(desired, found)
+    assert (kinds(plan), plan.unlisted) == ([("remove", "reader_pre")], ("reader_copy",))
+
+
+def step_facts(name):
+    return {"by": "apply", "owner": "", "model": name, "config": CONFIG, "pipeline": "reader"}
+
+
+def test_a_step_that_its_pipeline_will_no_longer_use_is_shown_to_go_before_it_is_changed():
+    desired = Desired(models=(model(),), pipelines=(pipeline(),))
+    found = applied(desired, {}, make_plan(desired, {}))
+    text = ensemble(["reader_pre", "wine", "reader_post"])
+    there = found["reader"]
+    facts = {**there.facts, "config": text}
+    found["reader"] = replace(there, config_text=text, facts=facts, uses=("reader_pre", "wine", "reader_post"))
+    found["reader_pre"] = FoundModel(name="reader_pre", version=1, facts=step_facts("reader_pre"), config_text=CONFIG)
+    other = Desired(models=(model(),), pipelines=(pipeline(digest="sha256:qq"),))
+    plan = make_plan(other, found)
+    assert kinds(plan) == [("change", "reader"), ("remove", "reader_pre")]
+    assert plan.actions[1].needs == ("reader",)
 
 
 @pytest.mark.parametrize(
@@ -291,6 +337,14 @@ def test_variants_are_made_anew_when_a_field_is_set_otherwise():
     there = found_model(model(variants=True))
     desired = Desired(models=(model(variants=True, overrides={"max_batch_size": "4"}),))
     (action,) = make_plan(desired, {"wine": there}).actions
+    assert (action.kind, action.reasons) == (ActionKind.CHANGE, ("max_batch_size: derived → 4",))
+
+
+def test_so_are_those_that_are_left_of_an_earlier_version():
+    there = found_model(model())
+    facts = {**there.facts, "shared_files": {"configs/cpu.pbtxt": "sha256:0"}}
+    desired = Desired(models=(model(overrides={"max_batch_size": "4"}),))
+    (action,) = make_plan(desired, {"wine": replace(there, facts=facts)}).actions
     assert (action.kind, action.reasons) == (ActionKind.CHANGE, ("max_batch_size: derived → 4",))
 
 

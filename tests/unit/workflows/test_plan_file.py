@@ -97,7 +97,7 @@ def test_its_section_for_validate_is_what_validate_reads(tmp_path):
 
 
 def test_every_option_of_add_model_can_be_written_and_is_recorded():
-    decided_elsewhere = {"repository", "version", "dry_run", "by"}
+    decided_elsewhere = {"repository", "version", "dry_run", "by", "owner"}
     same = {"trusted_types": "trust_types", "trusted_source": "trust_source"}
     request = {same.get(each.name, each.name) for each in fields(AddModelRequest)} - decided_elsewhere
     assert ModelDeclaration.model_fields.keys() == request

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from repo_tool.cli.console import ConsoleProgress, console, error_console, show_error
+from repo_tool.printable import printable
 
 if TYPE_CHECKING:
     from repo_tool.workflows.apply_plan import Applied, Outcome
@@ -62,7 +63,7 @@ def apply(
 
     audience = _Audience(quiet=as_json, total=len(planned.plan.actions))
     try:
-        applied = apply_plan(planned, audience, prune=prune, dry_run=dry_run)
+        applied = apply_plan(planned, audience, dry_run=dry_run)
     except (KeyboardInterrupt, SystemExit):
         words = f"stopped after {audience.done} of {audience.total}: apply again to go on"
         error_console().print(words, style="yellow", markup=False, soft_wrap=True)
@@ -109,7 +110,7 @@ class _Audience:
         """Say which model it is about."""
         self._tried += 1
         if not self._quiet:
-            words = f"\n{action.kind.value} {action.model} ({self._tried} of {max(self._tried, self.total)})"
+            words = f"\n{action.kind.value} {printable(action.model)} ({self._tried} of {max(self._tried, self.total)})"
             error_console().print(words, style="bold", markup=False, soft_wrap=True)
 
     def ends(self, outcome: "Outcome") -> None:
@@ -120,12 +121,11 @@ class _Audience:
         if outcome.error is not None:
             show_error(outcome.error)
         elif outcome.why:
-            words = f"\n{outcome.action.kind.value} {outcome.action.model}: not done: {outcome.why}"
-            error_console().print(words, style="yellow", markup=False, soft_wrap=True)
+            words = f"{outcome.action.kind.value} {outcome.action.model}: not done: {outcome.why}"
+            error_console().print("\n" + printable(words), style="yellow", markup=False, soft_wrap=True)
 
 
 def _show(applied: "Applied") -> None:
-    from repo_tool.printable import printable
     from repo_tool.rules import Severity
 
     out = console()

@@ -29,6 +29,11 @@ def show_plan(planned: "RepositoryPlan", out: "Console") -> None:
     if plan.unlisted:
         names = ", ".join(map(printable, plan.unlisted))
         out.print(f"not listed, left alone: {names}", style="dim", markup=False, soft_wrap=True)
+    for name, owner in plan.owners.items():
+        words = (
+            f"  '{printable(name)}' was added for '{printable(owner)}', this is '{printable(planned.desired.owner)}'"
+        )
+        out.print(words, style="dim", markup=False, soft_wrap=True)
     kinds = [action.kind.value for action in plan.actions]
     counts = [f"{kinds.count(kind)} {words}" for kind, words in _FUTURE.items() if kind in kinds]
     unchanged = f"{len(plan.unchanged)} as {file} says"
@@ -43,7 +48,9 @@ def show_action(action: "Action", out: "Console") -> None:
     mark, style = _MARKS[action.kind.value]
     subject = "" if action.subject == "model" else f" ({action.subject})"
     reasons = "; ".join(action.reasons)
-    head = Text.assemble((f"  {mark} {action.kind.value:<9} ", style), (action.model, "bold"), printable(subject))
+    head = Text.assemble(
+        (f"  {mark} {action.kind.value:<9} ", style), (printable(action.model), "bold"), printable(subject)
+    )
     out.print(head.append(f"  {printable(reasons)}" if reasons else ""), soft_wrap=True)
     if action.obstacle:
         out.print(f"      cannot be done: {printable(action.obstacle)}", style="red", markup=False, soft_wrap=True)

@@ -19,7 +19,7 @@ from repo_tool.config.scheduling import DynamicBatching
 from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
 from repo_tool.pipelines.catalogue import Step, step
-from repo_tool.pipelines.spec import PipelineFile, StepDeclaration
+from repo_tool.pipelines.spec import PipelineFile, StepDeclaration, step_model_name
 from repo_tool.pipelines.wire import Wire
 from repo_tool.repository.layout import ModelRepository
 
@@ -249,7 +249,7 @@ def _step_model(
     written = [wire for stage in run for wire in stage.outputs.values()]
     read = dict.fromkeys(wire for stage in run for wire in stage.inputs.values() if wire not in written)
     config = ModelConfig(
-        name=f"{pipeline.name}_{'pre' if index == 0 else f'post{index}' if index > 2 else 'post'}",
+        name=step_model_name(pipeline.name, place=index),
         backend="python",
         max_batch_size=max_batch_size,
         inputs=tuple(_model_tensor(wire, wires) for wire in read),

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a ``pipeline.yaml`` says, checked for form only."""
 
-__all__ = ["InputDeclaration", "PipelineFile", "StepDeclaration", "read_pipeline"]
+__all__ = ["InputDeclaration", "PipelineFile", "StepDeclaration", "read_pipeline", "step_model_name"]
 
 import hashlib
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,21 @@ class PipelineFile(_Declaration):
     def member_names(self) -> tuple[str, ...]:
         """The models of the repository that it uses."""
         return tuple(dict.fromkeys(step.model for step in self.steps if step.model is not None))
+
+    @property
+    def step_model_names(self) -> tuple[str, ...]:
+        """The models that are generated for it: one for each run of neighbouring steps."""
+        names, place = [], 0
+        for is_step, group in groupby(self.steps, key=lambda step: step.model is None):
+            if is_step:
+                names.append(step_model_name(self.name, place=place))
+            place += 1 if is_step else len(list(group))
+        return tuple(names)
+
+
+def step_model_name(pipeline: str, *, place: int) -> str:
+    """What the model is called that is generated for the steps at ``place`` of the ensemble's steps."""
+    return f"{pipeline}_{'pre' if place == 0 else f'post{place}' if place > 2 else 'post'}"
 
 
 def read_pipeline(path: Path) -> PipelineFile:

@@ -45,6 +45,7 @@ class AddPipelineRequest:
     tolerance: Tolerance = field(default_factory=Tolerance)
     dry_run: bool = False
     by: str = "add-pipeline"  # the command that is recorded
+    owner: str | None = None  # whose repo-tool.yaml lists it: who may remove it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +238,7 @@ def _facts(
     members = [repository.model(name) for name in compiled.member_names]
     return {
         "by": request.by,
+        "owner": request.owner,
         "source": request.file.name,
         "source_digest": digest_of(request.file),
         "pipeline_digest": pipeline.digest,
@@ -259,7 +261,7 @@ def _write_proof(
     directory = repository.model(ensemble.name)
     write_published_sample(directory.sample_path(version), published_rows(sample, ensemble))
     _write_facts(directory, version, facts)
-    origin = {name: facts[name] for name in ("by", "source", "source_digest")}
+    origin = {name: facts[name] for name in ("by", "owner", "source", "source_digest")}
     for model in compiled.step_models:
         _write_facts(repository.model(model.config.name), version, origin | {"pipeline": ensemble.name})
 
@@ -268,6 +270,7 @@ def _write_facts(directory: ModelDirectory, version: int, facts: Mapping[str, An
     files = digests_of(directory.version_path(version))
     own = {
         "repo_tool": repo_tool.__version__,
+        "model": directory.name,
         "backend": directory.read_config().backend,
         "config": directory.config_path.read_text(encoding="utf-8"),
     }

@@ -5,14 +5,14 @@ __all__ = ["Applied", "Audience", "Outcome", "Result", "apply_plan"]
 
 import os
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from time import perf_counter
 from typing import Any, Protocol
 
-from repo_tool.errors import RepoToolError
+from repo_tool.errors import RepositoryError, RepoToolError
 from repo_tool.releases import DEFAULT_RELEASE, release
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.publish import Staging, replace_config, sole_changer, staging, withdraw
@@ -21,7 +21,7 @@ from repo_tool.samples import read_published_sample
 from repo_tool.verification import Tolerance, require_parity, verify
 from repo_tool.workflows.add_model import AddModelRequest, add_model
 from repo_tool.workflows.add_pipeline import AddPipelineRequest, add_pipeline
-from repo_tool.workflows.plan_actions import DEFAULT_PIPELINE_TOLERANCE, Action, ActionKind, make_plan
+from repo_tool.workflows.plan_actions import DEFAULT_PIPELINE_TOLERANCE, Action, ActionKind
 from repo_tool.workflows.plan_desired import DesiredModel, DesiredPipeline
 from repo_tool.workflows.plan_found import read_found
 from repo_tool.workflows.plan_repository import RepositoryPlan
@@ -100,33 +100,34 @@ class Audience(Protocol):
         ...
 
 
-def apply_plan(
-    planned: RepositoryPlan, audience: Audience, *, prune: bool | None = None, dry_run: bool = False
-) -> Applied:
-    """Do all of it, then what it leaves to be removed, and validate the repository.
+def apply_plan(planned: RepositoryPlan, audience: Audience, *, dry_run: bool = False) -> Applied:
+    """Do all of it and validate the repository; what goes does so last, and only if all else was done.
 
     A dry run does the same to a copy, which shares its files with the repository and is gone afterwards.
 
     Raises:
-        RepositoryError: another command applies a file to the repository, or it cannot be written.
+        RepositoryError: the repository is not as it was when it was planned, another command applies a file to it, or
+            it cannot be written. Nothing is changed.
     """
     here = ModelRepository(planned.repository.path.absolute())
     place = _copy_of(here) if dry_run else _held(here)
-    with place as repository, chdir(planned.file.folder):
-        work = _Work(planned=planned, repository=repository, audience=audience)
-        outcomes = work.do(planned.plan.actions)
-        rest = make_plan(
-            planned.desired, read_found(repository, planned.desired.names, members=planned.desired.members), prune=prune
-        )
-        tried = {outcome.action.model for outcome in outcomes}
-        outcomes += work.do([action for action in rest.actions if action.model not in tried and _is_removal(action)])
+    with place as repository:
+        _require_as_planned(planned)
+        with chdir(planned.file.folder):
+            outcomes = _Work(planned=planned, repository=repository, audience=audience).do(planned.plan.actions)
         target = release(planned.file.declared.options.release or DEFAULT_RELEASE)
         diagnostics = validate(repository, release=target) if repository.path.is_dir() else []
     return Applied(outcomes=tuple(outcomes), diagnostics=tuple(diagnostics), published=not dry_run)
 
 
-def _is_removal(action: Action) -> bool:
-    return action.kind is ActionKind.REMOVE
+def _require_as_planned(planned: RepositoryPlan) -> None:
+    """Somebody may have published between the plan and the yes to it."""
+    if (name := planned.differs_from(planned.again())) is not None:
+        raise RepositoryError(
+            f"'{name}' has been changed since this was planned",
+            cause="another command or person works on the repository; nothing was changed by this one",
+            next_step="look at the plan again: repo-tool plan",
+        )
 
 
 @contextmanager
@@ -152,6 +153,10 @@ def _link_or_copy(source: str, target: str) -> None:
         shutil.copyfile(source, target)
 
 
+def _not_removals(failed: Mapping[str, ActionKind]) -> list[str]:
+    return [name for name, kind in failed.items() if kind is not ActionKind.REMOVE]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
     """The actions of one plan on one repository."""
@@ -163,20 +168,23 @@ class _Work:
     def do(self, actions: Sequence[Action]) -> list[Outcome]:
         """One after the other; what fails is told, and what needs it is not tried."""
         outcomes: list[Outcome] = []
-        failed: set[str] = set()
+        failed: dict[str, ActionKind] = {}
         for action in actions:
             outcome = self._try(action, failed)
             if outcome.result is not Result.DONE:
-                failed.add(action.model)
+                failed[action.model] = action.kind
             outcomes.append(outcome)
             self.audience.ends(outcome)
         return outcomes
 
-    def _try(self, action: Action, failed: Collection[str]) -> Outcome:
+    def _try(self, action: Action, failed: Mapping[str, ActionKind]) -> Outcome:
         if action.obstacle:
             return Outcome(action=action, result=Result.SKIPPED, why=action.obstacle)
         if missing := [name for name in action.needs if name in failed]:
             return Outcome(action=action, result=Result.SKIPPED, why=f"'{missing[0]}' comes first, and failed")
+        if action.kind is ActionKind.REMOVE and (undone := _not_removals(failed)):
+            why = f"'{undone[0]}' failed, and nothing goes before all else is done"  # it may be what takes its place
+            return Outcome(action=action, result=Result.SKIPPED, why=why)
         self.audience.begins(action)
         started = perf_counter()
         try:
@@ -207,6 +215,7 @@ class _Work:
             repository=self.repository.path,
             release=model.release or DEFAULT_RELEASE,
             by="apply",
+            owner=self.planned.desired.owner,
         )
         return add_model(request, self.audience.progress).version
 
@@ -220,12 +229,15 @@ class _Work:
             release=pipeline.release or DEFAULT_RELEASE,
             tolerance=Tolerance(absolute=tolerance, relative=tolerance),
             by="apply",
+            owner=self.planned.desired.owner,
         )
         return add_pipeline(request, self.audience.progress).version
 
     def _remove(self, model: str) -> None:
-        with self.audience.progress.step("remove"), staging(self.repository) as stage:
-            withdraw(self.repository.existing_model(model), stage)
+        seen = self.planned.found[model].version
+        with self.audience.progress.step("remove") as step, staging(self.repository) as stage:
+            kept = withdraw(self.repository.existing_model(model), stage, expected_version=seen)
+            step.detail = f"kept for some days: {kept}"
 
     def _configure(self, action: Action) -> None:
         """Give a model another ``config.pbtxt``, proven as a new version would be.
@@ -246,7 +258,8 @@ class _Work:
             else:
                 self._prove(record, staged, server)
             with self.audience.progress.step("publish"):
-                replace_config(staged, self.repository)
+                seen = self.planned.found[action.model].config_text
+                replace_config(staged, self.repository, expected=None if seen is None else seen.encode())
 
     def _stage(self, action: Action, stage: Staging) -> ModelDirectory:
         """The model with its new configuration, and for an ensemble all that it uses."""

@@ -5,13 +5,15 @@ __all__ = ["DEFAULT_PIPELINE_TOLERANCE", "Action", "ActionKind", "Plan", "make_p
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from repo_tool.config import pbtxt
-from repo_tool.errors import ConfigError, PipelineError
+from repo_tool.config.variants import VARIANTS
+from repo_tool.errors import ConfigError, ModelNameError, PipelineError
+from repo_tool.repository.layout import check_model_name
 from repo_tool.workflows.config_overrides import interface_digest, restored
 from repo_tool.workflows.given_options import OPTION_DEFAULTS
 from repo_tool.workflows.plan_desired import Desired, DesiredModel, DesiredPipeline
@@ -57,11 +59,15 @@ class Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All of it in the order in which it is done; ``unlisted`` models are in the repository and left alone."""
+    """All of it in the order in which it is done; ``unlisted`` models are in the repository and left alone.
+
+    ``owners`` tells of those that apply added for another file whose.
+    """
 
     actions: tuple[Action, ...] = ()
     unchanged: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
+    owners: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.actions)
@@ -73,6 +79,7 @@ class Plan:
             "actions": [action.to_dict() for action in self.actions],
             "unchanged": list(self.unchanged),
             "unlisted": list(self.unlisted),
+            "owners": dict(self.owners),
         }
 
 
@@ -85,8 +92,8 @@ def make_plan(
 ) -> Plan:
     """What turns ``found`` into ``desired``; models first, then the pipelines that use them, then what goes.
 
-    Unlisted models go when apply added them; with ``prune`` true all of them, false none. Those named in ``replace``
-    get a new version without any other reason.
+    Unlisted models go when apply added them for the same owner and under that name; with ``prune`` true all of them,
+    false none. Those named in ``replace`` get a new version without any other reason.
 
     Raises:
         PipelineError: pipelines use one another in a circle.
@@ -101,13 +108,17 @@ def make_plan(
     leaving = [name for name in _leaving(desired, found, actions, prune) if name not in actions]
     removals = _removals(leaving, desired, found, actions, prune)
     listed = {pipeline.name for pipeline in desired.pipelines}
-    steps = {name for name, model in found.items() if model.pipeline in listed and model.pipeline not in actions}
-    making = {name for name, model in found.items() if model.pipeline in listed and model.pipeline in actions}
+    needed = _needed_steps(desired, found, actions)
+    steps = {name for name, model in found.items() if model.pipeline in listed and name in needed}
+    making = {name for name in steps if found[name].pipeline in actions}
     kept = desired.names | steps
+    unlisted = sorted(name for name in found if name not in kept and name not in leaving)
+    owners = {name: owner for name in unlisted if (owner := found[name].owner) and owner != desired.owner}
     return Plan(
         actions=(*actions.values(), *removals),
-        unchanged=tuple(sorted(name for name in kept if name not in actions and name not in leaving)),
-        unlisted=tuple(sorted(name for name in found if name not in kept | making and name not in leaving)),
+        unchanged=tuple(sorted(name for name in kept if name not in actions and name not in making)),
+        unlisted=tuple(unlisted),
+        owners=owners,
     )
 
 
@@ -141,9 +152,14 @@ def _model_reasons(model: DesiredModel, there: FoundModel) -> Iterator[str]:
     for name in OPTION_DEFAULTS:
         if recorded.get(name) != model.options.get(name):
             yield f"{name}: {_value(recorded.get(name))} → {_value(model.options.get(name))}"
-    if model.options.get("variants"):  # they are made of the whole configuration
+    if model.options.get("variants") or _has_variants(there):  # they are made of the whole configuration
         yield from _override_reasons(there.overrides, model.overrides)
     yield from _release_reason(model.release, there)
+
+
+def _has_variants(there: FoundModel) -> bool:
+    shared = there.facts.get("shared_files") or {}
+    return any(f"configs/{name}.pbtxt" in shared for name in VARIANTS)
 
 
 def _recorded_digest(there: FoundModel, role: str) -> str | None:
@@ -331,16 +347,15 @@ def _leaving(
     desired: Desired, found: Mapping[str, FoundModel], actions: Mapping[str, Action], prune: bool | None
 ) -> list[str]:
     """What goes: users before what they use."""
+    if prune is False:
+        return []
     listed = {pipeline.name for pipeline in desired.pipelines}
+    needed = _needed_steps(desired, found, actions)
     going = []
     for name, model in found.items():
-        if name in desired.names:
+        if name in desired.names or not _is_named(name) or (model.pipeline in listed and name in needed):
             continue
-        if model.pipeline in listed:  # a step: it goes when its pipeline, as it stands, has no more use for it
-            is_stale = model.pipeline not in actions and name not in _found_uses(found, model.pipeline)
-            if is_stale and (prune is not False):
-                going.append(name)
-        elif prune or (prune is None and model.is_applied):
+        if prune or (model.is_original and (model.pipeline in listed or model.owner == desired.owner)):
             going.append(name)
     users = {name: [user for user in going if name in found[user].uses] for name in going}
     try:
@@ -349,10 +364,22 @@ def _leaving(
         return going
 
 
-def _found_uses(found: Mapping[str, FoundModel], name: str | None) -> tuple[str, ...]:
-    """The models that an ensemble in the repository uses."""
-    model = found.get(name or "")
-    return model.uses if model else ()
+def _is_named(name: str) -> bool:
+    """Whether a command of ours can have made a folder of that name, and touch it."""
+    try:
+        return bool(check_model_name(name))
+    except ModelNameError:
+        return False
+
+
+def _needed_steps(desired: Desired, found: Mapping[str, FoundModel], actions: Mapping[str, Action]) -> set[str]:
+    """What listed pipelines are made of: those that are made anew as they will be, others as they stand."""
+    needed: set[str] = set()
+    for pipeline in desired.pipelines:
+        is_made = pipeline.name in actions and actions[pipeline.name].kind is not ActionKind.CONFIGURE
+        there = found.get(pipeline.name)
+        needed.update(pipeline.steps if is_made else there.uses if there else ())
+    return needed
 
 
 def _users(name: str, desired: Desired, found: Mapping[str, FoundModel], leaving: Sequence[str]) -> list[str]:
@@ -379,7 +406,7 @@ def _removals(
         users = [user for user in users if user not in changing]
         was_stale_step = model.pipeline is not None and model.pipeline in desired.names
         reason = f"'{model.pipeline}' no longer uses it" if was_stale_step else "it is not listed"
-        by_whom = " and apply added it" if model.is_applied and not prune and not was_stale_step else ""
+        by_whom = " and apply added it" if not prune and not was_stale_step else ""
         yield Action(
             kind=ActionKind.REMOVE,
             model=name,

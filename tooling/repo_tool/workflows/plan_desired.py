@@ -3,6 +3,7 @@
 
 __all__ = ["Desired", "DesiredModel", "DesiredPipeline", "read_desired"]
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ class DesiredPipeline:
     digest: str  # of what its file says
     sample_digest: str
     members: tuple[str, ...]
+    steps: tuple[str, ...] = ()  # the models that are generated for it
     tolerance: float | None = None
     release: str | None = None
     index: int = 0  # in the file
@@ -49,6 +51,7 @@ class Desired:
 
     models: tuple[DesiredModel, ...] = ()
     pipelines: tuple[DesiredPipeline, ...] = ()
+    owner: str = ""  # whose models these are; those of others are left alone
 
     @property
     def names(self) -> frozenset[str]:
@@ -61,8 +64,10 @@ class Desired:
         return frozenset(member for pipeline in self.pipelines for member in pipeline.members)
 
 
-def read_desired(file: WrittenFile) -> Desired:
+def read_desired(file: WrittenFile, repository: Path) -> Desired:
     """Digest what the file names; Git LFS pointers stand for what they point to.
+
+    The owner of what ``repository`` gets is the one that the file names, or the file's own path as seen from there.
 
     Raises:
         SpecificationError: something that it names is not there, or a pipeline file cannot be read.
@@ -82,7 +87,11 @@ def read_desired(file: WrittenFile) -> Desired:
     if complaints:
         raise file.unfit(complaints)
     models = tuple(_model(file, index, model) for index, model in enumerate(file.declared.models))
-    return Desired(models=models, pipelines=tuple(pipelines))
+    return Desired(models=models, pipelines=tuple(pipelines), owner=_owner(file, repository))
+
+
+def _owner(file: WrittenFile, repository: Path) -> str:
+    return file.declared.options.owner or Path(os.path.relpath(file.written.path, repository)).as_posix()
 
 
 def _missing(file: WrittenFile) -> Iterator[Complaint]:
@@ -139,6 +148,7 @@ def _pipeline(file: WrittenFile, index: int, declared: PipelineDeclaration) -> D
         digest=pipeline.digest,
         sample_digest=digest_of(file.folder / declared.sample, through_pointers=True),
         members=pipeline.member_names,
+        steps=pipeline.step_model_names,
         tolerance=options.tolerance if declared.tolerance is None else declared.tolerance,
         release=declared.release or options.release,
         index=index,

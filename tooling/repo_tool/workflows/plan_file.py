@@ -112,6 +112,11 @@ class FileOptions(_Declaration):
     """What holds for every model and pipeline that does not say otherwise."""
 
     repository: Path = Field(default=Path("model_repository"), description="The model repository, beside this file.")
+    owner: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Who may remove what this file no longer lists. Default: its path as seen from the repository.",
+    )
     release: Release | None = Field(default=None, description="The Triton release that everything must load on.")
     tolerance: float | None = TOLERANCE
 

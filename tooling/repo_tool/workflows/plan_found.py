@@ -30,9 +30,15 @@ class FoundModel:
     interface: str | None = None  # what ensembles rely on; None where nobody asked, or config.pbtxt does not parse
 
     @property
-    def is_applied(self) -> bool:
-        """Whether ``repo-tool apply`` added it, which therefore may remove it."""
-        return self.facts.get("by") == "apply"
+    def owner(self) -> str | None:
+        """Whose file ``repo-tool apply`` added it for, which therefore may remove it."""
+        owner = self.facts.get("owner")
+        return owner if self.facts.get("by") == "apply" and isinstance(owner, str) else None
+
+    @property
+    def is_original(self) -> bool:
+        """Whether it was published under this name; a copy of a model's folder tells another one, or none."""
+        return self.facts.get("model") == self.name
 
     @property
     def pipeline(self) -> str | None:
@@ -99,7 +105,7 @@ def _found(directory: ModelDirectory, listed: Collection[str], members: Collecti
 
 def _config_text(directory: ModelDirectory) -> str | None:
     try:
-        return directory.config_path.read_text(encoding="utf-8")
+        return directory.config_path.read_bytes().decode()  # as it is: line ends count when it is replaced
     except (OSError, UnicodeDecodeError):
         return None
 

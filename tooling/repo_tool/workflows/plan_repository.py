@@ -3,7 +3,8 @@
 
 __all__ = ["RepositoryPlan", "plan_repository"]
 
-from collections.abc import Collection
+import dataclasses
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from repo_tool.repository.layout import ModelRepository
 from repo_tool.workflows.plan_actions import Plan, make_plan
 from repo_tool.workflows.plan_desired import Desired, read_desired
 from repo_tool.workflows.plan_file import WrittenFile, read_repository_file
-from repo_tool.workflows.plan_found import read_found
+from repo_tool.workflows.plan_found import FoundModel, read_found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,24 @@ class RepositoryPlan:
     file: WrittenFile
     repository: ModelRepository
     desired: Desired
+    found: Mapping[str, FoundModel]
     plan: Plan
+    prune: bool | None = None
+    replace: Collection[str] = ()
+
+    def again(self) -> "RepositoryPlan":
+        """The same file held against the repository as it is by now."""
+        found = read_found(self.repository, self.desired.names, members=self.desired.members)
+        plan = make_plan(self.desired, found, prune=self.prune, replace=self.replace)
+        return dataclasses.replace(self, found=found, plan=plan)
+
+    def differs_from(self, other: "RepositoryPlan") -> str | None:
+        """The first model that is not as it was, of those that something is done to; None where there is none."""
+        mine, theirs = ({action.model: action for action in each.plan.actions} for each in (self, other))
+        for name in dict.fromkeys((*mine, *theirs)):
+            if mine.get(name) != theirs.get(name) or self.found.get(name) != other.found.get(name):
+                return name
+        return None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for ``--json``."""
@@ -41,7 +59,7 @@ def plan_repository(
     """
     file = read_repository_file(path)
     there = ModelRepository(repository or file.repository)
-    desired = read_desired(file)
+    desired = read_desired(file, there.path)
     unknown = sorted({*replace} - desired.names)
     if unknown:
         raise SpecificationError(
@@ -49,5 +67,7 @@ def plan_repository(
             cause=f"it lists {', '.join(sorted(desired.names)) or 'nothing'}",
             next_step="name one of those",
         )
-    plan = make_plan(desired, read_found(there, desired.names, members=desired.members), prune=prune, replace=replace)
-    return RepositoryPlan(file=file, repository=there, desired=desired, plan=plan)
+    blank = RepositoryPlan(
+        file=file, repository=there, desired=desired, found={}, plan=Plan(), prune=prune, replace=tuple(replace)
+    )
+    return blank.again()
