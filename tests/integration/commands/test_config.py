@@ -134,6 +134,16 @@ def test_an_error_that_was_there_before_does_not_refuse_another_change(repositor
     assert run(repository, "--set", "instance_group[0].count=2").returncode == 0
 
 
+def test_a_change_after_which_a_comment_would_hide_an_error_is_refused(repository):
+    path = repository / "small" / "config.pbtxt"
+    wrong = "response_cache { } input [ { # repo-tool: allow SIG108 because so\n"
+    path.write_text(SMALL.replace("input [ {", wrong).replace("dims: [ 4 ] } ]\noutput", "dims: [ 5 ] } ]\noutput"))
+    before = everything_in(repository)
+    with pytest.raises(UserMistakeError, match="SIG108.*a comment in the file would come to suppress it"):
+        change_config(ModelRepository(repository), "small", assignments=[], removals=["response_cache"])
+    assert everything_in(repository) == before
+
+
 def test_a_new_warning_is_told_and_written(repository):
     shown = run(repository, "--set", "dynamic_batching.max_queue_delay_microseconds=500000")
     assert shown.returncode == 0

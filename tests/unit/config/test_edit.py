@@ -108,6 +108,41 @@ def test_a_field_is_taken_out_with_its_line(path, old, new):
     assert remove_field(TEXT, path) == TEXT.replace(old, new)
 
 
+REMARK = "# repo-tool: allow CFG105 because of that\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "path", "after"),
+    [
+        (f"# a\n{REMARK}\n  # b\nbackend: 'x'\nname: 'm'\n", "backend", "# a\n\n  # b\nname: 'm'\n"),
+        (f"input [\n  {REMARK}  {{ name: 'x' }},\n  {{ }}\n]\n", "input[0]", "input [\n  { }\n]\n"),
+        (f"backend: 'x' {REMARK}name: 'm'\n", "backend", "name: 'm'\n"),
+        (f"input {{\n  name: 'x'\n  dims: 0 }} {REMARK}", "input[0].dims", "input {\n  name: 'x'\n  }\n"),
+        (f"{REMARK}metric_tags {{ key: 'a' }}\nname: 'm'\n", "metric_tags", "name: 'm'\n"),
+    ],
+)
+def test_what_is_allowed_at_a_field_goes_with_it(before, path, after):
+    assert remove_field(before, path) == after
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "gone"),
+    [
+        ("# repo-tool: allow-model CFG105 because so\nbackend: 'x'\nname: 'm'\n", "backend", "backend: 'x'\n"),
+        (f"{REMARK}name: 'm' backend: 'x'\n", "backend", " backend: 'x'"),
+        (f"{REMARK}name: 'm'\nbackend: 'x'\n", "backend", "backend: 'x'\n"),
+        (f"name: 'm' backend: 'x' {REMARK}", "backend", " backend: 'x'"),
+    ],
+)
+def test_what_is_allowed_elsewhere_stays(text, path, gone):
+    assert remove_field(text, path) == text.replace(gone, "")
+
+
+def test_what_was_allowed_at_a_rival_is_not_allowed_at_the_field_in_its_place():
+    text = f"{REMARK}dynamic_batching {{ }}\n"
+    assert set_field(text, "sequence_batching.max_sequence_idle_microseconds", "7").startswith("sequence_batching {")
+
+
 def test_line_ends_stay_as_they_are():
     text = 'name: "m"\r\ninput [\r\n  { name: "x" }\r\n]\r\n'
     assert set_field(text, "input[1].name", "y") == text.replace("}\r\n", '},\r\n  { name: "y" }\r\n')

@@ -155,3 +155,31 @@ def test_a_version_that_somebody_asked_for_is_a_person_s_to_mend(ensemble):
     amend(ensemble / "chain" / "config.pbtxt", ("model_version: -1", "model_version: 7"))
     _, left = fix(ensemble)
     assert left == {"ENS103"}
+
+
+HIDDEN = """\
+backend: "python"
+# repo-tool: allow CFG105 because the batcher is ours
+dynamic_batching { }
+input [ { name: "x" data_type: TYPE_FP32 dims: [ 0 ] } ]
+output [ { name: "y" data_type: TYPE_FP32 dims: [ 4 ] } ]
+instance_group [ { kind: KIND_CPU count: 1 } ]
+"""
+
+
+def test_a_comment_at_a_field_that_goes_hides_nothing_of_the_next(tmp_path):
+    repository = RuleCase("CFG105", "bad").write(tmp_path / "models")
+    (config,) = repository.glob("*/config.pbtxt")
+    config.write_text(HIDDEN)
+    done, left = fix(repository)
+    assert ("CFG201" in done, "CFG105" in left) == (True, True)
+    assert config.read_text() == HIDDEN.replace(HIDDEN[len('backend: "python"\n') : HIDDEN.index("input")], "")
+
+
+def test_a_fix_after_which_a_comment_would_hide_an_error_is_not_made(tmp_path):
+    repository = RuleCase("CFG105", "bad").write(tmp_path / "models")
+    (config,) = repository.glob("*/config.pbtxt")
+    text = HIDDEN.replace("dynamic_batching { }\n", "dynamic_batching { } ").replace("# repo-tool", "# repo tool")
+    config.write_text(text.replace("input [ {", "input [ { # repo-tool: allow CFG105 because so\n"))
+    fixes = find_fixes(ModelRepository(repository), SETTINGS)
+    assert "CFG201" not in {each.code for each in fixes.mended}

@@ -8,7 +8,16 @@ from typing import Any
 
 from repo_tool.config import pbtxt
 from repo_tool.config.field_paths import Step, read_path
-from repo_tool.config.layout_edits import Change, Level, changed, inserted, removed_fields, removed_value, replaced
+from repo_tool.config.layout_edits import (
+    Change,
+    Level,
+    changed,
+    inserted,
+    removed_fields,
+    removed_remarks,
+    removed_value,
+    replaced,
+)
 from repo_tool.config.places import map_key
 from repo_tool.config.proto import new_model_config
 from repo_tool.config.prototext import as_python_reads
@@ -128,7 +137,7 @@ class _Found:
             others = [written for written, _ in hits if written is not kept] if level.is_repeated else []
             return [replaced(kept.value_span, level.words), *removed_fields(self._text, others)]
         if rival := self._rival():
-            return [replaced(rival.span, level.field_words(self._rest[1:]))]
+            return [replaced(rival.span, level.field_words(self._rest[1:])), *removed_remarks(self._text, rival.span)]
         siblings = [each for each in self._message.fields if each.name == level.name] if level.is_repeated else []
         return inserted(self._text, self._message, self._around, siblings, self._rest)
 

@@ -1,15 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small changes of protobuf text that look as if the writer of the text had made them."""
 
-__all__ = ["Change", "Level", "changed", "inserted", "removed_fields", "removed_value", "replaced"]
+__all__ = [
+    "Change",
+    "Level",
+    "changed",
+    "inserted",
+    "removed_fields",
+    "removed_remarks",
+    "removed_value",
+    "replaced",
+]
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from repo_tool.config.syntax import Message, Span, Value, WrittenField
+from repo_tool.config.syntax import Message, Span, Value, WrittenField, words_to_repo_tool
 
 _BLANKS = " \t\r"
+_CLOSERS = f"{_BLANKS}}}]>,;"  # what may stand beside a field on a line that holds no other
 _INDENT = "  "
 
 
@@ -157,17 +167,18 @@ def removed_value(text: str, written: WrittenField, value: Value) -> list[Change
 
 
 def _cut(text: str, span: Span, separator: Span | None) -> list[Change]:
-    """A stretch with the separator behind it, and with its lines where nothing else stands on them."""
-    further: list[Change] = []
+    """A stretch with the separator behind it and all remarks, and its lines where nothing else stands on them."""
+    further = removed_remarks(text, span)
     end = span.end
     if separator is not None and not text[end : separator.start].strip(_BLANKS):
         end = separator.end
     elif separator is not None:
-        further = [Change(separator.start, separator.end, "")]
+        further.append(Change(separator.start, separator.end, ""))
     line_end = _line_end(text, end)
+    if _begins_line(text, span.start) and _is_void(text[end:line_end]):
+        return [Change(_line_start(text, span.start), min(line_end + 1, len(text)), ""), *further]
+    further += _remark_behind(text, span, end)
     if _begins_line(text, span.start):
-        if _is_void(text[end:line_end]):
-            return [Change(_line_start(text, span.start), min(line_end + 1, len(text)), ""), *further]
         while text[end : end + 1] and text[end] in _BLANKS:
             end += 1
         return [Change(span.start, end, ""), *further]
@@ -176,6 +187,40 @@ def _cut(text: str, span: Span, separator: Span | None) -> list[Change]:
         start -= 1
     is_glued = text[end : end + 1].strip() and text[end] not in "}>],;" and text[start - 1] not in "{<["
     return [Change(start, end, " " if is_glued else ""), *further]
+
+
+def removed_remarks(text: str, span: Span) -> list[Change]:
+    """The lines above a field that say what repo-tool allows there, so that they do not come to stand above another."""
+    if not _begins_line(text, span.start):
+        return []
+    changes = []
+    end = _line_start(text, span.start)
+    while end:
+        start = _line_start(text, end - 1)
+        line = text[start:end].strip()
+        if line and not line.startswith("#"):
+            break
+        if _is_remark(line):
+            changes.append(Change(start, end, ""))
+        end = start
+    return changes
+
+
+def _remark_behind(text: str, span: Span, end: int) -> list[Change]:
+    """What repo-tool allows on a line of which only brackets are left: it would be about what they close."""
+    words = text[end : _line_end(text, end)]
+    rest = words.lstrip(_CLOSERS)
+    is_alone = span.line == span.end_line and not text[_line_start(text, span.start) : span.start].strip(_CLOSERS)
+    if not (is_alone and _is_remark(rest)):
+        return []
+    before = words[: len(words) - len(rest)].rstrip(_BLANKS)
+    return [Change(end + len(before), end + len(words.rstrip(_BLANKS)), "")]
+
+
+def _is_remark(comment: str) -> bool:
+    """Whether a comment is to repo-tool, about a field."""
+    words = words_to_repo_tool(comment)
+    return words is not None and not words.lower().startswith("allow-model")
 
 
 def _newline(text: str) -> str:

@@ -5,7 +5,7 @@ The tokens are those of protobuf's own tokenizer. Its grammar closes every value
 descriptor: a value is a string (adjacent ones are one), a word or number, a message in ``{ }`` or ``< >``, or a list.
 """
 
-__all__ = ["Comment", "Message", "Span", "Value", "WrittenField", "read"]
+__all__ = ["Comment", "Message", "Span", "Value", "WrittenField", "read", "words_to_repo_tool"]
 
 import re
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ _MOST_NESTED = 64  # ten times as deep as any field of a model configuration lie
 _QUOTES = ("'", '"')
 _BLANKS = re.compile(r"\s+")  # what the tokenizer passes over
 _CLOSING = {"{": "}", "<": ">"}
+_TO_REPO_TOOL = re.compile(r"#+\s*repo-tool\s*:\s*(?P<words>.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,12 @@ def _tokens(text: str) -> Iterator[_Token]:
             line, line_start = line + passed, text.rfind("\n", end, start) + 1
         end = start + len(word)
         yield _Token(word, Span(start, end, line, start - line_start + 1, line, end - line_start + 1))
+
+
+def words_to_repo_tool(comment: str) -> str | None:
+    """What a comment, from ``#`` on, says to repo-tool; None where it speaks to others."""
+    addressed = _TO_REPO_TOOL.fullmatch(comment.strip())
+    return addressed["words"].strip() if addressed is not None else None
 
 
 class _Reader:

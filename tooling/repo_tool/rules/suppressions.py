@@ -15,12 +15,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from repo_tool.config.places import Place, Places, Span
-from repo_tool.config.syntax import Comment
+from repo_tool.config.syntax import Comment, words_to_repo_tool
 from repo_tool.rules.diagnostics import Diagnostic, Finding, Region, Severity, Suppression
 from repo_tool.rules.registry import Scope, rule
 from repo_tool.rules.subjects import ModelSubject
 
-_TO_REPO_TOOL = re.compile(r"#+\s*repo-tool\s*:\s*(?P<words>.*)")
 _ALLOW = re.compile(
     r"allow(?P<model>-model)?\s+(?P<codes>[A-Za-z0-9]{1,20}(?:\s*,\s*[A-Za-z0-9]{1,20})*)(?:\s+because\b(?P<reason>.*))?\s*",
     re.IGNORECASE,
@@ -172,10 +171,10 @@ def _read(places: Places, *, model: str, known: Collection[str]) -> tuple[list[_
     allowances: list[_Allowance] = []
     complaints: list[Diagnostic] = []
     for comment in places.written_comments:
-        addressed = _TO_REPO_TOOL.fullmatch(comment.text.strip())
-        if addressed is None:
+        words = words_to_repo_tool(comment.text)
+        if words is None:
             continue
-        allowed = _ALLOW.fullmatch(addressed["words"].strip())
+        allowed = _ALLOW.fullmatch(words)
         if finding := _fault(allowed, known):
             complaints.append(_complaint(not_understood.code, model, comment, finding))
         elif allowed is not None:

@@ -8,6 +8,7 @@ __all__ = [
     "as_plain_values",
     "beyond",
     "change_config",
+    "excused",
     "field_value",
     "read_config_text",
     "split_assignment",
@@ -18,7 +19,7 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -288,7 +289,7 @@ def new_findings(repository: ModelRepository, name: str, drafts: Drafts) -> list
     models = [name, *_that_name(repository, name)]
     before = validate_repository(repository, settings, models=models).report
     after = validate_repository(repository, settings, models=models, drafts=drafts).report
-    return beyond(after, before)
+    return [*beyond(after, before), *_newly_hidden(after, before)]
 
 
 def beyond(after: Report, before: Report) -> list[Diagnostic]:
@@ -301,6 +302,27 @@ def beyond(after: Report, before: Report) -> list[Diagnostic]:
         for each in after.diagnostics
         if _identity(each) not in known and more[each.code, each.model] > counted[each.code, each.model]
     ]
+
+
+def excused(report: Report) -> Counter[tuple[str, str]]:
+    """By code and model, how many diagnostics a comment suppresses."""
+    hidden = (each for each in report.suppressed if _is_excused(each))
+    return Counter((each.code, each.model) for each in hidden)
+
+
+def _newly_hidden(after: Report, before: Report) -> Iterator[Diagnostic]:
+    """What counted before, and what a comment suppresses now that was about something else."""
+    hidden = excused(after) - excused(before)
+    gone = Counter((each.code, each.model) for each in before.diagnostics)
+    gone.subtract((each.code, each.model) for each in after.diagnostics)
+    for each in after.suppressed:
+        if _is_excused(each) and (hidden & gone)[each.code, each.model]:
+            cause = "a comment in the file would come to suppress it"
+            yield replace(each, suppression=None, cause=cause, fix="move or remove that comment first")
+
+
+def _is_excused(diagnostic: Diagnostic) -> bool:
+    return diagnostic.suppression is not None and diagnostic.suppression.is_in_source
 
 
 def _identity(diagnostic: Diagnostic) -> tuple[str, ...]:
