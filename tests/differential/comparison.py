@@ -148,7 +148,7 @@ class Judge:
 
     @staticmethod
     def _move(source, destination, names=None):
-        for name in names or [entry.name for entry in source.iterdir()]:
+        for name in [entry.name for entry in source.iterdir()] if names is None else names:
             if (source / name).exists():
                 (source / name).rename(destination / name)
 

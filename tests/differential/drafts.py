@@ -58,7 +58,7 @@ class Draft:
         content = {"config.pbtxt": self.rendered()} | self.files
         kept = {path: what for path, what in content.items() if what is not MISSING}
         blocked = {path for path in kept if any(kept.get(parent) is not None for parent in _parents(path))}
-        return {f"{self.name}/{path}": what for path, what in kept.items() if path not in blocked}
+        return {f"{self.name}/{path}": what for path, what in kept.items() if path not in blocked} or {self.name: None}
 
     def rendered(self):
         if self.text is not None:

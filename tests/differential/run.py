@@ -9,11 +9,12 @@ import shutil
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from differential.comparison import FALSE_ALARM, MISS, Judge
 from differential.generator import WEIGHTS, a_case
-from differential.native import build_stand_ins
+from differential.native import build_stand_ins, compiler
 from differential.pool import the_pool
 from differential.reduction import reduced
 from differential.report import write_report
@@ -70,25 +71,17 @@ def main(arguments=None):
     options = _options(arguments)
     numbers = options.case or range(options.start, options.start + options.n)
     started = time.monotonic()
-
-    def hear(judge, found):
-        if found.kind in (MISS, FALSE_ALARM):
-            small = reduced(judge, found) if options.reduce else found
-            print(
-                f"{found.kind}: case {found.number}, kept in {keep(options.keep, small, seed=options.seed)}", flush=True
-            )
-        elif options.case:
-            print(f"{found.kind}: {found.codes} {found.verdict}")
-
-    with tempfile.TemporaryDirectory(prefix="differential-") as folder:
-        tally = compare_many(numbers, seed=options.seed, folder=folder, on_comparison=hear)
-        is_native = any(Path(folder, "backends").glob("*.so"))
+    shares = [numbers[first :: options.jobs] for first in range(options.jobs)]
+    tally = Tally()
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for part in pool.map(_compare_share, shares, [options] * options.jobs):
+            tally.merge(part)
     facts = {
         "seed": options.seed,
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "seconds": round(time.monotonic() - started),
         "cores": os.cpu_count(),
-        "is_native": is_native,
+        "is_native": compiler() is not None,
         "weights": WEIGHTS,
     }
     if options.report:
@@ -97,12 +90,26 @@ def main(arguments=None):
     return 0 if tally.agreement >= WANTED and not tally.false_errors else 1
 
 
+def _compare_share(numbers, options):
+    def hear(judge, found):
+        if found.kind in (MISS, FALSE_ALARM):
+            small = reduced(judge, found) if options.reduce else found
+            place = keep(options.keep, small, seed=options.seed)
+            print(f"{found.kind}: case {found.number}, kept in {place}", flush=True)
+        elif options.case:
+            print(f"{found.kind}: {found.codes} {found.verdict}")
+
+    with tempfile.TemporaryDirectory(prefix="differential-") as folder:
+        return compare_many(numbers, seed=options.seed, folder=folder, on_comparison=hear)
+
+
 def _options(arguments):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=500, help="how many cases")
     parser.add_argument("--seed", type=int, default=1, help="another seed, other cases")
     parser.add_argument("--start", type=int, default=0, help="the number of the first case")
     parser.add_argument("--case", type=int, action="append", help="only this case; may be repeated")
+    parser.add_argument("--jobs", type=int, default=1, help="servers at once")
     parser.add_argument("--report", help="write PATH.md and PATH.json")
     parser.add_argument("--keep", default=".repo-tool/differential", help="where disagreements are kept")
     parser.add_argument("--reduce", action=argparse.BooleanOptionalAction, default=True, help="make them small first")

@@ -45,6 +45,21 @@ class Tally:
         if found.kind in (MISS, FALSE_ALARM):
             self.disagreements.append(_described(found))
 
+    def merge(self, other):
+        """Count what another tally counted."""
+        for mine, theirs in (
+            (self.kinds, other.kinds),
+            (self.outcomes, other.outcomes),
+            (self.elsewhere, other.elsewhere),
+        ):
+            mine.update(theirs)
+        for name in ("generators", "rules", "refusals"):
+            for key, counts in getattr(other, name).items():
+                getattr(self, name)[key].update(counts)
+        self.disagreements += other.disagreements
+        self.flaky += other.flaky
+        self.false_errors += other.false_errors
+
     def _count_rules(self, found):
         for code in found.codes:
             self.rules[code]["foreseen"] += 1

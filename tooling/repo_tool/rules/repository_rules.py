@@ -237,7 +237,9 @@ def _warmup_file_fault(model: ModelSubject, tensor: WarmupInput) -> str:
     path = joined(model.directory.warmup_path, tensor.file or "")
     if not is_file(path):
         return "it is a folder" if is_folder(path) else "there is no such file in warmup/"
-    needed = math.prod(tensor.dims) * (tensor.datatype.byte_size if tensor.datatype else 0)
+    needed = math.prod(tensor.dims) * (
+        tensor.datatype.byte_size if tensor.datatype else 4
+    )  # Triton takes 4 for no type
     size = size_of(path)
     return f"it has {size} bytes, and the tensor needs {needed}" if size < needed else ""
 

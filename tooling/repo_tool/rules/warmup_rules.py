@@ -85,6 +85,8 @@ def _data_faults(given: WarmupInput, *, is_looked_at: bool) -> Iterator[tuple[st
     """What Triton needs of every input of a warm-up; an input that the model lacks is left to the backend."""
     if given.datatype is None and is_looked_at:
         yield f"has no data_type for '{given.name}'", "without one Triton 2.51 refuses the model, or ends"
+    if "\0" in given.name:
+        yield f"names an input {given.name!r}", "Triton 2.51 ends"
     if -1 in given.dims or (is_looked_at and any(dim < 0 for dim in given.dims)):
         yield f"leaves a dimension of '{given.name}' free", "a request has a shape; every dimension must be a number"
     elif _MOST_BYTES <= math.prod(given.dims) * _element_bytes(given.datatype) < _WRAPS:
