@@ -20,7 +20,7 @@ _ABOUT = {
     "measured": "a case measured on NVIDIA's onnxruntime backend, with a field changed",
 }
 _BOUNDS = """\
-* The server is the embedded Triton 2.51 (24.10), started once and again only when a case ends it, without automatic
+* The server is the embedded Triton 2.51 (24.10), one for each job, started again only when a case ends it, without automatic
   completion of configurations, on a machine without a GPU. Every case is loaded and unloaded under a fresh name.
 * Backends: `native`, and the names tensorrt, pytorch, tensorflow, openvino, fil and dali, are one small library in C that
   looks for the model file of the backend whose name it bears and accepts all else. What those real backends check in
@@ -34,6 +34,7 @@ _BOUNDS = """\
   rules say of it does not count.
 * Instance counts above 1,000 (above 4 for backends that start a process for each) are not generated: how many threads and
   processes a machine bears is no verdict on a configuration. Links to large folders are not either: Triton walks them for minutes.
+* No rule was mended by what the seed of this page finds before this run; the seeds 1, 7 and 9 were for that.
 * The end of the server counts as a refusal. One that no rule foresaw is tried again alone in a new server, and the second
   verdict counts.
 """
