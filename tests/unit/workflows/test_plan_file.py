@@ -132,7 +132,8 @@ def test_every_option_of_add_model_can_be_written_and_is_recorded():
         ("validate: {selct: CFG}", ["1:12: validate.selct: there is no such key; did you mean 'select'?"]),
         ("pipelines: [{file: gone.yaml, sample: gone}]", ["1:20: pipelines[0].file: ", "1:39: pipelines[0].sample: "]),
         ("models: !!python/object/apply:os.system [id]", ["1:9: could not determine a constructor"]),
-        ("a: &a [*a]\nmodels: *a", ["1:1: a: there is no such key"]),
+        ("a: &a [*a]\nmodels: *a", ["1:8: it holds itself"]),
+        ("x: &x {x: 1}\ny: &y {<<: *x, y: [*x, *x]}\nz: {<<: *y}", ["1:1: x: there is no such key"]),
         ("? [1]\n: 2", ["1:3: found unhashable key"]),
     ],
 )  # fmt: skip

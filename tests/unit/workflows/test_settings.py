@@ -28,6 +28,13 @@ validate:
 """
 
 
+BOMB = (
+    "["
+    + ", ".join([f"&a0 [{', '.join('x' * 9)}]", *(f"&a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9))])
+    + "]"
+)
+
+
 @pytest.fixture
 def project(tmp_path):
     """A work tree with a repository two folders deep."""
@@ -89,6 +96,10 @@ def test_the_command_line_wins(project):
         ("validate: { strict: maybe }", ["strict is neither true nor false"]),
         ("validate: { select: [null] }", ["select has None"]),
         ("validate: all", ["no table"]),
+        ("validate: &a [*a]", ["cannot be read", "1:15: it holds itself"]),
+        (f"validate: {{ {'x' * 1000}: 1 }}", ["there is no setting 'xxx"]),
+        ("validate: { select: [[CFG]] }", ["select has a list"]),
+        (f"validate: {BOMB}", ["cannot be read", "more than 200000 values"]),
         ("validate: [", ["cannot be read"]),
         ("\x00", ["cannot be read"]),
     ],
@@ -98,6 +109,7 @@ def test_what_cannot_be_is_refused_with_the_file_and_a_way_on(project, text, wor
     with pytest.raises(UserMistakeError) as error:
         read(project)
     said = str(error.value)
+    assert len(said) < 2000
     assert str(project / "repo-tool.yaml") in said
     for part in words:
         assert part in said

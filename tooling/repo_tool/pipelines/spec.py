@@ -12,6 +12,7 @@ from typing import Any
 import pydantic
 import yaml
 
+from repo_tool.bounded_yaml import read_bounded_yaml
 from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
 from repo_tool.pipelines.wire import Wire
@@ -108,14 +109,14 @@ def read_pipeline(path: Path) -> PipelineFile:
         PipelineError: missing, not YAML, or not of the form above.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_bounded_yaml(path)
         return PipelineFile.model_validate(_with_files(values, path.parent))
     except pydantic.ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
         raise PipelineError(
             f"'{path}' does not describe a pipeline", cause=problems, next_step="compare it with docs/pipelines.md"
         ) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise PipelineError(
             f"'{path}' cannot be read as a pipeline", cause=str(error), next_step="give the path of a YAML file"
         ) from error

@@ -10,9 +10,8 @@ from typing import Any
 
 import yaml
 
+from repo_tool.bounded_yaml import BoundedLoader, bounded_text
 from repo_tool.errors import SpecificationError
-
-_MOST_BYTES = 4 << 20
 
 
 class WrittenFloat(float):
@@ -27,8 +26,8 @@ class WrittenFloat(float):
         return made
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, with our numbers."""
+class _Loader(BoundedLoader):
+    """The loader with our numbers."""
 
 
 def _written_float(loader: _Loader, node: yaml.ScalarNode) -> WrittenFloat:
@@ -65,12 +64,10 @@ def read_yaml(path: Path) -> Written:
     """Read one YAML document.
 
     Raises:
-        SpecificationError: it cannot be read, is not YAML, or gives a key twice.
+        SpecificationError: it cannot be read, is no YAML, gives a key twice, holds itself or more than a file should.
     """
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise _unreadable(path, f"it has more than {_MOST_BYTES >> 20} MiB")
-        loader = _Loader(path.read_text(encoding="utf-8-sig"))
+        loader = _Loader(bounded_text(path))
         try:
             root = loader.get_single_node()
             if root is not None and (twice := next(_repeated_keys(root, seen=set()), None)):

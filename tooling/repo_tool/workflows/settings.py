@@ -14,6 +14,9 @@ from typing import Any
 from repo_tool.errors import RepoToolError, UserMistakeError
 from repo_tool.releases import release as find_release
 from repo_tool.rules import select_rules
+from repo_tool.workflows.plan_yaml import WrittenFloat, read_yaml
+
+_SHOWN_LETTERS = 80
 
 
 def _key(name: str) -> Mapping[str, str]:
@@ -108,12 +111,7 @@ def _sections(folder: Path) -> Iterator[tuple[Path, Any]]:
 
 
 def _yaml(path: Path) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_bytes())
-    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _unreadable(path, error) from error
+    return read_yaml(path).value
 
 
 def _toml(path: Path) -> Any:
@@ -135,14 +133,14 @@ def _table(content: Any, *names: str) -> Any:
 
 def _settings(path: Path, section: Any) -> ValidateSettings:
     if not isinstance(section, dict):
-        raise _mistake(path, "the section validate is no table", f"it holds {section!r}")
+        raise _mistake(path, "the section validate is no table", f"it holds {_shown(section)}")
     values: dict[str, Any] = {}
     for key, value in section.items():
         if key not in _FIELDS:
             near = difflib.get_close_matches(str(key), _FIELDS, n=1, cutoff=0.5)
             raise _mistake(
                 path,
-                f"there is no setting {key!r}",
+                f"there is no setting {_shown(key)}",
                 f"there are {', '.join(_FIELDS)}",
                 f"did you mean {near[0]!r}?" if near else "",
             )
@@ -155,7 +153,7 @@ def _settings(path: Path, section: Any) -> ValidateSettings:
 def _value(path: Path, key: str, value: Any) -> Any:
     if key == "strict":
         if not isinstance(value, bool):
-            raise _mistake(path, "strict is neither true nor false", f"it is {value!r}")
+            raise _mistake(path, "strict is neither true nor false", f"it is {_shown(value)}")
         return value
     if key == "per-model-ignores":
         if not isinstance(value, dict):
@@ -170,8 +168,21 @@ def _words(path: Path, key: str, value: Any) -> tuple[str, ...]:
     for word in words:
         if not isinstance(word, str):
             quoted = "write it in quotes" if isinstance(word, float) else ""
-            raise _mistake(path, f"{key} has {word!r}, which is no text", "it takes texts", quoted)
+            raise _mistake(path, f"{_short(key)} has {_shown(word)}, which is no text", "it takes texts", quoted)
     return tuple(words)
+
+
+def _shown(value: Any) -> str:
+    """A value that may be of any size, in a few words."""
+    if isinstance(value, WrittenFloat):
+        return value.written
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "a mapping"
+    return repr(_short(value))
+
+
+def _short(value: Any) -> Any:
+    return f"{value[:_SHOWN_LETTERS]}…" if isinstance(value, str) and len(value) > _SHOWN_LETTERS else value
 
 
 def _check(path: Path, settings: ValidateSettings) -> None:

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""YAML that somebody else wrote, within limits: a few lines of aliases can stand for more than any memory holds."""
+
+__all__ = ["BoundedLoader", "bounded_text", "read_bounded_yaml"]
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_MOST_BYTES = 4 << 20
+_MOST_VALUES = 200_000  # about 10,000 models
+_DEEPEST = 50
+
+
+class BoundedLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, which counts every value as often as aliases name it."""
+
+    def __init__(self, text: str) -> None:
+        """Load ``text``."""
+        super().__init__(text)
+        self._open = 0
+        self._extents: dict[int, tuple[int, int]] = {}  # of each node: how many values it stands for, and how deep
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next node.
+
+        Raises:
+            MarkedYAMLError: it holds too much, or itself.
+        """
+        is_alias = self.check_event(yaml.AliasEvent)
+        mark: yaml.Mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # PyYAML's stubs leave it so
+        self._open += 1
+        if self._open > _DEEPEST or len(self._extents) > _MOST_VALUES:
+            raise _excess(mark)
+        node = super().compose_node(parent, index)
+        self._open -= 1
+        if node is None:
+            return None
+        if id(node) not in self._extents:
+            if is_alias:  # of what is still being read
+                raise yaml.MarkedYAMLError(problem="it holds itself", problem_mark=mark)
+            self._extents[id(node)] = self._extent(node)
+        values, depth = self._extents[id(node)]
+        if values > _MOST_VALUES or depth > _DEEPEST:
+            raise _excess(mark)
+        return node
+
+    def _extent(self, node: yaml.Node) -> tuple[int, int]:
+        if not isinstance(node, yaml.CollectionNode):
+            return 1, 1
+        inner = [part for entry in node.value for part in (entry if isinstance(entry, tuple) else (entry,))]
+        extents = [self._extents[id(part)] for part in inner]
+        return 1 + sum(values for values, _ in extents), 1 + max((depth for _, depth in extents), default=0)
+
+
+def _excess(mark: yaml.Mark) -> yaml.MarkedYAMLError:
+    words = f"there are more than {_MOST_VALUES} values, or more than {_DEEPEST} inside one another"
+    return yaml.MarkedYAMLError(problem=words, problem_mark=mark)
+
+
+def bounded_text(path: Path) -> str:
+    """What stands in a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is too large, or no text.
+    """
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"it has more than {_MOST_BYTES >> 20} MiB")
+    return path.read_text(encoding="utf-8-sig")
+
+
+def read_bounded_yaml(path: Path) -> Any:
+    """The plain values of one YAML document.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is too large, or no text.
+        YAMLError: it is no YAML, holds too much, or itself.
+    """
+    loader = BoundedLoader(bounded_text(path))
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
