@@ -10,6 +10,7 @@ from repo_client import Client
 from repo_tool.bench.rows import file_rows
 from repo_tool.bench.served import ServerAddress, Triton
 from repo_tool.errors import SampleError
+from repo_tool.samples import read_published_sample
 from repo_tool.triton import EmbeddedServer, ServerOptions
 from repo_tool.workflows.call_model import CallRequest, call_model
 from support.command import repo_tool
@@ -17,6 +18,13 @@ from support.command import repo_tool
 NAMES = ("age", "income", "rooms")
 ROWS = np.array([[1, 20, 300], [2, 30, 100], [4, 10, 200]], dtype=np.float32)
 ANSWERS = ROWS @ np.array([100, 10, 1], dtype=np.float32)
+
+PIPELINE = """\
+name: priced
+inputs: {table: {datatype: FP32, dims: [3]}}
+steps: [{model: named, inputs: {features: table}, outputs: {prediction: price}}]
+outputs: [price]
+"""
 
 
 def write_table(path, names, rows=ROWS, order=(0, 1, 2)):
@@ -26,7 +34,7 @@ def write_table(path, names, rows=ROWS, order=(0, 1, 2)):
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
-    """It holds `named`, a linear model that was fitted on a DataFrame and answers 100 age + 10 income + rooms."""
+    """`named`, which learned 100 age + 10 income + rooms from a DataFrame, and `priced`, an ensemble of it."""
     import joblib
     import pandas as pd
     from sklearn.linear_model import LinearRegression
@@ -38,13 +46,16 @@ def repository(tmp_path_factory):
     write_table(folder / "rows.csv", ("sold", *NAMES), order=(0, 0, 1, 2))  # what was trained on has its answers too
     done = repo_tool("add-model", "named.joblib", "--name", "named", "--sample", "rows.csv", cwd=folder)
     assert done.returncode == 0, done.stderr
+    (folder / "priced.yaml").write_text(PIPELINE)
+    done = repo_tool("add-pipeline", "priced.yaml", "--sample", "rows.csv", cwd=folder)
+    assert done.returncode == 0, done.stderr
     return folder / "model_repository"
 
 
 @pytest.fixture(scope="module")
 def server(repository):
     with EmbeddedServer(repository, ServerOptions(graceful_stop_s=0)) as running:
-        running.load("named")
+        running.load("priced")  # and what it uses
         yield running
 
 
@@ -52,9 +63,9 @@ def server(repository):
 def call(server, tmp_path):
     """Sends a table to `named`, without its repository at hand."""
 
-    def call(sample, protocol="grpc"):
+    def call(sample, protocol="grpc", model="named"):
         url = f"{protocol}://{getattr(server, f'{protocol}_url')}"
-        return call_model(CallRequest(model="named", repository=tmp_path, server=url, sample=sample))
+        return call_model(CallRequest(model=model, repository=tmp_path, server=url, sample=sample))
 
     return call
 
@@ -63,6 +74,15 @@ def call(server, tmp_path):
 def test_permuted_columns_get_the_answers_of_their_names(call, tmp_path, protocol):
     permuted = write_table(tmp_path / "permuted.csv", ("rooms", "age", "income"), order=(2, 0, 1))
     np.testing.assert_allclose(call(permuted, protocol).outputs["prediction"][:, 0], ANSWERS, rtol=1e-5)
+
+
+def test_an_ensemble_takes_them_by_name_as_its_model_does(call, server, repository, tmp_path):
+    permuted = write_table(tmp_path / "permuted.csv", ("rooms", "age", "income"), order=(2, 0, 1))
+    np.testing.assert_allclose(call(permuted, model="priced").outputs["price"][:, 0], ANSWERS, rtol=1e-5)
+    with Client(f"http://{server.http_url}") as client:
+        assert client.model("priced").signature.inputs[0].columns == NAMES
+    published = read_published_sample(repository / "priced" / "1" / "sample.npz")  # rows.csv has one column more
+    np.testing.assert_array_equal(published.inputs["table"], ROWS)
 
 
 def test_json_rows_go_by_name_too(call, tmp_path):
@@ -109,6 +129,6 @@ def test_bench_sends_them_by_name(server, tmp_path):
 
 
 def test_the_rules_have_nothing_against_the_parameter(repository):
-    done = repo_tool("validate", repository)
+    done = repo_tool("validate", repository, "--strict")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "columns" not in done.stdout

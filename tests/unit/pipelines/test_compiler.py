@@ -6,6 +6,7 @@ import copy
 import pytest
 import yaml
 
+from repo_tool.columns import columns_parameters, read_columns
 from repo_tool.config import pbtxt
 from repo_tool.config.model import ModelConfig, ModelTensor
 from repo_tool.datatypes import DataType
@@ -75,6 +76,50 @@ def test_a_step_model_carries_its_steps(compiled):
 
 def test_outputs_that_nobody_reads_are_not_mapped(compiled):
     assert dict(compiled().ensemble.ensemble_steps[1].output_map) == {"y": "logits"}
+
+
+TABLE = {
+    "name": "sums",
+    "inputs": {"table": {"datatype": "FP32", "dims": [3]}},
+    "steps": [{"model": "named", "inputs": {"features": "table"}}],
+    "outputs": ["prediction"],
+}
+
+
+@pytest.fixture
+def table_pipeline(repository, tmp_path):
+    """Compiles TABLE with further steps, with a repository in which models take tables of three columns."""
+    for name, columns in {"named": "abc", "other": "cab", "unnamed": ""}.items():
+        config = ModelConfig(
+            name=name,
+            backend="sklearn",
+            max_batch_size=16,
+            inputs=(ModelTensor(name="features", datatype=DataType.FP32, dims=(3,)),),
+            outputs=(ModelTensor(name="prediction", datatype=DataType.FP32, dims=(1,)),),
+            parameters=columns_parameters({"features": list(columns)}),
+        )
+        (repository.path / name / "1").mkdir(parents=True)
+        (repository.path / name / "config.pbtxt").write_text(pbtxt.render(config))
+
+    def compile_with(*more):
+        path = tmp_path / "sums.yaml"
+        path.write_text(yaml.safe_dump(TABLE | {"steps": [*TABLE["steps"], *more]}))
+        return compile_pipeline(read_pipeline(path), repository).ensemble
+
+    return compile_with
+
+
+@pytest.mark.parametrize("more", [[], [{"model": "unnamed"}]], ids=["alone", "beside one that tells none"])
+def test_the_columns_of_an_input_that_goes_into_a_model_unchanged_are_the_ensemble_s(table_pipeline, more):
+    more = [step | {"inputs": {"features": "table"}, "outputs": {"prediction": "second"}} for step in more]
+    ensemble = table_pipeline(*more)
+    assert read_columns(ensemble.parameters) == {"table": ("a", "b", "c")}
+    assert pbtxt.parse(pbtxt.render(ensemble)) == ensemble
+
+
+def test_of_two_models_that_tell_columns_neither_s_are_the_ensemble_s(table_pipeline):
+    other = {"model": "other", "inputs": {"features": "table"}, "outputs": {"prediction": "second"}}
+    assert table_pipeline(other).parameters == {}
 
 
 def test_the_batch_size_is_the_smallest_of_the_members(compiled):

@@ -7,12 +7,13 @@ Neighbouring shipped steps become one Python-backend model, never one each: ever
 __all__ = ["CompiledModel", "CompiledPipeline", "ModelStage", "StepStage", "compile_pipeline"]
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from repo_tool.columns import columns_parameters, read_columns
 from repo_tool.config.execution import InstanceGroup, InstanceKind
 from repo_tool.config.model import EnsembleScheduling, EnsembleStep, ModelConfig, ModelTensor, VersionPolicy
 from repo_tool.config.scheduling import DynamicBatching
@@ -91,7 +92,7 @@ def compile_pipeline(pipeline: PipelineFile, repository: ModelRepository) -> Com
         step_models.append(compiled)
         ensemble_steps.append(_generated_step(compiled.config))
     return CompiledPipeline(
-        ensemble=_ensemble(pipeline, wires, max_batch_size, ensemble_steps),
+        ensemble=_ensemble(pipeline, wires, max_batch_size, ensemble_steps, _columns(pipeline, stages)),
         step_models=tuple(step_models),
         member_names=tuple(dict.fromkeys(stage.config.name for stage in stages if isinstance(stage, ModelStage))),
         stages=stages,
@@ -276,8 +277,25 @@ def _model_tensor(name: str, wires: Mapping[str, Wire]) -> ModelTensor:
     return ModelTensor(name=name, datatype=wires[name].datatype, dims=wires[name].dims)
 
 
+def _columns(pipeline: PipelineFile, stages: Sequence[Stage]) -> dict[str, tuple[str, ...]]:
+    """The names of the columns of inputs that go unchanged into one model alone which tells them."""
+    models = [stage for stage in stages if isinstance(stage, ModelStage)]
+    told = {name: [names for model in models for names in _columns_of(model, name)] for name in pipeline.inputs}
+    return {name: found[0] for name, found in told.items() if len(found) == 1}
+
+
+def _columns_of(stage: ModelStage, wire: str) -> Iterator[tuple[str, ...]]:
+    """The columns of each input of a model that reads the wire; none where it does not tell them."""
+    named = read_columns(stage.config.parameters)
+    yield from (named[tensor] for tensor, read in stage.inputs.items() if read == wire and named.get(tensor))
+
+
 def _ensemble(
-    pipeline: PipelineFile, wires: Mapping[str, Wire], max_batch_size: int, steps: Sequence[EnsembleStep]
+    pipeline: PipelineFile,
+    wires: Mapping[str, Wire],
+    max_batch_size: int,
+    steps: Sequence[EnsembleStep],
+    columns: Mapping[str, Sequence[str]],
 ) -> ModelConfig:
     return ModelConfig(
         name=pipeline.name,
@@ -287,4 +305,5 @@ def _ensemble(
         outputs=tuple(_model_tensor(name, wires) for name in pipeline.outputs),
         version_policy=VersionPolicy(latest=1),
         ensemble_scheduling=EnsembleScheduling(steps=tuple(steps)),
+        parameters=columns_parameters(columns),
     )

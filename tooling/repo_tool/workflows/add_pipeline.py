@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import repo_tool
+from repo_tool.columns import read_columns
 from repo_tool.config import pbtxt
 from repo_tool.config.model import ModelConfig, ModelTensor
 from repo_tool.errors import PipelineError, SampleError
@@ -87,7 +88,7 @@ def add_pipeline(request: AddPipelineRequest, progress: Progress) -> AddedPipeli
         pipeline = read_pipeline(request.file)
         target = repository.model(pipeline.name)
         compiled = compile_pipeline(pipeline, repository)
-        inputs = _read_inputs(request.sample, pipeline)
+        inputs = _read_inputs(request.sample, pipeline, read_columns(compiled.ensemble.parameters))
         step.detail = f"{len(compiled.stages)} steps in {len(compiled.ensemble.ensemble_steps)} models"
     generated = [repository.model(model.config.name) for model in compiled.step_models]
     _refuse_foreign_models(pipeline.name, generated)
@@ -159,13 +160,13 @@ def _stage_members(stage: Staging, repository: ModelRepository, compiled: Compil
         shutil.copytree(repository.model(name).path, stage.repository.model(name).path, copy_function=os.link)
 
 
-def _read_inputs(path: Path, pipeline: PipelineFile) -> dict[str, Array]:
+def _read_inputs(path: Path, pipeline: PipelineFile, columns: Mapping[str, Sequence[str]]) -> dict[str, Array]:
     specs = [
         TensorSpec(name=name, datatype=declared.wire.datatype, shape=(-1, *declared.wire.dims))
         for name, declared in pipeline.inputs.items()
     ]
     raw = _read_images(path) if path.is_dir() or path.suffix.lower() in _IMAGES else read_raw_sample(path)
-    return bind(raw, specs)
+    return bind(raw, specs, columns=columns)
 
 
 def _read_images(path: Path) -> RawSample:
