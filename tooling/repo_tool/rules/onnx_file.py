@@ -9,14 +9,15 @@ are those of a loaded session; ``tests/conformance`` compares the two.
 __all__ = ["OnnxFileError", "OnnxModel", "OnnxTensor", "is_onnx_installed", "read_onnx"]
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from repo_tool.datatypes import DataType
 from repo_tool.rules.file_kinds import is_file
-from repo_tool.rules.shape_inference import inferred_outputs
+from repo_tool.rules.onnx_graph import GraphProblem, ProblemKind, graph_problems, is_sorted
+from repo_tool.rules.shape_inference import Inferred, infer
 
 _LARGE_TENSOR = 4096  # elements; larger initializers are weights, whose values shape inference never asks for
 _STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
@@ -69,6 +70,7 @@ class OnnxModel:
     is_standard: bool
     external_files: tuple[str, ...] = ()  # in which weights lie, relative to the file's folder
     unknown_operators: tuple[str, ...] = ()  # of domains that ONNX Runtime does not bring, as domain:operator
+    problems: tuple[GraphProblem, ...] = ()  # for which ONNX Runtime refuses the graph
 
     def every_tensor(self) -> tuple[OnnxTensor, ...]:
         """All inputs, initializers that can be overridden, and outputs."""
@@ -102,15 +104,22 @@ def read_onnx(path: Path) -> OnnxModel:
     return _described(model, _inferred(model))
 
 
-def _inferred(model: Any) -> Sequence[Any] | None:
-    """The outputs with refined shapes; None where inference fails."""
+def _inferred(model: Any) -> Inferred:
     for tensor in model.graph.initializer:
         if _element_count(tensor) > _LARGE_TENSOR:
             tensor.ClearField("raw_data")
-    return inferred_outputs(model)
+    return infer(model)
 
 
-def _described(model: Any, inferred: Sequence[Any] | None) -> OnnxModel:
+def _problems(model: Any, inferred: Inferred) -> Iterator[GraphProblem]:
+    """Those of the graph, or else of what flows through it: a broken graph would be called a mismatch too."""
+    found = tuple(graph_problems(model))
+    yield from found
+    if not found and inferred.mismatch and is_sorted(model.graph):
+        yield GraphProblem(kind=ProblemKind.MISMATCH, text=inferred.mismatch)
+
+
+def _described(model: Any, inferred: Inferred) -> OnnxModel:
     initializers = {tensor.name for tensor in model.graph.initializer}
     domains = {node.domain for node in model.graph.node} | {function.domain for function in model.functions}
     opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
@@ -125,10 +134,13 @@ def _described(model: Any, inferred: Sequence[Any] | None) -> OnnxModel:
         overridable_initializers=tuple(
             tensor for tensor in inputs if tensor.name in initializers and model.ir_version >= 4
         ),
-        outputs=tuple(_tensor(value) for value in (model.graph.output if inferred is None else inferred)),
-        is_standard=domains <= set(_STANDARD_DOMAINS) and not model.functions and inferred is not None,
+        outputs=tuple(
+            _tensor(value) for value in (model.graph.output if inferred.outputs is None else inferred.outputs)
+        ),
+        is_standard=domains <= set(_STANDARD_DOMAINS) and not model.functions and inferred.outputs is not None,
         external_files=_external_files(model),
         unknown_operators=tuple(sorted(_unknown_operators(model))),
+        problems=tuple(_problems(model, inferred)),
     )
 
 

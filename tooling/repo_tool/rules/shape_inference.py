@@ -5,15 +5,17 @@ It follows values through a graph, so that a file of a hundred bytes can ask it 
 that could is inferred in a child process with limits, which a crash does not leave either.
 """
 
-__all__ = ["inferred_outputs"]
+__all__ = ["Inferred", "infer"]
 
 import os
+import re
 import resource
 import select
 import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 _MOST_SECONDS = 3.0
@@ -22,20 +24,58 @@ _MOST_VALUES = 100_000  # followed through a graph; shapes have a handful
 _GROWING = frozenset({"ConstantOfShape", "Expand", "Loop", "Range", "Scan", "SequenceMap", "Tile"})
 
 
-def inferred_outputs(model: Any) -> Sequence[Any] | None:
-    """The graph's outputs with refined shapes; None where inference fails, or does not come to an end in time."""
+# Words of mismatches that ONNX Runtime does not mind, or does not see: it only warns where a declared shape is not the
+# inferred one, takes the nodes in any order, knows weights in other files, and imports domains that are not.
+_HARMLESS = re.compile(
+    r"existing shape|existing dim|instead is null|external|opset import|No Op registered", re.IGNORECASE
+)
+_WITHIN_SUBGRAPH = re.compile(r"op_type:(If|Loop|Scan|SequenceMap)\b")
+_LEADS = re.compile(r"\[\w+\] |Inference error\(s\): |\s+$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inferred:
+    """What inference says of a graph; an empty one where it does not come to an end in time."""
+
+    outputs: Sequence[Any] | None = None  # with refined shapes; None where inference fails
+    mismatch: str = ""  # of types or shapes, for which ONNX Runtime refuses the graph; "" where there is none
+
+
+def infer(model: Any) -> Inferred:
+    """The graph's outputs with refined shapes, and whether the types and shapes within it fit together."""
     return _apart(model) if _may_run_away(model) else _inferred(model)
 
 
-def _inferred(model: Any) -> Sequence[Any] | None:
+def _inferred(model: Any) -> Inferred:
+    strictly, error = _try(model, data_prop=True, check_type=True, strict_mode=True)
+    if not error:
+        return Inferred(outputs=strictly)
+    outputs, _ = _try(model, data_prop=True)
+    if _is_harmless(error):
+        return Inferred(outputs=outputs)
+    # Not what rests on the values that inference follows: ONNX Runtime follows fewer.
+    _, error = _try(model, check_type=True, strict_mode=True)
+    return Inferred(outputs=outputs, mismatch="" if _is_harmless(error) else _LEADS.sub("", error))
+
+
+def _try(model: Any, **options: bool) -> tuple[Sequence[Any] | None, str]:
+    """The outputs, or why there are none."""
     import onnx
 
     try:
-        outputs: Sequence[Any] = onnx.shape_inference.infer_shapes(model, data_prop=True).graph.output
-    # InferenceError is a RuntimeError; too large a message is a ValueError; a function that calls itself is the last.
+        return onnx.shape_inference.infer_shapes(model, **options).graph.output, ""
+    except onnx.shape_inference.InferenceError as error:
+        return None, str(error)
+    # Too large a message is a ValueError, a function that calls itself the last; other RuntimeErrors are a bug of onnx.
     except (ValueError, RuntimeError, onnx.checker.ValidationError):
-        return None
-    return outputs
+        return None, "external"
+
+
+def _is_harmless(error: str) -> bool:
+    if _HARMLESS.search(error):
+        return True
+    # An error in the body of an operator that is defined as a function may be one of that body.
+    return error.count("Inference error(s)") > 1 and not _WITHIN_SUBGRAPH.search(error)
 
 
 def _may_run_away(model: Any) -> bool:
@@ -69,10 +109,8 @@ def _element_count(tensor: Any) -> int:
     return min(count, _MOST_VALUES)  # weights are no shapes: only what Concat makes of them may grow
 
 
-def _apart(model: Any) -> Sequence[Any] | None:
+def _apart(model: Any) -> Inferred:
     """The same in a forked child, so that only as much time and memory goes as is allowed."""
-    import onnx
-
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -85,25 +123,37 @@ def _apart(model: Any) -> Sequence[Any] | None:
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    return onnx.GraphProto.FromString(answer).output if answer else None
+    return _unpacked(answer) if answer else Inferred()
 
 
 def _infer_and_leave(model: Any, writing: int) -> None:
     """Runs in the child, which never returns to what the parent was doing."""
-    import onnx
-
     try:
         resource.setrlimit(resource.RLIMIT_AS, (_address_space() + _MOST_BYTES,) * 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        outputs = _inferred(model)
-        if outputs is not None:
-            answer = onnx.GraphProto(name="outputs", output=outputs).SerializeToString()
-            with os.fdopen(writing, "wb") as stream:
-                stream.write(answer)
+        answer = _packed(_inferred(model))
+        with os.fdopen(writing, "wb") as stream:
+            stream.write(answer)
     except (MemoryError, OSError, ValueError):
         os._exit(1)
     finally:
         os._exit(0)
+
+
+def _packed(inferred: Inferred) -> bytes:
+    """As a graph of that name, with the mismatch for its documentation."""
+    import onnx
+
+    name = "failed" if inferred.outputs is None else "inferred"
+    packed = onnx.GraphProto(name=name, doc_string=inferred.mismatch, output=inferred.outputs or ())
+    return bytes(packed.SerializeToString())
+
+
+def _unpacked(answer: bytes) -> Inferred:
+    import onnx
+
+    packed = onnx.GraphProto.FromString(answer)
+    return Inferred(outputs=None if packed.name == "failed" else packed.output, mismatch=packed.doc_string)
 
 
 def _address_space() -> int:
