@@ -91,7 +91,7 @@ def test_a_misspelt_field_is_named_with_its_place():
 @pytest.mark.parametrize(
     ("text", "way_out"),
     [
-        ("max_batchsize: 8", "did you mean max_batch_size?"),
+        ("max_batchsize: 8", "did you mean 'max_batch_size'?"),
         ("dynamic_batching { } sequence_batching { }", "keep one of the two"),
         ("\ufeffname: 'm'", "without a byte order mark"),
         ("response_cache { quux: 1 }", "inference.ModelResponseCache has enable"),

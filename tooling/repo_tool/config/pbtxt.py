@@ -5,7 +5,6 @@ __all__ = ["parse", "render"]
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from repo_tool.config.model import ModelConfig
 from repo_tool.config.proto import model_config_file, new_model_config
 from repo_tool.config.prototext import as_python_reads
 from repo_tool.errors import ConfigError, UnknownValueError
+from repo_tool.near_names import did_you_mean
 
 if TYPE_CHECKING:
     import jinja2
@@ -58,8 +58,8 @@ def _way_out(cause: str) -> str:
     unknown = re.search(r'Message type "([^"]+)" has no field named "([^"]+)"', cause)
     if unknown is None:
         return "compare the line with model_config.proto; one fault fails the whole file"
-    near = get_close_matches(unknown[2], _field_names(unknown[1]), n=1)
-    return f"did you mean {near[0]}?" if near else f"{unknown[1]} has {', '.join(_field_names(unknown[1]))}"
+    known = _field_names(unknown[1])
+    return did_you_mean(unknown[2], known) or f"{unknown[1]} has {', '.join(known)}"
 
 
 def _field_names(message: str) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from repo_tool.config import pbtxt
 from repo_tool.config.model import ModelConfig
 from repo_tool.errors import ConfigError, ModelNameError, RepositoryError
+from repo_tool.near_names import did_you_mean
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _VARIANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -23,6 +24,7 @@ _WHY_UNREADABLE: dict[type[OSError], str] = {
     NotADirectoryError: "it is a file",
     PermissionError: "this user may not read it",
 }
+_SHOWN_NAMES = 12
 _VERSION_NAME = re.compile(r"[1-9][0-9]*")
 
 
@@ -193,11 +195,13 @@ class ModelRepository:
         model = self.model(name)
         if model.path.is_dir():
             return model
-        there = ", ".join(f"'{entry.name}'" for entry in self.models()) or "no model"
+        there = [entry.name for entry in self.models()]
+        shown = ", ".join(f"'{each}'" for each in there[:_SHOWN_NAMES]) or "no model"
+        more = f" and {len(there) - _SHOWN_NAMES} more" if len(there) > _SHOWN_NAMES else ""
         raise RepositoryError(
             f"no model '{name}' in '{self.path}'",
-            cause=f"the repository holds {there}",
-            next_step="check the name, or pass --repository",
+            cause=f"the repository holds {shown}{more}",
+            next_step=did_you_mean(name, there) or "check the name, or pass --repository",
         )
 
     def models(self) -> Iterator[ModelDirectory]:

@@ -151,7 +151,7 @@ def policy_without_priorities(model: ModelSubject) -> Iterator[Finding]:
         )
 
 
-@rule("CFG206", severity=Severity.WARNING)
+@rule("CFG206", severity=Severity.NOTE)
 def delay_for_the_full_batch(model: ModelSubject) -> Iterator[Finding]:
     """A queue delay is not spent waiting for the largest batch alone.
 
