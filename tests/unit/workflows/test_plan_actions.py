@@ -348,6 +348,16 @@ def test_so_are_those_that_are_left_of_an_earlier_version():
     assert (action.kind, action.reasons) == (ActionKind.CHANGE, ("max_batch_size: derived → 4",))
 
 
+def test_a_recorded_configuration_that_does_not_parse_is_no_bug_of_ours():
+    desired = Desired(models=(model(),), pipelines=(pipeline(),))
+    there = found_model(model())
+    found = {"wine": there} | found_pipeline(pipeline(), {"wine": there})
+    found["wine"] = replace(there, facts={**there.facts, "config": "0"})
+    actions = make_plan(desired, found).actions
+    assert [action.kind for action in actions] == [ActionKind.CONFIGURE, ActionKind.CHANGE]
+    assert actions[1].reasons == ("its model 'wine' takes or gives something else",)
+
+
 def test_who_added_a_model_does_not_matter_as_long_as_it_is_as_listed():
     assert not make_plan(Desired(models=(model(),)), {"wine": found_model(model(), by="add-model")})
 

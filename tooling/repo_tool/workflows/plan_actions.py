@@ -338,9 +338,12 @@ def _member_reason(name: str, there: FoundModel, member: FoundModel | None, acti
 
 
 def _interface(member: FoundModel | None, action: Action | None) -> str | None:
-    if action is not None and action.config_text is not None:
+    if action is None or action.config_text is None:
+        return member.interface if member else None
+    try:
         return interface_digest(pbtxt.parse(action.config_text))
-    return member.interface if member else None
+    except ConfigError:  # the provenance was edited by hand: to be refused when it is applied
+        return None
 
 
 def _leaving(
