@@ -121,6 +121,7 @@ def test_every_option_of_add_model_can_be_written_and_is_recorded():
         ("options: []", ["1:10: options: input should be a mapping"]),
         ("models: wine", ["1:9: models: input should be a list"]),
         ("- 1", ["1:1: the file: input should be a mapping"]),
+        (f"models: [{{name: a, source: {'b' * 300}}}]", ["1:28: models[0].source: there is no '"]),
         ("schema: 2", ["1:9: schema: input should be 1"]),
         ("models: [", ["1:10: expected the node content"]),
         ("models: []\nmodels: []", ["2:1: 'models' is given twice"]),

@@ -3,7 +3,6 @@
 
 __all__ = ["InputDeclaration", "PipelineFile", "StepDeclaration", "read_pipeline", "step_model_name"]
 
-import hashlib
 import json
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +15,7 @@ from repo_tool.bounded_yaml import read_bounded_yaml
 from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
 from repo_tool.pipelines.wire import Wire
+from repo_tool.repository.provenance import digest_of_bytes
 
 
 class _Declaration(pydantic.BaseModel):
@@ -78,8 +78,7 @@ class PipelineFile(_Declaration):
     @property
     def digest(self) -> str:
         """``sha256:`` and the hex digest of what it says, with the files that it names; comments do not count."""
-        said = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return f"sha256:{hashlib.sha256(said.encode()).hexdigest()}"
+        return digest_of_bytes(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode())
 
     @property
     def member_names(self) -> tuple[str, ...]:

@@ -1,11 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a published version came from and how it was proven: ``provenance.json`` in its version folder."""
 
-__all__ = ["digest_of", "digests_of", "read_provenance", "shared_digests_of", "write_provenance"]
+__all__ = [
+    "digest_of",
+    "digest_of_bytes",
+    "digest_of_files",
+    "digests_of",
+    "read_provenance",
+    "shared_digests_of",
+    "write_provenance",
+]
 
 import hashlib
 import json
+import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,12 +43,19 @@ def digest_of(path: Path, *, through_pointers: bool = False) -> str:
             if through_pointers and (pointed := _pointed_digest(stream)):
                 return pointed
             return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
-    whole = hashlib.sha256()
-    for entry in sorted(path.rglob("*")):
-        if entry.is_file():
-            digest = digest_of(entry, through_pointers=through_pointers)
-            whole.update(f"{entry.relative_to(path)}\0{digest}\n".encode())
-    return f"sha256:{whole.hexdigest()}"
+    files = [entry for entry in sorted(path.rglob("*")) if entry.is_file()]
+    return digest_of_files(files, path, through_pointers=through_pointers)
+
+
+def digest_of_files(files: Iterable[Path], folder: Path, *, through_pointers: bool = False) -> str:
+    """The digest of their names, relative to ``folder``, and contents in the order given."""
+    lines = [f"{path.relative_to(folder)}\0{digest_of(path, through_pointers=through_pointers)}\n" for path in files]
+    return digest_of_bytes(os.fsencode("".join(lines)))  # names need not be text
+
+
+def digest_of_bytes(content: bytes) -> str:
+    """``sha256:`` and the hex digest."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def _pointed_digest(stream: BinaryIO) -> str | None:

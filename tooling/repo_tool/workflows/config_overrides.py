@@ -3,7 +3,6 @@
 
 __all__ = ["check_override", "interface_digest", "means_the_same", "overridden", "restored"]
 
-import hashlib
 import json
 from collections.abc import Mapping
 
@@ -13,6 +12,7 @@ from repo_tool.config.field_paths import read_path
 from repo_tool.config.model import ModelConfig
 from repo_tool.config.typed_values import typed_value
 from repo_tool.errors import ConfigError
+from repo_tool.repository.provenance import digest_of_bytes
 
 
 def overridden(text: str, overrides: Mapping[str, str]) -> str:
@@ -41,8 +41,7 @@ def interface_digest(config: ModelConfig) -> str:
         [tensor.name, tensor.datatype and tensor.datatype.wire_name, list(tensor.dims), tensor.optional]
         for tensor in (*config.inputs, *config.outputs)
     ]
-    said = json.dumps([config.max_batch_size, len(config.inputs), tensors])
-    return f"sha256:{hashlib.sha256(said.encode()).hexdigest()}"
+    return digest_of_bytes(json.dumps([config.max_batch_size, len(config.inputs), tensors]).encode())
 
 
 def means_the_same(text: str, other: str) -> bool:

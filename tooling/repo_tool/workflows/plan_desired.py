@@ -97,15 +97,22 @@ def _owner(file: WrittenFile, repository: Path) -> str:
 def _missing(file: WrittenFile) -> Iterator[Complaint]:
     declared = file.declared
     for index, model in enumerate(declared.models):
-        if ":" not in model.source and not (file.folder / model.source).exists():
+        if ":" not in model.source and not _is_there(file.folder / model.source):
             yield file.complaint(("models", index, "source"), f"there is no '{file.folder / model.source}'")
         for key in ("sample", "labels", "weights"):
             path = getattr(model, key)
-            if path is not None and not (file.folder / path).exists():
+            if path is not None and not _is_there(file.folder / path):
                 yield file.complaint(("models", index, key), f"there is no '{file.folder / path}'")
     for index, pipeline in enumerate(declared.pipelines):
-        if not (file.folder / pipeline.sample).exists():
+        if not _is_there(file.folder / pipeline.sample):
             yield file.complaint(("pipelines", index, "sample"), f"there is no '{file.folder / pipeline.sample}'")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long, a folder that may not be looked into
+        return False
 
 
 def _wrong_overrides(file: WrittenFile) -> Iterator[Complaint]:

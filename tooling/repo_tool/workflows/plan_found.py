@@ -5,14 +5,13 @@ __all__ = ["FoundModel", "read_found"]
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from typing import Any
 
 from repo_tool.config import pbtxt
 from repo_tool.config.model import ModelConfig
 from repo_tool.errors import ConfigError, RepositoryError
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
-from repo_tool.repository.provenance import digests_of, read_provenance, shared_digests_of
+from repo_tool.repository.provenance import digest_of_bytes, digests_of, read_provenance, shared_digests_of
 from repo_tool.workflows.config_overrides import interface_digest
 
 
@@ -60,7 +59,7 @@ class FoundModel:
         """Whether ``config.pbtxt`` is to the letter what was published with just these fields set over it."""
         if self.config_text is None or self.overrides != overrides:
             return False
-        return self.facts.get("config_digest") == f"sha256:{sha256(self.config_text.encode()).hexdigest()}"
+        return self.facts.get("config_digest") == digest_of_bytes(self.config_text.encode())
 
 
 def read_found(
