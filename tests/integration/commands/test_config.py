@@ -139,7 +139,7 @@ def test_a_change_after_which_a_comment_would_hide_an_error_is_refused(repositor
     wrong = "response_cache { } input [ { # repo-tool: allow SIG108 because so\n"
     path.write_text(SMALL.replace("input [ {", wrong).replace("dims: [ 4 ] } ]\noutput", "dims: [ 5 ] } ]\noutput"))
     before = everything_in(repository)
-    with pytest.raises(UserMistakeError, match="SIG108.*a comment in the file would come to suppress it"):
+    with pytest.raises(UserMistakeError, match=r"SIG108.*a comment in the file would come to suppress it"):
         change_config(ModelRepository(repository), "small", assignments=[], removals=["response_cache"])
     assert everything_in(repository) == before
 

@@ -160,7 +160,7 @@ def ensemble_of_itself(model: ModelSubject) -> Iterator[Finding]:
         # in digits/config.pbtxt
         step { model_name: "digits_cnn" ... }
     """
-    chain = _way_back(model, model.name, (model.name,))
+    chain = model.repository.circles.way_back(model.name) if model.config.is_ensemble else ()
     if chain:
         yield Finding(
             "the ensemble contains itself: " + " -> ".join(chain),
@@ -168,18 +168,6 @@ def ensemble_of_itself(model: ModelSubject) -> Iterator[Finding]:
             fix="take one of the steps out",
             field="ensemble_scheduling.step",
         )
-
-
-def _way_back(model: ModelSubject, target: str, chain: tuple[str, ...]) -> tuple[str, ...]:
-    for _, step in _steps(model.config):
-        if step.model_name == target:
-            return (*chain, target)
-        composing = _composing(model, step)
-        if composing is not None and step.model_name not in chain:
-            found = _way_back(composing, target, (*chain, step.model_name))
-            if found:
-                return found
-    return ()
 
 
 @rule("ENS106")
@@ -499,17 +487,8 @@ def _decoupled_origins(model: ModelSubject) -> dict[str, str]:
 
 
 def _is_decoupled(model: ModelSubject, step: EnsembleStep) -> bool:
-    composing = _composing(model, step)
-    return composing is not None and _answers_decoupled(composing, (model.name,))
-
-
-def _answers_decoupled(model: ModelSubject, seen: tuple[str, ...]) -> bool:
-    """Whether a model is decoupled: as it says itself, and for an ensemble whether one of its models is."""
-    if not model.config.is_ensemble:
-        return bool(model.config.decoupled)
-    steps = (_composing(model, step) for _, step in _steps(model.config))
-    inner = (found for found in steps if found is not None and found.name not in seen)
-    return any(_answers_decoupled(found, (*seen, model.name)) for found in inner)
+    """Whether a step's model is: as it says itself, and for an ensemble whether one of its models is."""
+    return model.repository.circles.is_marked(step.model_name)
 
 
 @rule("ENS115", severity=Severity.WARNING)
@@ -575,7 +554,7 @@ def ignored_in_an_ensemble(model: ModelSubject) -> Iterator[Finding]:
             field=field,
             edits=(RemoveField(field),),
         )
-    is_decoupled = _answers_decoupled(model, ())
+    is_decoupled = model.repository.circles.is_marked(model.name)
     if config.decoupled is not None and config.decoupled != is_decoupled:
         yield Finding(
             f"the ensemble says decoupled: {str(config.decoupled).lower()}, and is {'' if is_decoupled else 'not'}",

@@ -27,6 +27,7 @@ from repo_tool.rules.artifacts import (
     backend_of_platform,
     fits_guess,
 )
+from repo_tool.rules.circles import Circles
 from repo_tool.rules.file_kinds import exists, is_file, is_folder
 from repo_tool.rules.model_files import asked_of_file, has_reader, read_model_file
 from repo_tool.rules.model_signatures import ModelFileError, ModelFileSignature
@@ -72,6 +73,23 @@ class RepositorySubject:
         for model in self.models.values():
             model.suppose(texts=texts, folders=folders)
 
+    @cached_property
+    def circles(self) -> Circles:
+        """Which ensembles contain themselves, and which have a decoupled model in them."""
+        return Circles(self._steps, self._is_decoupled)
+
+    def _usable(self, name: str) -> ModelConfig | None:
+        model = self.models.get(name)
+        return model.config if model is not None and model.config_error is None else None
+
+    def _steps(self, name: str) -> tuple[str, ...]:
+        config = self._usable(name)
+        return tuple(dict.fromkeys(step.model_name for step in config.ensemble_steps)) if config is not None else ()
+
+    def _is_decoupled(self, name: str) -> bool:
+        config = self._usable(name)
+        return config is not None and bool(config.decoupled) and not config.is_ensemble
+
     def own_models(self) -> Iterator["ModelSubject"]:
         """The models of the repository itself, by name."""
         return (self.models[name] for name in self.own_names)
@@ -89,6 +107,7 @@ class RepositorySubject:
         if view is None:
             view = self._views[variant, release.name] = copy.copy(self)
             view.variant, view.release = variant, release
+            view.__dict__.pop("circles", None)  # a variant's ensembles may have other steps
             view.models = {name: model.seen_in(view) for name, model in self.models.items()}
         return view
 
