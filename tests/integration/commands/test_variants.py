@@ -61,6 +61,23 @@ def test_a_further_version_renews_them_and_leaves_those_of_a_person(with_variant
     assert "x:4x4" in model.variant_path("gpu").read_text()
 
 
+def test_a_field_that_is_set_is_served_by_the_variants_too(with_variants, tmp_path):
+    repository = tmp_path / "model_repository"
+    shutil.copytree(with_variants[0], repository)
+    done = repo_tool("config", "relu", "-r", repository, "--set", "max_batch_size=64")
+    assert done.returncode == 0, done.stderr
+    assert "kept" not in done.stderr
+    model = ModelRepository(repository).model("relu")
+    assert "x:64x4" in model.variant_path("gpu").read_text()
+    done = repo_tool("validate", repository, "--strict")
+    assert done.returncode == 0, done.stdout
+    options = ServerOptions(graceful_stop_s=0, model_config_name="cpu")
+    with EmbeddedServer(repository, options) as server:
+        assert [outcome.is_ready for outcome in server.load_all()] == [True]
+        with grpc.InferenceServerClient(server.grpc_url) as client:
+            assert client.get_model_config("relu").config.max_batch_size == 64
+
+
 def test_a_release_that_never_reads_them_is_named(sources, tmp_path):
     done = repo_tool(
         *("add-model", sources / "relu.onnx", "-n", "relu", "--variants", "--release", "24.04"), cwd=tmp_path
