@@ -36,6 +36,13 @@ def test_a_fixable_rule_mends_its_bad_case(code, tmp_path):
     assert {each.code for each in left if each.severity is Severity.ERROR} <= {each.code for each in before}
 
 
+def test_a_negative_count_goes_since_triton_takes_it_for_an_absent_one(tmp_path):
+    repository = RuleCase("CFG305", "bad").write(tmp_path / "models")
+    mended(repository)
+    (config,) = repository.glob("*/config.pbtxt")
+    assert "instance_group [ { kind: KIND_CPU } ]" in config.read_text()
+
+
 @pytest.mark.parametrize("case", rule_cases("bad"), ids=lambda case: case.code)
 def test_only_what_is_fixable_carries_edits_and_a_second_run_has_nothing_to_do(case, tmp_path):
     place = ModelRepository(case.write(tmp_path / "models"))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from repo_tool.config.execution import InstanceKind
 from repo_tool.rules.diagnostics import Finding, Severity
-from repo_tool.rules.fixes import RemoveField, SetField
+from repo_tool.rules.fixes import RemoveField
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
 
@@ -158,9 +158,9 @@ def odd_instance_count(model: ModelSubject) -> Iterator[Finding]:
         yield Finding(
             f"instance group {index} has the count {group.count:,}",
             cause="Triton takes it for an absent one" if is_negative else "every instance is a copy of the model",
-            fix="write count: 1, or as many as measuring shows to help",
+            fix="leave it out, or write as many as measuring shows to help",
             field=f"instance_group[{index}].count",
-            edits=(SetField(f"instance_group[{index}].count", "1"),) if is_negative else (),
+            edits=(RemoveField(f"instance_group[{index}].count"),) if is_negative else (),
         )
 
 
