@@ -6,7 +6,7 @@ __all__ = ["LiveVerdict", "live_verdicts", "verdicts_together", "write_disagreem
 import json
 import tempfile
 import zipfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,11 +93,12 @@ def live_verdicts(
         EnvironmentUnfitError: this machine or environment cannot run it.
         ServerStartError: the server does not start.
     """
+    there = _directories(repository)
     with EmbeddedServer(repository.path, _options(repository, releases)) as server:
         for model in repository.models():
             if models is not None and model.name not in models:
                 continue
-            codes = _foreseen(repository, model.name, diagnostics)
+            codes = _foreseen(there, model.name, diagnostics)
             refusal, is_final = _load(server, model.name)
             if refusal and not codes and not is_final:
                 server.stop()
@@ -150,14 +151,15 @@ def write_disagreement(
     releases: Sequence[Release],
 ) -> Path:
     """A file to attach to a report: configurations, names and sizes of files, both verdicts; no weights and no code."""
-    models = sorted(_with_composing(repository, verdict.model, set()))
+    there = _directories(repository)
+    models = sorted(_with_composing(there, verdict.model))
     found = [diagnostic.to_dict() for diagnostic in diagnostics if diagnostic.model in models]
     path = Path(tempfile.mkdtemp(prefix="repo-tool-disagreement-"), f"{verdict.model}.zip")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         names = [release.name for release in releases]
         summary = {"releases": names, "verdict": verdict.to_dict(), "diagnostics": found}
         archive.writestr("disagreement.json", json.dumps(summary, indent=2))
-        for directory in map(repository.nearest, models):
+        for directory in map(there.__getitem__, models):
             archive.writestr(f"{directory.name}/files.txt", _listing(directory.path))
             if directory.config_path.is_file():
                 archive.write(directory.config_path, f"{directory.name}/config.pbtxt")
@@ -208,23 +210,38 @@ def _backend(model: ModelDirectory) -> str:
         return ""
 
 
-def _foreseen(repository: ModelRepository, model: str, diagnostics: Sequence[Diagnostic]) -> tuple[str, ...]:
-    loaded = _with_composing(repository, model, set())
+def _foreseen(there: Mapping[str, ModelDirectory], model: str, diagnostics: Sequence[Diagnostic]) -> tuple[str, ...]:
+    loaded = _with_composing(there, model)
     # A server without --model-config-name never looks into configs/.
     counted = (found for found in diagnostics if not found.path.startswith(f"{found.model}/configs/"))
     codes = (found.code for found in counted if found.model in loaded)
     return tuple(sorted(_EMBEDDED_REFUSES.intersection(codes)))
 
 
-def _with_composing(repository: ModelRepository, model: str, seen: set[str]) -> set[str]:
-    """The model and, for an ensemble, every model that is loaded with it."""
-    if model in seen:
-        return seen
-    seen.add(model)
+def _directories(repository: ModelRepository) -> dict[str, ModelDirectory]:
+    """All models that a server of ``repository`` is given, by name; its own before those beside it."""
+    places = (*reversed(repository.beside), repository)
+    return {model.name: model for place in places for model in place.models()}
+
+
+def _with_composing(there: Mapping[str, ModelDirectory], model: str) -> set[str]:
+    """The model and, for an ensemble, every model that is loaded with it, of those that are there.
+
+    A step may name anything, a path that leads elsewhere too.
+    """
+    found: set[str] = set()
+    waiting = [model]
+    while waiting:
+        name = waiting.pop()
+        if name in there and name not in found:
+            found.add(name)
+            waiting += _steps(there[name])
+    return found
+
+
+def _steps(model: ModelDirectory) -> Iterator[str]:
     try:
-        config = repository.nearest(model).read_config()
+        config = model.read_config()
     except (ConfigError, RepositoryError):
-        return seen
-    for step in config.ensemble_steps:
-        _with_composing(repository, step.model_name, seen)
-    return seen
+        return
+    yield from (step.model_name for step in config.ensemble_steps)
