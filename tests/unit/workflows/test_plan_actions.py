@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from repo_tool.errors import PipelineError
 from repo_tool.repository.layout import ModelRepository
+from repo_tool.repository.provenance import digest_of_bytes
 from repo_tool.workflows.plan_actions import ActionKind, make_plan
 from repo_tool.workflows.plan_desired import Desired, DesiredModel, DesiredPipeline
 from repo_tool.workflows.plan_found import FoundModel, read_found
@@ -137,6 +138,20 @@ def test_altered_files_get_a_new_version():
     there = replace(found_model(model()), altered=("1/model.onnx was changed",))
     (action,) = make_plan(Desired(models=(model(),)), {"wine": there}).actions
     assert (action.kind, action.reasons) == (ActionKind.CHANGE, ("1/model.onnx was changed",))
+
+
+def test_files_that_somebody_put_beside_a_model_are_told_and_left_alone(tmp_path):
+    repository = ModelRepository(tmp_path)
+    directory = repository.model("wine")
+    (directory.path / "configs").mkdir(parents=True)
+    (directory.path / "1").mkdir()
+    directory.config_path.write_text(CONFIG)
+    for name in ("configs/cpu.pbtxt", "configs/gpu.pbtxt", "README.md"):
+        (directory.path / name).write_text("")
+    facts = {"schema": 1, **found_model(model()).facts, "shared_files": {"configs/cpu.pbtxt": digest_of_bytes(b"")}}
+    directory.provenance_path(1).write_text(json.dumps(facts))
+    plan = make_plan(Desired(models=(model(),)), read_found(repository, {"wine"}))
+    assert (kinds(plan), plan.strays) == ([], ("wine/configs/gpu.pbtxt",))
 
 
 def test_a_configuration_edited_by_hand_is_given_back_without_converting_again():

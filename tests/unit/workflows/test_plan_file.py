@@ -161,6 +161,34 @@ def test_what_is_set_over_a_configuration_is_checked_before_anything_is_done(ref
     assert "does not take 'soon'" in refused(start + "max_batch_size: soon")[0]
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ('["a,b", c]', '["a,b", "c"]'),
+        ("['say \"x\"', 2]", '["say \\"x\\"", "2"]'),
+        ("[a, b]", "[a, b]"),
+        ("[1, 2.50, true]", "[1, 2.50, true]"),
+        ("['{ kind: KIND_CPU }']", "[{ kind: KIND_CPU }]"),
+        ("['']", '[""]'),
+    ],
+)
+def test_each_item_of_a_list_stays_one(tmp_path, written, read):
+    path = tmp_path / "repo-tool.yaml"
+    path.write_text(f"models: [{{name: a, source: b, config: {{x: {written}}}}}]")
+    assert read_repository_file(path).declared.models[0].config == {"x": read}
+
+
+@pytest.mark.parametrize("written", ["[null]", "[{kind: KIND_CPU}]", "[[1]]", "[2020-01-01]"])
+def test_what_no_list_of_a_field_holds_is_refused(refused, written):
+    (line,) = refused(f"models: [{{name: a, source: b, config: {{x.y: {written}}}}}]")
+    assert line.startswith("1:39: models[0].config: x.y: its list holds what is no text")
+
+
+def test_of_many_mistakes_the_first_are_told(refused):
+    lines = refused("models: [" + "1, " * 500 + "]")
+    assert (len(lines), lines[-1]) == (21, "and 480 more")
+
+
 def test_two_models_of_one_name_are_a_mistake(refused, tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"")
     both = "models:\n  - {name: a, source: a.onnx}\n  - {name: a, source: a.onnx}\n"

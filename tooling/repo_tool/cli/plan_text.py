@@ -34,6 +34,9 @@ def show_plan(planned: "RepositoryPlan", out: "Console") -> None:
             f"  '{printable(name)}' was added for '{printable(owner)}', this is '{printable(planned.desired.owner)}'"
         )
         out.print(words, style="dim", markup=False, soft_wrap=True)
+    if plan.strays:
+        names = ", ".join(map(printable, plan.strays))
+        out.print(f"put there by hand, left alone: {names}", style="yellow", markup=False, soft_wrap=True)
     kinds = [action.kind.value for action in plan.actions]
     counts = [f"{kinds.count(kind)} {words}" for kind, words in _FUTURE.items() if kind in kinds]
     unchanged = f"{len(plan.unchanged)} as {file} says"

@@ -61,13 +61,15 @@ class Action:
 class Plan:
     """All of it in the order in which it is done; ``unlisted`` models are in the repository and left alone.
 
-    ``owners`` tells of those that apply added for another file whose.
+    ``owners`` tells of those that apply added for another file whose, ``strays`` which files of listed models no
+    command published: they may be a person's own, so nothing is done about them.
     """
 
     actions: tuple[Action, ...] = ()
     unchanged: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
     owners: Mapping[str, str] = field(default_factory=dict)
+    strays: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.actions)
@@ -80,6 +82,7 @@ class Plan:
             "unchanged": list(self.unchanged),
             "unlisted": list(self.unlisted),
             "owners": dict(self.owners),
+            "strays": list(self.strays),
         }
 
 
@@ -119,6 +122,7 @@ def make_plan(
         unchanged=tuple(sorted(name for name in kept if name not in actions and name not in making)),
         unlisted=tuple(unlisted),
         owners=owners,
+        strays=tuple(f"{name}/{file}" for name in sorted(kept & found.keys()) for file in found[name].strays),
     )
 
 

@@ -31,6 +31,8 @@ from repo_tool.workflows.plan_yaml import Written, WrittenFloat, read_yaml
 
 DEFAULT_FILE = Path("repo-tool.yaml")
 SCHEMA_VERSION = 1
+_MOST_COMPLAINTS = 20
+_PLAIN_ITEM = re.compile(r"[\w.+-]+|\s*[{<].*", re.DOTALL)  # a word or number, or a message
 
 
 def _release_name(value: Any) -> Any:
@@ -53,17 +55,31 @@ def _model_name(value: str) -> str:
 
 def _field_values(value: Any) -> Any:
     """What is set for each field, as protobuf text; a message is written as such text, or field by field."""
-    return {path: _field_value(inner) for path, inner in value.items()} if isinstance(value, dict) else value
+    return {path: _field_value(inner, path) for path, inner in value.items()} if isinstance(value, dict) else value
 
 
-def _field_value(value: Any) -> Any:
+def _field_value(value: Any, path: str) -> Any:
     if isinstance(value, list):
-        return f"[{', '.join(str(_field_value(entry)) for entry in value)}]"
+        return f"[{', '.join(_items(value, path))}]"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, WrittenFloat):
         return value.written
     return str(value) if isinstance(value, int) else value
+
+
+def _items(values: list[Any], path: str) -> list[str]:
+    """Each as protobuf text; strings in quotes as soon as one of them has to be, for it may hold a comma."""
+    items = [value if isinstance(value, list) else _field_value(value, path) for value in values]
+    if any(not isinstance(item, str) for item in items):
+        raise ValueError(f"{path}: its list holds what is no text, number, true or false; write a message as '{{ … }}'")
+    return items if all(_PLAIN_ITEM.fullmatch(item) for item in items) else [_quoted(item) for item in items]
+
+
+def _quoted(item: str) -> str:
+    from google.protobuf import text_encoding
+
+    return f'"{text_encoding.CEscape(item.encode(errors="replace"), as_utf8=True)}"'
 
 
 def _nothing(value: Any) -> Any:
@@ -291,7 +307,10 @@ def read_repository_file(path: Path) -> WrittenFile:
 
 
 def _unfit(path: Path, complaints: Sequence[Complaint]) -> SpecificationError:
-    lines = [f"{path}:{found.line}:{found.column}: {found.words}" for found in sorted(set(complaints))]
+    told = sorted(set(complaints))
+    lines = [f"{path}:{found.line}:{found.column}: {found.words}" for found in told[:_MOST_COMPLAINTS]]
+    if len(told) > _MOST_COMPLAINTS:
+        lines.append(f"and {len(told) - _MOST_COMPLAINTS} more")
     return SpecificationError(
         f"'{path}' does not describe a repository",
         cause="\n       ".join(lines),

@@ -25,6 +25,7 @@ class FoundModel:
     problem: str = ""  # why there is none
     config_text: str | None = None
     altered: tuple[str, ...] = ()  # files that were changed or are missing
+    strays: tuple[str, ...] = ()  # files beside its versions that no command published
     uses: tuple[str, ...] = ()  # the models of an ensemble
     interface: str | None = None  # what ensembles rely on; None where nobody asked, or config.pbtxt does not parse
 
@@ -99,7 +100,9 @@ def _found(directory: ModelDirectory, listed: Collection[str], members: Collecti
         interface=interface_digest(config) if config else None,
     )
     is_looked_at = directory.name in listed or there.pipeline in listed
-    return replace(there, altered=_altered(directory, version, facts)) if is_looked_at and version else there
+    if not (is_looked_at and version):
+        return there
+    return replace(there, altered=_altered(directory, version, facts), strays=_strays(directory, facts))
 
 
 def _config_text(directory: ModelDirectory) -> str | None:
@@ -125,6 +128,14 @@ def _altered(directory: ModelDirectory, version: int, facts: Mapping[str, Any]) 
     added = [f"{version}/{name} was added" for name in found if name not in files]
     others = [_difference(name, digest, there.get(name)) for name, digest in shared.items()]
     return tuple(words for words in (*own, *added, *others) if words)
+
+
+def _strays(directory: ModelDirectory, facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Files that a server may read, which somebody put there; what lies loose in the model's folder it does not."""
+    shared = facts.get("shared_files")
+    if shared is None:
+        return ()
+    return tuple(name for name in shared_digests_of(directory.path) if "/" in name and name not in shared)
 
 
 def _difference(name: str, published: str, found: str | None) -> str:
