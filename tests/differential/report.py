@@ -45,8 +45,8 @@ def write_report(tally, base, *, facts):
     data = facts | tally.to_dict()
     base = Path(base)
     base.parent.mkdir(parents=True, exist_ok=True)
-    base.with_suffix(".json").write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    base.with_suffix(".md").write_text(page(data), encoding="utf-8")
+    base.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    base.with_suffix(".md").write_text(page(data), encoding="utf-8", errors="backslashreplace")
 
 
 def page(data):

@@ -62,7 +62,7 @@ def keep(folder, comparison, *, seed):
         "triton": {"outcome": comparison.verdict.outcome, "words": comparison.verdict.words},
         "again": f"PYTHONPATH=tests python -m differential.run --seed {seed} --case {comparison.number}",
     }
-    (place / "disagreement.json").write_text(json.dumps(said, indent=1, ensure_ascii=False, default=str) + "\n")
+    (place / "disagreement.json").write_text(json.dumps(said, indent=1, default=str) + "\n")
     return place
 
 

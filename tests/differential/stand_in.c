@@ -79,8 +79,8 @@ TRITONSERVER_Error* TRITONBACKEND_ModelInitialize(TRITONBACKEND_Model* model) {
   for (size_t known = 0; known < sizeof OPENED / sizeof *OPENED; ++known) {
     if (strcmp(OPENED[known].backend, name) != 0) continue;
     int found = 0;
-    /* Triton fills in the first default of the backends that it knows, so that one stands for none. */
-    if (named_file(model, file, sizeof file) && strcmp(file, OPENED[known].files[0]) != 0)
+    /* Triton fills in model.pt where nothing is named, and repo-tool's own backend then opens model.pt2 too. */
+    if (named_file(model, file, sizeof file) && strcmp(file, "model.pt") != 0)
       found = is_there(location, version, file);
     else
       for (const char* const* one = OPENED[known].files; one < OPENED[known].files + 5 && *one; ++one)
