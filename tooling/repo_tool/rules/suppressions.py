@@ -115,12 +115,16 @@ def suppressed(
     if "repo-tool" not in text:
         return list(diagnostics), [], []
     allowances, complaints = _read(places, model=model, known=known)
+    by_code: dict[str, list[_Allowance]] = defaultdict(list)
+    for each in allowances:
+        for code in each.codes:
+            by_code[code].append(each)
     kept: list[Diagnostic] = []
     hidden: list[Diagnostic] = []
     used: set[tuple[Span, str]] = set()
     for diagnostic in diagnostics:
         place = places.find(diagnostic.field) if _is_about_config(diagnostic) else None
-        allowance = next((each for each in allowances if _allows(each, diagnostic, place)), None)
+        allowance = next((each for each in by_code[diagnostic.code] if _covers(each, place)), None)
         if allowance is None:
             kept.append(diagnostic)
             continue
@@ -134,9 +138,7 @@ def _is_about_config(diagnostic: Diagnostic) -> bool:
     return diagnostic.path.endswith(".pbtxt") and bool(diagnostic.field)
 
 
-def _allows(allowance: _Allowance, diagnostic: Diagnostic, place: Place | None) -> bool:
-    if diagnostic.code not in allowance.codes:
-        return False
+def _covers(allowance: _Allowance, place: Place | None) -> bool:
     return allowance.targets is None or any(target.covers(place) for target in allowance.targets)
 
 

@@ -14,7 +14,6 @@ from typing import Any
 from repo_tool.errors import RepoToolError, UserMistakeError
 from repo_tool.releases import release as find_release
 from repo_tool.rules import select_rules
-from repo_tool.workflows.plan_yaml import WrittenFloat, read_yaml
 
 _SHOWN_LETTERS = 80
 
@@ -111,6 +110,8 @@ def _sections(folder: Path) -> Iterator[tuple[Path, Any]]:
 
 
 def _yaml(path: Path) -> Any:
+    from repo_tool.workflows.plan_yaml import read_yaml
+
     return read_yaml(path).value
 
 
@@ -174,6 +175,8 @@ def _words(path: Path, key: str, value: Any) -> tuple[str, ...]:
 
 def _shown(value: Any) -> str:
     """A value that may be of any size, in a few words."""
+    from repo_tool.workflows.plan_yaml import WrittenFloat
+
     if isinstance(value, WrittenFloat):
         return value.written
     if isinstance(value, list | dict):
