@@ -107,6 +107,14 @@ def test_what_somebody_publishes_between_the_plan_and_the_yes_is_kept(folder, ch
     assert models(folder) == before
 
 
+def test_a_dry_run_takes_links_that_lead_nowhere_and_changes_nothing(folder):
+    (folder / "models" / "wine" / "old").symlink_to("gone")
+    before = sorted(path.name for path in (folder / "models").rglob("*"))
+    applied = apply_plan(plan(folder), Silent(), dry_run=True)
+    assert (applied.published, [outcome.result for outcome in applied.outcomes]) == (False, [Result.DONE])
+    assert sorted(path.name for path in (folder / "models").rglob("*")) == before
+
+
 def test_what_is_none_of_its_business_may_change_meanwhile(folder):
     planned = plan(folder)
     put(folder, "theirs", owner="../team_b.yaml")

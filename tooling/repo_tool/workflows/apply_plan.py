@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -23,7 +24,7 @@ from repo_tool.workflows.add_model import AddModelRequest, add_model
 from repo_tool.workflows.add_pipeline import AddPipelineRequest, add_pipeline
 from repo_tool.workflows.plan_actions import DEFAULT_PIPELINE_TOLERANCE, Action, ActionKind
 from repo_tool.workflows.plan_desired import DesiredModel, DesiredPipeline
-from repo_tool.workflows.plan_found import read_found
+from repo_tool.workflows.plan_found import uses_in, uses_of
 from repo_tool.workflows.plan_repository import RepositoryPlan
 from repo_tool.workflows.progress import Progress
 from repo_tool.workflows.proof import EarlyServer, require_valid, triton_inference
@@ -141,12 +142,27 @@ def _copy_of(repository: ModelRepository) -> Iterator[ModelRepository]:
     with staging(repository) as stage:
         copy = ModelRepository(stage.work_path / repository.path.name)
         if repository.path.is_dir():
-            shutil.copytree(repository.path, copy.path, copy_function=_link_or_copy)
+            _copy_folder(repository.path, copy.path)
         yield copy
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    try:
+        shutil.copytree(source, target, copy_function=_link_or_copy)
+    except shutil.Error as error:
+        name, _, cause = error.args[0][0]
+        raise RepositoryError(
+            f"'{name}' cannot be copied",
+            cause=str(cause),
+            next_step="look at that file: it must be readable to be served too",
+        ) from error
 
 
 def _link_or_copy(source: str, target: str) -> None:
     """Published files are never written to, only replaced: a second name is as good as a copy."""
+    if not Path(source).exists():  # a link that leads nowhere: what that means is for the rules to say
+        Path(target).symlink_to(Path(source).readlink())
+        return
     try:
         os.link(os.path.realpath(source), target)
     except OSError:  # a link out of the repository to another file system
@@ -264,17 +280,19 @@ class _Work:
     def _stage(self, action: Action, stage: Staging) -> ModelDirectory:
         """The model with its new configuration, and for an ensemble all that it uses."""
         staged = stage.repository.model(action.model)
-        for name in self._with_members(action.model):
+        for name in self._with_members(action):
             source, copy = self.repository.existing_model(name), stage.repository.model(name)
-            shutil.copytree(source.path, copy.path, copy_function=_link_or_copy)
+            _copy_folder(source.path, copy.path)
         staged.config_path.unlink(missing_ok=True)
         staged.config_path.write_text(action.config_text or "", encoding="utf-8")
         return staged
 
-    def _with_members(self, model: str) -> list[str]:
-        found, wanted = read_found(self.repository), [model]
+    def _with_members(self, action: Action) -> list[str]:
+        there, wanted = {model.name: model for model in self.repository.models()}, [action.model]
+        uses = uses_in(action.config_text)
         for name in wanted:  # grows while it is walked
-            wanted += [used for used in found[name].uses if used not in wanted and used in found]
+            uses = uses if name == action.model else uses_of(there[name])
+            wanted += [used for used in uses if used not in wanted and used in there]
         return wanted
 
     def _prove(self, record: ModelRecord, staged: ModelDirectory, server: EarlyServer) -> None:

@@ -70,10 +70,14 @@ def _field_value(value: Any, path: str) -> Any:
 
 def _items(values: list[Any], path: str) -> list[str]:
     """Each as protobuf text; strings in quotes as soon as one of them has to be, for it may hold a comma."""
-    items = [value if isinstance(value, list) else _field_value(value, path) for value in values]
-    if any(not isinstance(item, str) for item in items):
+    items = [item for value in values if isinstance(item := _item(value, path), str)]
+    if len(items) < len(values):
         raise ValueError(f"{path}: its list holds what is no text, number, true or false; write a message as '{{ … }}'")
     return items if all(_PLAIN_ITEM.fullmatch(item) for item in items) else [_quoted(item) for item in items]
+
+
+def _item(value: Any, path: str) -> Any:
+    return None if isinstance(value, list) else _field_value(value, path)
 
 
 def _quoted(item: str) -> str:

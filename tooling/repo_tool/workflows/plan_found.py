@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a repository holds, as values that can be compared with what a ``repo-tool.yaml`` asks for."""
 
-__all__ = ["FoundModel", "read_found"]
+__all__ = ["FoundModel", "read_found", "uses_in", "uses_of"]
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -96,13 +96,27 @@ def _found(directory: ModelDirectory, listed: Collection[str], members: Collecti
         facts=facts,
         problem=problem,
         config_text=text,
-        uses=tuple(dict.fromkeys(step.model_name for step in config.ensemble_steps)) if config else (),
+        uses=_uses(config),
         interface=interface_digest(config) if config else None,
     )
     is_looked_at = directory.name in listed or there.pipeline in listed
     if not (is_looked_at and version):
         return there
     return replace(there, altered=_altered(directory, version, facts), strays=_strays(directory, facts))
+
+
+def uses_of(directory: ModelDirectory) -> tuple[str, ...]:
+    """The models that an ensemble uses, none where it is no ensemble or cannot be read."""
+    return uses_in(_config_text(directory))
+
+
+def uses_in(text: str | None) -> tuple[str, ...]:
+    """The models that an ensemble of that configuration uses."""
+    return _uses(_parsed(text)) if text and "ensemble_scheduling" in text else ()
+
+
+def _uses(config: ModelConfig | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(step.model_name for step in config.ensemble_steps)) if config else ()
 
 
 def _config_text(directory: ModelDirectory) -> str | None:
