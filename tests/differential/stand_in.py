@@ -24,7 +24,7 @@ class TritonPythonModel:
         named = (config["default_model_filename"],) if config.get("default_model_filename") else ()
         wanted = OPENED.get(config["backend"], ())
         if named == ("model.pt",):
-            named = ()  # Triton fills it in where nothing is named, and repo-tool's own backend then opens model.pt2 too
+            named = ()  # Triton fills it in where nothing is named; repo-tool's own backend then opens model.pt2 too
         if wanted and not any((folder / file).exists() for file in named or wanted):
             raise pb_utils.TritonModelException(f"the stand-in for {config['backend']} finds no model file in {folder}")
 

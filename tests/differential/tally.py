@@ -11,11 +11,11 @@ from repo_tool.rules.render_page import known_disagreements
 
 def reason_known(comparison):
     """Why this disagreement stays; "" when nobody knows it."""
-    said = f"{comparison.verdict.outcome}: {comparison.verdict.words}"
     for entry in known_disagreements():
+        spoke = {message.split(maxsplit=1)[0] for message in comparison.messages}
         if comparison.verdict.loads and set(entry.codes).issuperset(comparison.codes):
             return entry.reason
-        if not comparison.verdict.loads and entry.triton_says in said:
+        if not comparison.verdict.loads and spoke.intersection(entry.codes):
             return entry.reason
     return ""
 
