@@ -13,7 +13,8 @@ from repo_tool.repository.publish import rewrite
 from repo_tool.rules import Diagnostic, Report, Severity
 from repo_tool.rules.fixes import CreateFolder, Drafts, RemoveField, SetField
 from repo_tool.rules.shown_paths import shown_path
-from repo_tool.workflows.edit_config import beyond, excused, unified_diff
+from repo_tool.workflows.edit_config import unified_diff
+from repo_tool.workflows.new_findings import beyond, excused
 from repo_tool.workflows.settings import ValidateSettings
 from repo_tool.workflows.validate_repository import validate_repository
 
