@@ -191,7 +191,7 @@ def _found(subject: RepositorySubject, names: Collection[str], rules: Collection
 
 
 def _about(model: ModelSubject, rules: Collection[Rule]) -> Iterator[Diagnostic]:
-    found = list(_by(model, rules, Scope.DIRECTORY, Scope.TEXT, Scope.CONFIG))
+    found = dict.fromkeys(_by(model, rules, Scope.DIRECTORY, Scope.TEXT, Scope.CONFIG))
     yield from found
     for variant in model.variants():
         yield from (each for each in _by(variant, rules, Scope.TEXT, Scope.CONFIG) if each not in found)
