@@ -2,11 +2,14 @@
 """A model becomes visible whole or not at all."""
 
 import json
+import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -269,3 +272,108 @@ def test_a_file_is_no_repository(tmp_path):
         with pytest.raises(RepositoryError, match="is no folder"), staging(ModelRepository(path)):
             pass
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_stands_in_the_way_of_a_version_is_told_before_anything_changes(repository, tmp_path):
+    """By what is there: the words of the refusal."""
+    publish_new(repository, 1)
+    folder = repository.path / "model"
+
+    def refused(words):
+        before = everything_in(repository.path)
+        with staging(repository) as stage, pytest.raises(RepositoryError, match=words):
+            publish([stage_model(stage, 2)], repository)
+        assert everything_in(repository.path) == before
+
+    shutil.rmtree(folder / "warmup")
+    (folder / "warmup").write_text("a file")
+    refused("warmup' is no folder of its own")
+    (folder / "warmup").unlink()
+    (folder / "warmup").symlink_to(tmp_path)
+    refused("warmup' is no folder of its own")
+    (folder / "warmup").unlink()
+    (folder / "config.pbtxt").rename(tmp_path / "shared")
+    (folder / "config.pbtxt").mkdir()
+    refused("config.pbtxt' is no file")
+    (folder / "config.pbtxt").rmdir()
+    (folder / "config.pbtxt").symlink_to(tmp_path / "shared")
+    refused("config.pbtxt' is a link")
+    (folder / "config.pbtxt").unlink()
+    (folder / "2").write_text("a file")
+    refused("2' is no folder of its own")
+
+
+@pytest.mark.parametrize("target", ["nowhere", "outside"])
+def test_a_model_that_is_a_link_gets_no_version(repository, tmp_path, target):
+    repository.path.mkdir()
+    (tmp_path / "outside" / "1").mkdir(parents=True)
+    (repository.path / "model").symlink_to(tmp_path / target)
+    with pytest.raises(RepositoryError, match="is a link"):
+        next_version(repository.model("model"))
+    with staging(repository) as stage, pytest.raises(RepositoryError, match="is a link"):
+        publish([stage_model(stage, 2)], repository)
+    assert [path.name for path in (tmp_path / "outside").iterdir()] == ["1"]
+
+
+def test_a_file_where_a_model_belongs_is_told(repository):
+    repository.path.mkdir()
+    (repository.path / "model").write_text("")
+    with staging(repository) as stage, pytest.raises(RepositoryError, match="model' is a file"):
+        publish([stage_model(stage, 1)], repository)
+
+
+def test_a_further_version_leaves_times_modes_links_and_files_of_the_others(repository, tmp_path):
+    publish_new(repository, 1)
+    folder = repository.path / "model"
+    (folder / "config.pbtxt").chmod(0o640)
+    (folder / "shared").symlink_to("../../shared")
+    os.utime(folder / "1", (1_000_000_000, 1_000_000_000))
+    folder.chmod(0o750)
+    old = (folder / "1" / "model.py").stat()
+    publish_new(repository, 2)
+    assert (folder / "1").stat().st_mtime == 1_000_000_000  # else Triton would load the old version anew
+    assert os.path.samestat((folder / "1" / "model.py").stat(), old)
+    assert (folder / "shared").readlink() == Path("../../shared")
+    assert [path.stat().st_mode & 0o777 for path in (folder, folder / "config.pbtxt")] == [0o750, 0o640]
+
+
+def test_a_mount_in_a_model_is_told_apart_from_a_fault(repository):
+    publish_new(repository, 1)
+    folder = shlex.quote(str(repository.path / "model"))
+    if subprocess.run(["unshare", "-Urm", "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("this machine allows no mount namespace")
+    program = f"""
+from pathlib import Path
+from repo_tool.errors import RepositoryError
+from repo_tool.repository.layout import ModelRepository
+from repo_tool.repository.publish import staging, withdraw
+repository = ModelRepository(Path({str(repository.path)!r}))
+try:
+    with staging(repository) as stage:
+        withdraw(repository.model("model"), stage)
+except RepositoryError as error:
+    print(error.fact)
+"""
+    script = f"mount --bind {folder} {folder} && cd / && {shlex.join([sys.executable, '-c', program])}"
+    done = subprocess.run(["unshare", "-Urm", "bash", "-c", script], capture_output=True, text=True, check=False)
+    assert "is a mount of its own" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_staging_folder_goes_when_nobody_holds_its_lock(repository):
+    """Whoever made it, and however its process is called in another container."""
+    root = repository.private_path / "staging"
+    for name in ("1-dead", "4000000-alive"):
+        (root / name / "repository").mkdir(parents=True)
+        (root / f"{name}.lock").touch()
+    holder = subprocess.Popen(
+        ["flock", "--exclusive", root / "4000000-alive.lock", "sh", "-c", "echo held; read end"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout.readline() == b"held\n"
+    with staging(repository) as stage:
+        assert {path.name for path in root.iterdir() if path.is_dir()} == {"4000000-alive", stage.path.name}
+    holder.communicate(b"\n")
+    with staging(repository):
+        pass
+    assert not repository.private_path.exists()
