@@ -10,7 +10,7 @@ import pytest
 
 from repo_tool.errors import UserMistakeError
 from repo_tool.repository.layout import ModelRepository
-from repo_tool.workflows.edit_config import change_config, field_value, split_assignment
+from repo_tool.workflows.edit_config import as_plain_values, change_config, field_value, split_assignment
 from support.command import REPO_TOOL, environment, everything_in, repo_tool
 from support.onnx_cases import relu, save_file
 
@@ -24,6 +24,7 @@ output [ { name: "y" data_type: TYPE_FP32 dims: [ 4 ] } ]
 parameters { key: "a=b" value { string_value: "1" } }
 instance_group [ { kind: KIND_CPU count: 1 } ]
 """
+POLICY, POLICY_OF_1 = "priority_queue_policy { key: 1 value", "dynamic_batching.priority_queue_policy[1]"
 CHAIN = """\
 platform: "ensemble"
 max_batch_size: 8
@@ -70,6 +71,23 @@ def test_json_has_the_values_by_the_proto_s_names(repository):
     assert json.loads(run(repository, "input[0].dims", "--json").stdout) == [4]
 
 
+@pytest.mark.parametrize(
+    ("text", "path", "value"),
+    [
+        ("max_batch_size: 0", "max_batch_size", 0),
+        ("instance_group { kind: KIND_AUTO }", "instance_group[0].kind", "KIND_AUTO"),
+        ('backend: ""', "backend", ""),
+        ("response_cache { enable: false }", "response_cache.enable", False),
+        ("dynamic_batching { }", "dynamic_batching", {}),
+        ("input { dims: [ 1, 2 ] }", "input[0].dims[1]", 2),
+        ('parameters { key: "a" value { string_value: "" } }', "parameters[a].string_value", ""),
+        (f"dynamic_batching {{ {POLICY} {{ max_queue_size: 0 }} }} }}", f"{POLICY_OF_1}.max_queue_size", 0),
+    ],
+)
+def test_json_has_defaults_that_are_written(text, path, value):
+    assert as_plain_values(text, path) == value
+
+
 def test_a_field_is_set_and_the_rest_stays(repository):
     shown = run(repository, "--set", "dynamic_batching.max_queue_delay_microseconds=500", "--set", "parameters[a=b]=2")
     assert shown.returncode == 0
@@ -85,6 +103,16 @@ def test_the_diff_is_ready_for_patch(repository, tmp_path):
     shown = run(repository, "--set", "max_batch_size=16", "--set", "name=", "--dry-run")
     subprocess.run(["patch", "-p1"], cwd=repository, input=shown.stdout, text=True, check=True, capture_output=True)
     assert read(repository) == SMALL.replace("size: 8", "size: 16").replace('"small"', '""')
+
+
+def test_only_a_line_feed_ends_a_line_of_the_diff(repository):
+    path = repository / "small" / "config.pbtxt"
+    text = SMALL.replace("# as the clients", "# as\u2028all\x0cthe\x0bmany\x85good\u2029clients")
+    path.write_bytes(text.encode())
+    shown = run(repository, "--set", "max_batch_size=16", "--dry-run")
+    patch = ["patch", "-p1", "--fuzz=0"]
+    subprocess.run(patch, cwd=repository, input=shown.stdout.encode(), check=True, capture_output=True)
+    assert path.read_bytes() == text.replace("size: 8", "size: 16").encode()
 
 
 def test_a_dry_run_writes_nothing(repository):
@@ -144,10 +172,10 @@ def test_a_change_after_which_a_comment_would_hide_an_error_is_refused(repositor
     assert everything_in(repository) == before
 
 
-def test_a_new_warning_is_told_and_written(repository):
+def test_what_the_rules_say_anew_is_told_and_written(repository):
     shown = run(repository, "--set", "dynamic_batching.max_queue_delay_microseconds=500000")
     assert shown.returncode == 0
-    assert "warning: CFG" in shown.stderr
+    assert ": CFG206 dynamic_batching" in shown.stderr
 
 
 def test_nothing_to_change_says_so(repository):

@@ -52,6 +52,15 @@ class Step:
         """What is inside; None for a plain value."""
         return self.value_descriptor.message_type
 
+    def held_in(self, message: Any) -> Any:
+        """What ``message`` has there, the default where nothing is set; the value that is called for must exist."""
+        held = getattr(message, self.name)
+        if self.index is not None:
+            return held[self.index]
+        if self.key is not None:
+            return held[self.key if self.has_string_key else int(self.key)]
+        return held
+
 
 def read_path(path: str) -> tuple[Step, ...]:
     """The steps of a path such as ``input[0].dims`` or ``parameters[key].string_value``.

@@ -78,10 +78,14 @@ class ConfigChange:
 
 def unified_diff(path: str, before: str, after: str) -> str:
     """The difference between two texts of the file at ``path``; empty where there is none."""
-    lines = difflib.unified_diff(
-        before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{path}", f"b/{path}"
-    )
+    lines = difflib.unified_diff(_lines(before), _lines(after), f"a/{path}", f"b/{path}")
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+
+def _lines(text: str) -> list[str]:
+    """As ``patch`` counts them: only a line feed ends one."""
+    lines = text.split("\n")
+    return [f"{line}\n" for line in lines[:-1]] + [line for line in lines[-1:] if line]
 
 
 def split_assignment(words: str) -> tuple[str, str]:
@@ -164,12 +168,13 @@ def as_plain_values(text: str, path: str | None) -> Any:
     steps = read_path(path) if path is not None else ()
     if path is not None:
         field_value(text, path)
-    values: Any = _plain(parse_message(text))
+    held: Any = parse_message(text)
+    if not steps:
+        return _plain(held)
     for step in steps:
-        values = values.get(step.name) if isinstance(values, dict) else None
-        if not step.is_whole:
-            values = values[step.index if step.index is not None else step.key] if values else None
-    return values
+        held = step.held_in(held)
+    last = steps[-1]
+    return _plain_field(last.descriptor, held) if last.is_whole else _plain_value(last.value_descriptor, held)
 
 
 def _plain(message: Any) -> dict[str, Any]:
