@@ -5,7 +5,11 @@ Written without a look at ``repo_tool.config.contract``, whose verdicts are held
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from repo_tool.config.model import ModelTensor
+from repo_tool.config.scheduling import QueuePolicy, TimeoutAction
+from repo_tool.datatypes import DataType
 
 SIZES = (1, 2, 3)  # 3 stands for everything that is larger than what a configuration names
 
@@ -71,12 +75,114 @@ def answers(config, request):
 
 
 def breaks(old, new):
-    """A request that the old configuration answers, and the new one refuses or answers otherwise; None if none is."""
-    for request in requests(old):
-        if not takes(new, request):
-            return request
-        promised, given = answers(old, request), answers(new, request)
-        for name, (datatype, shapes) in promised.items():
-            if name not in given or given[name][0] != datatype or not given[name][1] <= shapes:
+    """Something that the old configuration answers, and the new one refuses or answers otherwise; None if none is."""
+    return _request_that_breaks(old, new) or _version_that_breaks(old, new) or _queue_that_breaks(old, new)
+
+
+def _request_that_breaks(old, new):
+    for file in FILES:
+        before, after = completed(old, file), completed(new, file)
+        for request in requests(before) if before else ():
+            if after is None or not takes(after, request):
                 return request
+            promised, given = answers(before, request), answers(after, request)
+            for name, (datatype, shapes) in promised.items():
+                if name not in given or given[name][0] != datatype or not given[name][1] <= shapes:
+                    return request
     return None
+
+
+def _file(inputs, outputs):
+    tensors = [
+        tuple(ModelTensor(name=name, datatype=DataType.FP32, dims=dims) for name, dims in side.items())
+        for side in (inputs, outputs)
+    ]
+    return dict(zip(("inputs", "outputs"), tensors, strict=True))
+
+
+# What the files of undeclared tensors may hold: the first dimension is the batch where the configuration batches.
+FILES = [
+    _file({"a": (-1,)}, {"y": (-1,)}),
+    _file({"a": (-1, 2)}, {"y": (-1, -1), "z": (-1, 1)}),
+    _file({"q": (2, 2)}, {"r": (2, 1)}),
+]
+
+
+def completed(config, file):
+    """The configuration with the tensors that it leaves to the file; None where Triton refuses to batch them."""
+    found = {}
+    for side, tensors in file.items():
+        if getattr(config, side):
+            continue
+        if config.max_batch_size > 0 and any(tensor.dims[0] != -1 for tensor in tensors):
+            return None
+        batch = config.max_batch_size > 0
+        found[side] = tuple(replace(tensor, dims=tensor.dims[batch:]) for tensor in tensors)
+    return replace(config, **found)
+
+
+def _version_that_breaks(old, new):
+    """Versions in the model's folder of which one is served before and not after."""
+    for count in range(1, 5):
+        for there in itertools.combinations(range(1, 5), count):
+            if lost := served(old.version_policy, there) - served(new.version_policy, there):
+                return there, lost
+    return None
+
+
+def served(policy, there):
+    """Which of the versions in the folder Triton loads."""
+    if policy is None:
+        return {max(there)}
+    if policy.specific is not None:
+        return set(policy.specific) & set(there)
+    return set(there if policy.latest is None else sorted(there, reverse=True)[: policy.latest])
+
+
+PRIORITIES = range(4)
+WAITS = list(itertools.product((1, 4, 9), (0, 2, 5)))  # how long a request waits, and its own timeout; 0 is none
+
+
+def _queue_that_breaks(old, new):
+    """Priorities of requests that come at once, or one that waits, which only the new configuration refuses."""
+    crowds = (itertools.combinations_with_replacement(PRIORITIES, size) for size in range(1, 5))
+    for crowd in itertools.chain.from_iterable(crowds):
+        if not overflows(old.dynamic_batching, crowd) and overflows(new.dynamic_batching, crowd):
+            return crowd
+    for priority, (wait, own) in itertools.product(PRIORITIES, WAITS):
+        if not expires(old.dynamic_batching, priority, wait, own) and expires(
+            new.dynamic_batching, priority, wait, own
+        ):
+            return priority, wait, own
+    return None
+
+
+def overflows(batching, crowd):
+    """Whether a queue gets more requests than fit."""
+    if batching is None:
+        return False
+    levels = [level_of(batching, priority) for priority in crowd]
+    sizes = {level: policy_of(batching, level).max_queue_size for level in levels}
+    return any(size and levels.count(level) > size for level, size in sizes.items())
+
+
+def expires(batching, priority, wait, own):
+    """Whether a request is refused because it waited too long."""
+    policy = policy_of(batching, level_of(batching, priority)) if batching else QueuePolicy()
+    longest = policy.default_timeout_us
+    if policy.allow_timeout_override and own and own < longest:
+        longest = own
+    return policy.timeout_action is TimeoutAction.REJECT and longest > 0 and wait > longest
+
+
+def level_of(batching, priority):
+    """The queue that a request of that priority waits in."""
+    if not batching.priority_levels:
+        return 0
+    return batching.default_priority_level if priority in {0, *range(batching.priority_levels + 1, 9)} else priority
+
+
+def policy_of(batching, level):
+    """The policy of a queue."""
+    usual = batching.default_queue_policy or QueuePolicy()
+    return batching.priority_queue_policy.get(level, usual) if batching.priority_levels else usual

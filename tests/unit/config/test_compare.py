@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repo_tool.config import pbtxt
+from repo_tool.config.changes import Effect
 from repo_tool.config.compare import compare
-from repo_tool.config.contract import Effect
 from repo_tool.config.messages import from_message
-from repo_tool.config.model import ModelConfig, ModelTensor
+from repo_tool.config.model import ModelConfig, ModelTensor, VersionPolicy
+from repo_tool.config.scheduling import DynamicBatching, QueuePolicy, TimeoutAction
 from repo_tool.datatypes import DataType
 from support.conversations import breaks
 from support.model_configs import model_configs
@@ -36,6 +37,7 @@ FIXED = """
 input [ { name: "x" data_type: TYPE_FP32 dims: [ 1, 4 ] } ]
 output [ { name: "y" data_type: TYPE_FP32 dims: [ 1, 2 ] } ]
 """
+QUEUE = "max_queue_delay_microseconds: 0"
 WORDS = {"labels.txt": ("no", "yes")}
 
 
@@ -60,8 +62,15 @@ BREAKING = {
     ("dynamic_batching { max_queue_delay_microseconds: 0 }", "sequence_batching { }"): "sequence_batching",
     ("input [", 'input [ { name: "w" data_type: TYPE_FP32 dims: [ 1 ] },'): "input[0]",
     ('name: "y"', 'name: "scores"'): "output[0]",
+    ("instance_group", "version_policy { specific { versions: 1 } } instance_group"): "version_policy",
+    (QUEUE, "default_queue_policy { max_queue_size: 9 }"): "dynamic_batching.default_queue_policy.max_queue_size",
+    (QUEUE, "default_queue_policy { default_timeout_microseconds: 9 }"): (
+        "dynamic_batching.default_queue_policy.default_timeout_microseconds"
+    ),
 }
 COMPATIBLE = {
+    ("instance_group", "version_policy { all { } } instance_group"): "version_policy",
+    ("instance_group", "version_policy { latest { num_versions: 2 } } instance_group"): "version_policy",
     ("dims: [ 4 ] }", "dims: [ -1 ] }"): "input[0].dims",
     ("dims: [ 4 ] }", "dims: [ 4 ] optional: true }"): "input[0].optional",
     ("max_batch_size: 8", "max_batch_size: 16"): "max_batch_size",
@@ -74,8 +83,11 @@ SERVER = {
     ("microseconds: 0", "microseconds: 9"): "dynamic_batching.max_queue_delay_microseconds",
     ('string_value: "2"', 'string_value: "3"'): "parameters[threads]",
     ("dims: [ 4 ] }", "dims: [ 4 ] reshape { shape: [ 2, 2 ] } }"): "input[0].reshape.shape",
-    ("instance_group", "version_policy { all { } } instance_group"): "version_policy",
+    ("instance_group", "version_policy { latest { num_versions: 1 } } instance_group"): "version_policy",
     ("onnxruntime", "pytorch"): "backend",
+    (QUEUE, "default_queue_policy { timeout_action: DELAY default_timeout_microseconds: 9 }"): (
+        "dynamic_batching.default_queue_policy"
+    ),
 }
 
 
@@ -138,20 +150,104 @@ def test_two_that_differ_are_told_apart_both_ways(one, other):
     assert bool(there) == bool(back)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            "specific { versions: [ 1, 2, 3 ] }",
+            "specific { versions: [ 2 ] }",
+            "requests for versions 1, 3 are refused",
+        ),
+        ("all { }", "latest { num_versions: 9 }", "may be left out"),
+        ("latest { num_versions: 2 }", "latest { num_versions: 1 }", "may be left out"),
+        ("specific { versions: [ 1 ] }", "", "may be left out"),
+    ],
+)
+def test_a_version_that_is_not_served_any_more_breaks_its_clients(old, new, words):
+    before, after = (pbtxt.parse(f"version_policy {{ {policy} }}" if policy else "") for policy in (old, new))
+    (change,) = compare(before, after)
+    assert (change.effect, change.path) == (Effect.BREAKING, "version_policy")
+    assert words in change.words
+    assert [found.effect for found in compare(after, before)] == [
+        Effect.BREAKING if old.startswith("specific") and not new else Effect.COMPATIBLE
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("", "version_policy { latest { num_versions: 1 } }"), ("version_policy { }", "version_policy { all { } }")],
+)
+def test_a_version_policy_that_means_the_same_concerns_the_server_only(old, new):
+    assert found(old, new) == [(Effect.SERVER, "version_policy")]
+
+
+def test_priorities_that_share_a_queue_now_have_less_room():
+    levels = (
+        "dynamic_batching { priority_levels: 3 default_priority_level: 1 default_queue_policy { max_queue_size: 2 } }"
+    )
+    one = "dynamic_batching { default_queue_policy { max_queue_size: SIZE } }"
+    place = "dynamic_batching.default_queue_policy.max_queue_size"
+    assert (Effect.BREAKING, place) in found(levels, one.replace("SIZE", "5"))
+    assert Effect.BREAKING not in dict(found(levels, one.replace("SIZE", "6")))
+
+
+@pytest.mark.parametrize("tensors", ["input", "output", ""])
+def test_what_is_not_declared_cannot_be_told_to_keep_its_shape(tensors):
+    declared = {kind: f'{kind} {{ name: "x" data_type: TYPE_FP32 dims: [ 1 ] }} ' for kind in ("input", "output")}
+    bare = "".join(text for kind, text in declared.items() if kind == tensors)
+    batching = bare + "max_batch_size: 8"
+    for pair in ((bare, batching), (batching, bare)):
+        assert found(*pair)[0] == (Effect.BREAKING, "max_batch_size")
+    assert found(bare, bare) == []
+    if not tensors:
+        assert found(bare, declared["output"]) == [(Effect.BREAKING, "output")]
+        assert found(declared["input"].replace("dims", "optional: true dims"), bare) == [(Effect.BREAKING, "input")]
+
+
 TYPES = st.sampled_from([DataType.FP32, DataType.INT64])
 DIMS = st.lists(st.sampled_from([-1, 1, 2]), min_size=1, max_size=2).map(tuple)
+POLICIES = st.none() | st.one_of(
+    st.builds(VersionPolicy),
+    st.builds(VersionPolicy, all_versions=st.just(True)),
+    st.builds(VersionPolicy, latest=st.integers(0, 3)),
+    st.builds(VersionPolicy, specific=st.lists(st.integers(1, 3), max_size=3).map(tuple)),
+)
+LIMITS = st.builds(
+    QueuePolicy,
+    timeout_action=st.sampled_from(TimeoutAction),
+    default_timeout_us=st.sampled_from([0, 3, 6]),
+    allow_timeout_override=st.booleans(),
+    max_queue_size=st.sampled_from([0, 1, 2, 3]),
+)
+QUEUES = st.none() | st.integers(0, 2).flatmap(
+    lambda levels: st.builds(
+        DynamicBatching,
+        priority_levels=st.just(levels),
+        default_priority_level=st.integers(min(levels, 1), levels),
+        default_queue_policy=st.none() | LIMITS,
+        priority_queue_policy=st.dictionaries(st.integers(1, 3), LIMITS, max_size=2),
+    )
+)
 
 
 @st.composite
 def small_configs(draw):
-    """Configurations of the small world: input `a`, perhaps an optional or required `b`, one or two outputs."""
+    """Small ones: input `a`, perhaps an optional or required `b`, one or two outputs; a side may be left out."""
     inputs = [ModelTensor(name="a", datatype=draw(TYPES), dims=draw(DIMS))]
     if draw(st.booleans()):
         inputs.append(ModelTensor(name="b", datatype=DataType.FP32, dims=draw(DIMS), optional=draw(st.booleans())))
     names = draw(st.sampled_from([("y",), ("y", "z")]))
     outputs = [ModelTensor(name=name, datatype=draw(TYPES), dims=draw(DIMS)) for name in names]
     size = draw(st.sampled_from([0, 0, 1, 2]))
-    return ModelConfig(name="m", max_batch_size=size, inputs=tuple(inputs), outputs=tuple(outputs))
+    inputs, outputs = (side if draw(st.integers(0, 5)) else [] for side in (inputs, outputs))  # declared, as a rule
+    return ModelConfig(
+        name="m",
+        max_batch_size=size,
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        version_policy=draw(POLICIES),
+        dynamic_batching=draw(QUEUES),
+    )
 
 
 @st.composite
@@ -159,7 +255,8 @@ def neighbours(draw):
     """Two configurations that share most."""
     old = draw(small_configs())
     other = draw(small_configs())
-    fields = draw(st.sets(st.sampled_from(["max_batch_size", "inputs", "outputs"]), min_size=1))
+    names = ["max_batch_size", "inputs", "outputs", "version_policy", "dynamic_batching"]
+    fields = draw(st.sets(st.sampled_from(names), min_size=1))
     return old, replace(old, **{name: getattr(other, name) for name in fields})
 
 

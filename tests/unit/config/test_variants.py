@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from repo_tool.config import pbtxt
+from repo_tool.config.changes import Effect
 from repo_tool.config.compare import compare
-from repo_tool.config.contract import Effect
 from repo_tool.config.derive import DeriveOptions, derive, reasons_for
 from repo_tool.config.execution import InstanceGroup, InstanceKind
 from repo_tool.config.variants import GraphFacts, variants

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from repo_tool.config.contract import Change, Effect
+    from repo_tool.config.changes import Change, Effect
     from repo_tool.workflows.diff_repositories import Difference
 
 _LONGEST_VALUE = 72  # signs
@@ -34,7 +34,8 @@ def diff(
 
     A change is breaking when a request that was answered is refused, or its answer may be of another type or shape:
     an input added or gone, a type, dims that no longer hold every shape, fewer rows a request, an output gone, other
-    labels. The exit code is 1 when something breaks, 2 when it could not look.
+    labels, a version that need not be served any more, a queue that takes fewer or keeps them less long. The
+    exit code is 1 when something breaks, 2 when it could not look.
 
     **Example:**
 
@@ -70,15 +71,15 @@ def _show(difference: "Difference") -> None:
 
 
 def _width(changes: "list[Change]") -> int:
-    """How wide the column of paths is."""
-    return min(max(len(printable(change.path)) for change in changes), 48)
+    """How wide the column of paths is; the few that are longer stand out of it."""
+    return max((width for change in changes if (width := len(printable(change.path))) <= 48), default=0)
 
 
 def _line(change: "Change", mark: str, style: str, *, width: int) -> "Text":
     from rich.text import Text
 
     path, words = printable(change.path), printable(change.words)
-    line = Text.assemble("    ", (mark, style), f" {path:<{width}}  " if width else " ")
+    line = Text.assemble("    ", (mark, style), f" {path:<{width}}  " if path else " ")
     line.append(words)
     if change.path:
         values = f"{_value(change.before)} → {_value(change.after)}"

@@ -8,13 +8,14 @@ from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from typing import Any
 
-from repo_tool.config.contract import Change, Effect, Labels, client_changes, tensor_pairs
+from repo_tool.config.changes import Change, Effect
+from repo_tool.config.contract import Labels, client_changes, tensor_pairs
 from repo_tool.config.fields import ProtoField, proto_fields
 from repo_tool.config.model import ModelConfig, ModelTensor
 from repo_tool.datatypes import DataType
 
 # What ``contract`` judges, so that it is not told twice.
-_CLIENTS_FIELDS = frozenset({"name", "max_batch_size", "decoupled"})
+_CLIENTS_FIELDS = frozenset({"name", "max_batch_size", "decoupled", "version_policy"})
 _CLIENTS_TENSOR_FIELDS = frozenset({"name", "datatype", "dims", "optional", "is_shape_tensor"})
 
 

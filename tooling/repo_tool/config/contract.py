@@ -5,47 +5,18 @@ A change is breaking when some request that the old configuration takes is refus
 need not be what the old one promised: the same outputs, of the same types, in shapes that the old one allowed.
 """
 
-__all__ = ["Change", "Effect", "Labels", "client_changes", "tensor_pairs"]
+__all__ = ["Labels", "client_changes", "tensor_pairs"]
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any
 
+from repo_tool.config.changes import Change, Effect, breaking, compatible
 from repo_tool.config.model import ModelConfig, ModelTensor
+from repo_tool.config.queue_limits import queue_changes
 from repo_tool.config.scheduling import ControlKind
+from repo_tool.config.served_versions import version_changes
 from repo_tool.datatypes import DataType
 
 Labels = Mapping[str, tuple[str, ...] | None]  # of each label file, by its name in the configuration; None: not there
-
-
-class Effect(Enum):
-    """Whom a change concerns."""
-
-    BREAKING = "breaking"  # a client that worked stops working
-    COMPATIBLE = "compatible"  # clients may notice it and none breaks
-    SERVER = "server"  # how the same is served
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One field that differs; ``path`` is its place in the new configuration, or in the old one if it is gone."""
-
-    effect: Effect
-    path: str
-    words: str  # what it means
-    before: str = ""  # empty where it was absent
-    after: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for ``--json``."""
-        return {
-            "effect": self.effect.value,
-            "path": self.path,
-            "words": self.words,
-            "before": self.before,
-            "after": self.after,
-        }
 
 
 def client_changes(
@@ -60,6 +31,8 @@ def client_changes(
         *_labels(old, new, old_labels or {}, new_labels or {}),
         *_transactions(old, new),
         *_sequences(old, new),
+        *version_changes(old.version_policy, new.version_policy),
+        *queue_changes(old.dynamic_batching, new.dynamic_batching),
     )
 
 
@@ -72,7 +45,7 @@ def tensor_pairs(old: Sequence[ModelTensor], new: Sequence[ModelTensor]) -> tupl
 
 def _name(old: ModelConfig, new: ModelConfig) -> Iterator[Change]:
     if old.name and new.name and old.name != new.name:
-        yield _breaking("name", "clients ask for the model by this name", old.name, new.name)
+        yield breaking("name", "clients ask for the model by this name", old.name, new.name)
 
 
 def _batching(old: ModelConfig, new: ModelConfig) -> Iterator[Change]:
@@ -102,6 +75,8 @@ def _both_batch_or_neither(old: ModelConfig, new: ModelConfig) -> bool:
 
 def _batch_dimension_trouble(old: ModelConfig, new: ModelConfig) -> str:
     """What no longer fits where one configuration batches and the other does not; empty when all shapes stay."""
+    if not (old.inputs and new.inputs and old.outputs and new.outputs):
+        return "without declared inputs and outputs it cannot be told which requests keep their shape"
     for tensor, now in tensor_pairs(old.inputs, new.inputs):
         if not _holds(_wire(new, now), _wire(old, tensor)):
             return f"input '{tensor.name}' was {_shown_wire(old, tensor)} and is {_shown_wire(new, now)}"
@@ -147,17 +122,20 @@ def _size(size: int) -> str:
 
 
 def _inputs(old: ModelConfig, new: ModelConfig) -> Iterator[Change]:
+    if bool(old.inputs) != bool(new.inputs):
+        yield _declared_on_one_side("input", old.inputs, new.inputs)
+        return
     gone = [tensor for tensor in old.inputs if new.input(tensor.name) is None]
     added = [tensor for tensor in new.inputs if old.input(tensor.name) is None]
     for tensor in gone:
         words = _renamed(tensor, gone, added) or "requests with it are refused"
-        yield _breaking(_path("input", old.inputs, tensor), f"input '{tensor.name}' is gone: {words}", _shown(tensor))
+        yield breaking(_path("input", old.inputs, tensor), f"input '{tensor.name}' is gone: {words}", _shown(tensor))
     for tensor in added:
         path = _path("input", new.inputs, tensor)
         if tensor.optional:
-            yield _compatible(path, f"input '{tensor.name}' is new, and optional", "", _shown(tensor))
+            yield compatible(path, f"input '{tensor.name}' is new, and optional", "", _shown(tensor))
         else:
-            yield _breaking(path, f"input '{tensor.name}' is new, and requests must have it", "", _shown(tensor))
+            yield breaking(path, f"input '{tensor.name}' is new, and requests must have it", "", _shown(tensor))
     for tensor, now in tensor_pairs(old.inputs, new.inputs):
         yield from _input(old, tensor, new, now)
 
@@ -166,26 +144,33 @@ def _input(old: ModelConfig, tensor: ModelTensor, new: ModelConfig, now: ModelTe
     path, said = _path("input", new.inputs, now), f"input '{tensor.name}'"
     yield from _type(path, said, tensor, now)
     if tensor.optional and not now.optional:
-        yield _breaking(f"{path}.optional", f"{said} was optional and is required", "true", "false")
+        yield breaking(f"{path}.optional", f"{said} was optional and is required", "true", "false")
     elif now.optional and not tensor.optional:
-        yield _compatible(f"{path}.optional", f"{said} may be left out now", "false", "true")
+        yield compatible(f"{path}.optional", f"{said} may be left out now", "false", "true")
     if _both_batch_or_neither(old, new) and tensor.dims != now.dims:
         widened = _holds(_sizes(now), _sizes(tensor))
         words = "takes more shapes than before" if widened else "no longer takes every shape that it took"
-        change = _compatible if widened else _breaking
+        change = compatible if widened else breaking
         yield change(f"{path}.dims", f"{said} {words}", _dims(tensor), _dims(now))
 
 
+def _declared_on_one_side(kind: str, old: Sequence[ModelTensor], new: Sequence[ModelTensor]) -> Change:
+    """Undeclared tensors are those that the backend finds in the model's file."""
+    words = f"{kind}s are declared {'before' if old else 'now'} only: whether they are the same cannot be told"
+    return breaking(kind, words, ", ".join(map(_named, old)), ", ".join(map(_named, new)))
+
+
 def _outputs(old: ModelConfig, new: ModelConfig) -> Iterator[Change]:
+    if bool(old.outputs) != bool(new.outputs):
+        yield _declared_on_one_side("output", old.outputs, new.outputs)
+        return
     gone = [tensor for tensor in old.outputs if new.output(tensor.name) is None]
     added = [tensor for tensor in new.outputs if old.output(tensor.name) is None]
     for tensor in gone:
         words = _renamed(tensor, gone, added) or "requests for it are refused"
-        yield _breaking(
-            _path("output", old.outputs, tensor), f"output '{tensor.name}' is gone: {words}", _shown(tensor)
-        )
+        yield breaking(_path("output", old.outputs, tensor), f"output '{tensor.name}' is gone: {words}", _shown(tensor))
     for tensor in added:
-        yield _compatible(_path("output", new.outputs, tensor), f"output '{tensor.name}' is new", "", _shown(tensor))
+        yield compatible(_path("output", new.outputs, tensor), f"output '{tensor.name}' is new", "", _shown(tensor))
     for tensor, now in tensor_pairs(old.outputs, new.outputs):
         yield from _output(old, tensor, new, now)
 
@@ -196,18 +181,18 @@ def _output(old: ModelConfig, tensor: ModelTensor, new: ModelConfig, now: ModelT
     if _both_batch_or_neither(old, new) and tensor.dims != now.dims:
         narrowed = _holds(_sizes(tensor), _sizes(now))
         words = "comes in fewer shapes than before" if narrowed else "may come in shapes that it never had"
-        change = _compatible if narrowed else _breaking
+        change = compatible if narrowed else breaking
         yield change(f"{path}.dims", f"{said} {words}", _dims(tensor), _dims(now))
 
 
 def _type(path: str, said: str, tensor: ModelTensor, now: ModelTensor) -> Iterator[Change]:
     if tensor.datatype is not now.datatype:
-        yield _breaking(
+        yield breaking(
             f"{path}.data_type", f"{said} is of another type", _type_name(tensor.datatype), _type_name(now.datatype)
         )
     if tensor.is_shape_tensor != now.is_shape_tensor:
         words = f"{said} {'is' if now.is_shape_tensor else 'is no longer'} a shape tensor"
-        yield _breaking(f"{path}.is_shape_tensor", words, str(tensor.is_shape_tensor), str(now.is_shape_tensor))
+        yield breaking(f"{path}.is_shape_tensor", words, str(tensor.is_shape_tensor), str(now.is_shape_tensor))
 
 
 def _renamed(tensor: ModelTensor, gone: Sequence[ModelTensor], added: Sequence[ModelTensor]) -> str:
@@ -222,9 +207,9 @@ def _labels(old: ModelConfig, new: ModelConfig, old_labels: Labels, new_labels: 
         before, after = tensor.label_filename, now.label_filename
         path, said = f"{_path('output', new.outputs, now)}.label_filename", f"output '{tensor.name}'"
         if after and not before:
-            yield _compatible(path, f"{said} has labels now", before, after)
+            yield compatible(path, f"{said} has labels now", before, after)
         elif before and not after:
-            yield _breaking(path, f"{said} has no labels any more: classifications come without words", before, after)
+            yield breaking(path, f"{said} has no labels any more: classifications come without words", before, after)
         elif before and before in old_labels and after in new_labels:
             yield from _words(path, said, old_labels[before], new_labels[after])
 
@@ -233,30 +218,30 @@ def _words(path: str, said: str, old: tuple[str, ...] | None, new: tuple[str, ..
     if old == new:
         return
     if new is None:
-        yield _breaking(path, f"{said} has a label file that is not there: Triton loads no such model", _listed(old))
+        yield breaking(path, f"{said} has a label file that is not there: Triton loads no such model", _listed(old))
     elif old is None:
-        yield _compatible(path, f"{said} has its label file now", "", _listed(new))
+        yield compatible(path, f"{said} has its label file now", "", _listed(new))
     else:
-        yield _breaking(path, f"{said} has other labels", _listed(old), _listed(new))
+        yield breaking(path, f"{said} has other labels", _listed(old), _listed(new))
 
 
 def _transactions(old: ModelConfig, new: ModelConfig) -> Iterator[Change]:
     before, after = bool(old.decoupled), bool(new.decoupled)
     if before != after:
         words = "answers come as a stream: only gRPC streaming can ask" if after else "there is one answer a request"
-        yield _breaking("model_transaction_policy.decoupled", words, str(before).lower(), str(after).lower())
+        yield breaking("model_transaction_policy.decoupled", words, str(before).lower(), str(after).lower())
 
 
 def _sequences(old: ModelConfig, new: ModelConfig) -> Iterator[Change]:
     before, after = old.sequence_batching is not None, new.sequence_batching is not None
     if after and not before:
-        yield _breaking("sequence_batching", "requests must belong to a sequence", "", "present")
+        yield breaking("sequence_batching", "requests must belong to a sequence", "", "present")
     elif before and not after:
-        yield _breaking("sequence_batching", "the model forgets what came before in a sequence", "present", "")
+        yield breaking("sequence_batching", "the model forgets what came before in a sequence", "present", "")
     elif before and not _sequence_ids(old) <= _sequence_ids(new):
         words = f"only {' and '.join(sorted(_sequence_ids(new)))} may name a sequence now"
         kinds = [", ".join(sorted(_sequence_ids(config))) for config in (old, new)]
-        yield _breaking("sequence_batching.control_input", words, *kinds)
+        yield breaking("sequence_batching.control_input", words, *kinds)
 
 
 def _sequence_ids(config: ModelConfig) -> set[str]:
@@ -284,6 +269,10 @@ def _shown(tensor: ModelTensor) -> str:
     return f"{_type_name(tensor.datatype)} {_dims(tensor)}"
 
 
+def _named(tensor: ModelTensor) -> str:
+    return f"{tensor.name} {_shown(tensor)}"
+
+
 def _type_name(datatype: DataType | None) -> str:
     return datatype.config_name if datatype is not None else "TYPE_INVALID"
 
@@ -293,11 +282,3 @@ def _listed(labels: Sequence[str] | None) -> str:
         return ""
     shown = ", ".join(labels[:4])
     return f"{shown}, … ({len(labels)})" if len(labels) > 4 else shown
-
-
-def _breaking(path: str, words: str, before: str, after: str = "") -> Change:
-    return Change(effect=Effect.BREAKING, path=path, words=words, before=before, after=after)
-
-
-def _compatible(path: str, words: str, before: str, after: str) -> Change:
-    return Change(effect=Effect.COMPATIBLE, path=path, words=words, before=before, after=after)

@@ -5,7 +5,8 @@ __all__ = ["variant_with_another_contract"]
 
 from collections.abc import Iterator
 
-from repo_tool.config.contract import Effect, client_changes
+from repo_tool.config.changes import Effect
+from repo_tool.config.contract import client_changes
 from repo_tool.rules.diagnostics import Finding, Severity
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from repo_tool.config.changes import Change, Effect
 from repo_tool.config.compare import compare
-from repo_tool.config.contract import Change, Effect, Labels
+from repo_tool.config.contract import Labels
 from repo_tool.config.model import ModelConfig
 from repo_tool.config.pbtxt import parse
 from repo_tool.errors import ConfigError, RepositoryError
