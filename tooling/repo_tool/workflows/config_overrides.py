@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fields that a person sets over the derived ``config.pbtxt``, and what of a configuration other models rely on."""
 
-__all__ = ["check_override", "interface_digest", "means_the_same", "overridden", "restored"]
+__all__ = ["check_override", "interface_digest", "overridden", "restored"]
 
 import json
 from collections.abc import Mapping
@@ -44,14 +44,6 @@ def interface_digest(config: ModelConfig) -> str:
     return digest_of_bytes(json.dumps([config.max_batch_size, len(config.inputs), tensors]).encode())
 
 
-def means_the_same(text: str, other: str) -> bool:
-    """Whether two configurations that may not parse say the same, whatever their comments and layout."""
-    try:
-        return text == other or pbtxt.parse(text) == pbtxt.parse(other)
-    except ConfigError:
-        return False
-
-
 def restored(text: str | None, base: str, overrides: Mapping[str, str]) -> str:
     """What a ``config.pbtxt`` of ``text`` must become to say ``base`` with ``overrides``: itself where it does.
 
@@ -63,10 +55,18 @@ def restored(text: str | None, base: str, overrides: Mapping[str, str]) -> str:
     wanted = overridden(base, overrides)
     if text is None:
         return wanted
-    if means_the_same(text, wanted):
+    meaning = _meaning(wanted)
+    if text == wanted or (meaning is not None and _meaning(text) == meaning):
         return text
     try:
         amended = overridden(text, overrides)
     except ConfigError:  # it does not parse
         return wanted
-    return amended if means_the_same(amended, wanted) else wanted
+    return amended if meaning is not None and _meaning(amended) == meaning else wanted
+
+
+def _meaning(text: str) -> ModelConfig | None:
+    try:
+        return pbtxt.parse(text)
+    except ConfigError:
+        return None
