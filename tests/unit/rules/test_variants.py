@@ -5,7 +5,8 @@ import pytest
 
 from repo_tool.releases import release
 from repo_tool.repository.layout import ModelRepository
-from repo_tool.rules import Severity, validate
+from repo_tool.rules import Severity, find_rule, validate
+from repo_tool.rules.subjects import RepositorySubject
 from support.rule_cases import RuleCase
 
 
@@ -50,6 +51,19 @@ def test_a_bad_variant_is_told_by_its_own_path_and_line(model, code, line, chang
     write(model, "good")
     write(model, "bad", change)
     assert found_in(model.parent) == [(code, "linear/configs/bad.pbtxt", line)]
+
+
+def read_by(code, repository):
+    """The models whose configuration a rule about the repository has read."""
+    subject = RepositorySubject(ModelRepository(repository), release("24.10"))
+    found = list(find_rule(code).run(subject))
+    return found, {model.name for model in subject.own_models() if "_parsed" in vars(model)}
+
+
+def test_where_nobody_has_variants_no_configuration_is_read_to_know(model):
+    assert read_by("REP111", model.parent) == ([], set())
+    write(model, "gpu")
+    assert read_by("REP111", model.parent) == ([], {model.name})
 
 
 def test_what_both_have_of_the_model_file_is_told_once(model):

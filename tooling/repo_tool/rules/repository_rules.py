@@ -370,11 +370,14 @@ def variant_of_some_models(repository: RepositorySubject) -> Iterator[Finding]:
         iris/configs/gpu.pbtxt
         digits/configs/gpu.pbtxt
     """
+    with_variants = {model.name: names for model in repository.own_models() if (names := model.variant_names)}
+    if not with_variants:  # in most repositories; no configuration need be read to know
+        return
     models = [model for model in repository.own_models() if model.config_error is None and not model.config.is_ensemble]
     having: dict[str, set[str]] = {}
     for model in models:
-        for seen in model.variants():
-            having.setdefault(seen.variant, set()).add(model.name)
+        for variant in with_variants.get(model.name, ()):
+            having.setdefault(variant, set()).add(model.name)
     for variant, names in sorted(having.items()):
         lacking = [model.name for model in models if model.name not in names]
         if lacking:

@@ -159,6 +159,11 @@ class ModelSubject:
         for name in self._variants:
             yield self.repository.with_variant(name).models[self.name]
 
+    @property
+    def variant_names(self) -> tuple[str, ...]:
+        """What ``variants`` are called; for this none is read."""
+        return tuple(self._variants)
+
     def seen_in(self, repository: RepositorySubject) -> "ModelSubject":
         """The model in a view of its repository: with the view's variant where it has one; its reads are shared."""
         seen = copy.copy(self._variants.get(repository.variant, self))
