@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[3]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
 GITLAB = yaml.safe_load((ROOT / "deploy" / "ci" / "gitlab.yml").read_text())
 STEPS = {step.get("id", step.get("uses", "").partition("@")[0]): step for step in ACTION["runs"]["steps"]}
+FOREIGN_VERSIONS = ("1.0 --index-url=x", "@ git+x", "$(id)", "../x", "1.0\n--pre")
 HOSTILE = ("$(touch pwned)", '"; touch pwned; "', "a\ntouch pwned", "-x", "*")
 
 
@@ -182,7 +183,7 @@ def test_the_action_installs_itself_or_the_version_asked_for(folder, version, wh
     assert asked.read_text().splitlines()[-1] == what
 
 
-@pytest.mark.parametrize("version", ["1.0 --index-url=x", "@ git+x", "$(id)", "../x"])
+@pytest.mark.parametrize("version", FOREIGN_VERSIONS)
 def test_the_action_installs_nothing_else(folder, version):
     asked = stand_in_python(folder)
     done, _ = run_step("install", folder, version=version)
@@ -196,7 +197,7 @@ def test_the_action_holds_the_repository_against_its_file(folder):
     assert run_step("plan", folder, plan="absent.yaml")[0].returncode == 2
 
 
-@pytest.mark.parametrize(("is_broken", "releases"), [(False, "26.07 26.08"), (True, "")])
+@pytest.mark.parametrize(("is_broken", "releases"), [(False, "26.07 26.08"), (False, "26.07,26.08"), (True, "")])
 def test_the_gitlab_template_reports_what_it_finds(folder, is_broken, releases):
     if is_broken:
         break_model(folder)
@@ -207,6 +208,25 @@ def test_the_gitlab_template_reports_what_it_finds(folder, is_broken, releases):
     assert done.returncode == (1 if is_broken else 0), done.stdout + done.stderr
     report = ElementTree.parse(folder / job["artifacts"]["reports"]["junit"]).getroot()  # noqa: S314  # we wrote it
     assert bool(list(report.iter("failure"))) == is_broken
+
+
+@pytest.mark.parametrize(
+    ("version", "what"),
+    [
+        ("", "triton-repo-tool[onnx]"),
+        ("1!1.0rc1+us", "triton-repo-tool[onnx]==1!1.0rc1+us"),
+        *((version, None) for version in FOREIGN_VERSIONS),
+    ],
+)
+def test_the_gitlab_template_installs_a_version_and_nothing_else(folder, version, what):
+    asked = stand_in_python(folder)
+    path = f"{folder.parent}/runner/stand-ins:{os.environ['PATH']}"
+    script = "\n".join(GITLAB[".repo-tool"]["before_script"])
+    variables = {"REPO_TOOL_VERSION": version, "RUNNER_TEMP": str(folder.parent / "runner"), "PATH": path}
+    done = run("sh", "-ec", script, cwd=folder, **GITLAB["variables"] | variables)
+    assert done.returncode == (0 if what else 2), done.stderr
+    assert (asked.read_text().splitlines()[-1] if asked.exists() else None) == what
+    assert not list(folder.parent.rglob("pwned"))
 
 
 @pytest.mark.parametrize("words", HOSTILE[:2])
