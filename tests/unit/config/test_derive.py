@@ -32,7 +32,7 @@ def options(**changes):
 
 def rendered(signature, chosen):
     config = derive(signature, chosen)
-    return pbtxt.render(config, reasons=reasons_for(config, signature, chosen))
+    return pbtxt.render(config, verified=True, reasons=reasons_for(config, signature, chosen))
 
 
 def test_a_classifier_gets_a_commented_configuration():

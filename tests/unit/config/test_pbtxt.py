@@ -9,7 +9,8 @@ from tritonclient.grpc import model_config_pb2
 from repo_tool.config import pbtxt
 from repo_tool.config.fields import proto_fields
 from repo_tool.config.messages import ENUMS, VALUES, from_message, to_message
-from repo_tool.config.model import ModelConfig, ModelTensor, Warmup, WarmupInput
+from repo_tool.config.model import ModelConfig, ModelTensor, VersionPolicy, Warmup, WarmupInput
+from repo_tool.config.scheduling import DynamicBatching
 from repo_tool.datatypes import DataType
 from repo_tool.errors import ConfigError
 from support.model_configs import every_message_type, model_configs
@@ -57,6 +58,32 @@ def test_what_repo_tool_writes_itself_is_commented_and_the_rest_follows():
     text = pbtxt.render(ModelConfig(name="model", backend="python", response_cache=True, metric_tags={"team": "a"}))
     assert "# Requests are not batched" in text
     assert text.endswith('metric_tags {\n  key: "team"\n  value: "a"\n}\nresponse_cache {\n  enable: true\n}\n')
+
+
+def comments(text):
+    return [line for line in text.splitlines() if line.startswith("#")]
+
+
+@pytest.mark.parametrize("max_batch_size", [0, 8])
+@pytest.mark.parametrize("variant", ["", "cpu"])
+def test_nothing_is_said_to_be_proven_unless_the_caller_says_so(max_batch_size, variant):
+    config = ModelConfig(name="model", backend="python", max_batch_size=max_batch_size)
+    silent, said = (pbtxt.render(config, variant=variant, **claim) for claim in ({}, {"verified": True}))
+    assert "NOT" in comments(silent)[0] + comments(silent)[1]
+    assert "were run before" not in silent
+    assert "NOT" not in said
+
+
+@pytest.mark.parametrize(("delay", "says_none"), [(0, True), (1, False), (500_000, False)])
+def test_the_comment_on_the_queue_delay_is_true_for_any_delay(delay, says_none):
+    config = ModelConfig(name="model", backend="python", dynamic_batching=DynamicBatching(max_queue_delay_us=delay))
+    assert any("No delay" in comment for comment in comments(pbtxt.render(config))) is says_none
+
+
+@pytest.mark.parametrize(("latest", "says_one"), [(1, True), (2, False)])
+def test_the_comment_on_versions_is_true_for_any_number(latest, says_one):
+    config = ModelConfig(name="model", backend="python", version_policy=VersionPolicy(latest=latest))
+    assert ("# Only the newest version is loaded" in pbtxt.render(config)) is says_one
 
 
 def test_a_warm_up_of_random_values_needs_no_file():

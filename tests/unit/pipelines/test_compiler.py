@@ -67,11 +67,11 @@ def test_neighbouring_steps_become_one_model(compiled):
 
 
 def test_the_ensemble_is_written_with_its_maps(compiled):
-    assert matches_golden(pbtxt.render(compiled().ensemble), "configs/ensemble.pbtxt")
+    assert matches_golden(pbtxt.render(compiled().ensemble, verified=True), "configs/ensemble.pbtxt")
 
 
 def test_a_step_model_carries_its_steps(compiled):
-    assert matches_golden(pbtxt.render(compiled().step_models[1].config), "configs/step_model.pbtxt")
+    assert matches_golden(pbtxt.render(compiled().step_models[1].config, verified=True), "configs/step_model.pbtxt")
 
 
 def test_outputs_that_nobody_reads_are_not_mapped(compiled):

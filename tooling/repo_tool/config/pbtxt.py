@@ -67,12 +67,12 @@ def _field_names(message: str) -> list[str]:
 
 
 def render(
-    config: ModelConfig, *, verified: bool = True, reasons: Mapping[str, str] | None = None, variant: str = ""
+    config: ModelConfig, *, verified: bool = False, reasons: Mapping[str, str] | None = None, variant: str = ""
 ) -> str:
     """The ``config.pbtxt`` of ``config``, commented for the person who reads it, proven to parse back to ``config``.
 
-    Unless ``verified``, its comments do not claim that a server has answered with it. ``reasons`` say of fields why
-    they are so; ``variant`` is the name of the file in ``configs/`` that it is to be, if any.
+    Only where the caller says ``verified`` its comments claim that a server has answered with it. ``reasons`` say of
+    fields why they are so; ``variant`` is the name of the file in ``configs/`` that it is to be, if any.
 
     Raises:
         ConfigError: what was rendered means something else; a bug of ours, and nothing has been written yet.

@@ -150,7 +150,8 @@ def _stage(stage: Staging, compiled: CompiledPipeline, version: int) -> list[Sta
 def _write_model(stage: Staging, config: ModelConfig, version: int) -> ModelDirectory:
     directory = stage.repository.model(config.name)
     directory.version_path(version).mkdir(parents=True)
-    directory.config_path.write_text(pbtxt.render(config), encoding="utf-8")
+    # Nothing of the stage is published before the whole pipeline has answered on a server.
+    directory.config_path.write_text(pbtxt.render(config, verified=True), encoding="utf-8")
     return directory
 
 
