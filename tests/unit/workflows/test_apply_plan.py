@@ -3,9 +3,12 @@
 
 import json
 import shutil
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
+from repo_tool.cli.plan_text import show_plan
 from repo_tool.errors import RepositoryError
 from repo_tool.workflows.apply_plan import Result, apply_plan
 from repo_tool.workflows.plan_repository import plan_repository
@@ -120,3 +123,11 @@ def test_what_is_none_of_its_business_may_change_meanwhile(folder):
     put(folder, "theirs", owner="../team_b.yaml")
     apply_plan(planned, Silent())
     assert models(folder) == ["theirs"]
+
+
+def test_names_of_folders_reach_the_terminal_spelt_out(folder):
+    put(folder, "\x1b[2Kgone", owner="\x1b]0;team")
+    out = StringIO()
+    show_plan(plan(folder), Console(file=out, width=200, color_system=None))
+    assert "\x1b" not in out.getvalue()
+    assert "'\\x1b[2Kgone' was added for '\\x1b]0;team', this is '../repo-tool.yaml'" in out.getvalue()
