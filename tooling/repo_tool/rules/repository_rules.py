@@ -370,7 +370,7 @@ def variant_of_some_models(repository: RepositorySubject) -> Iterator[Finding]:
         iris/configs/gpu.pbtxt
         digits/configs/gpu.pbtxt
     """
-    with_variants = {model.name: names for model in repository.own_models() if (names := model.variant_names)}
+    with_variants = {model.name: model.variant_names for model in repository.own_models() if model.variant_names}
     if not with_variants:  # in most repositories; no configuration need be read to know
         return
     models = [model for model in repository.own_models() if model.config_error is None and not model.config.is_ensemble]
