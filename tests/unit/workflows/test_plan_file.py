@@ -189,6 +189,12 @@ def test_of_many_mistakes_the_first_are_told(refused):
     assert (len(lines), lines[-1]) == (21, "and 480 more")
 
 
+def test_a_source_that_cannot_be_read_is_a_mistake(refused, tmp_path):
+    (tmp_path / "a.onnx").symlink_to("/proc/self/mem")
+    (line,) = refused("models: [{name: a, source: a.onnx}]")
+    assert line.startswith("1:10: models[0]: its files cannot be read: ")
+
+
 def test_two_models_of_one_name_are_a_mistake(refused, tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"")
     both = "models:\n  - {name: a, source: a.onnx}\n  - {name: a, source: a.onnx}\n"

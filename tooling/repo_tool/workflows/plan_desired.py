@@ -86,8 +86,16 @@ def read_desired(file: WrittenFile, repository: Path) -> Desired:
     complaints += _taken_names(file, pipelines)
     if complaints:
         raise file.unfit(complaints)
-    models = tuple(_model(file, index, model) for index, model in enumerate(file.declared.models))
-    return Desired(models=models, pipelines=tuple(pipelines), owner=_owner(file, repository))
+    return Desired(models=tuple(_models(file)), pipelines=tuple(pipelines), owner=_owner(file, repository))
+
+
+def _models(file: WrittenFile) -> Iterator[DesiredModel]:
+    for index, model in enumerate(file.declared.models):
+        try:
+            yield _model(file, index, model)
+        except OSError as error:
+            said = f"its files cannot be read: {error}"
+            raise file.unfit([file.complaint(("models", index), said)]) from error
 
 
 def _owner(file: WrittenFile, repository: Path) -> str:

@@ -13,7 +13,6 @@ __all__ = [
     "read_repository_file",
 ]
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import pydantic
 from pydantic import Field
 
 from repo_tool.errors import ModelNameError, ReleaseError, SpecificationError
+from repo_tool.near_names import did_you_mean
 from repo_tool.refinement.precision import Precision
 from repo_tool.releases import known_releases, release
 from repo_tool.repository.layout import check_model_name
@@ -340,8 +340,7 @@ def _said(message: str) -> str:
 def _unknown_key(location: tuple[str | int, ...]) -> str:
     level = _LEVELS.get(tuple(part for part in location[:-1] if isinstance(part, str)))
     known = [field.alias or name for name, field in level.model_fields.items()] if level else []
-    near = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return "there is no such key; " + (f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}")
+    return "there is no such key; " + (did_you_mean(str(location[-1]), known) or f"there are {', '.join(known)}")
 
 
 def _words(location: tuple[str | int, ...]) -> str:

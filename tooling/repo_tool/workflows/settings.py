@@ -3,7 +3,6 @@
 
 __all__ = ["ValidateSettings", "read_common_settings", "read_settings"]
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from repo_tool.errors import RepoToolError, UserMistakeError
+from repo_tool.near_names import did_you_mean
 from repo_tool.releases import release as find_release
 from repo_tool.rules import select_rules
 
@@ -138,12 +138,11 @@ def _settings(path: Path, section: Any) -> ValidateSettings:
     values: dict[str, Any] = {}
     for key, value in section.items():
         if key not in _FIELDS:
-            near = difflib.get_close_matches(str(key), _FIELDS, n=1, cutoff=0.5)
             raise _mistake(
                 path,
                 f"there is no setting {_shown(key)}",
                 f"there are {', '.join(_FIELDS)}",
-                f"did you mean {near[0]!r}?" if near else "",
+                did_you_mean(str(key), _FIELDS),
             )
         values[_FIELDS[key]] = _value(path, key, value)
     settings = ValidateSettings(**values, file=path)
