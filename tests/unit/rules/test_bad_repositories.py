@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from repo_tool.releases import release
 from repo_tool.repository.layout import ModelRepository
-from repo_tool.rules import Severity, validate
+from repo_tool.rules import Severity, find_rule, validate
 from repo_tool.rules.onnx_file import read_onnx
 
 ECHO = b'backend: "python"\ninput [ { name: "x" data_type: TYPE_FP32 dims: [ 4 ] } ]\n'
@@ -147,7 +147,10 @@ def test_versions_as_large_as_can_be(tmp_path):
     for name in ("9" * 200, "18446744073709551616", "-1", "+1", "0", "00", "1e3", "½", "٣"):
         (tmp_path / "m" / name).mkdir(parents=True)
     (tmp_path / "m" / "config.pbtxt").write_bytes(ECHO.replace(b'label_filename: "labels.txt"', b""))
-    errors_of(tmp_path)
+    found = validate(ModelRepository(tmp_path), release=release())
+    too_large = {diagnostic.path for diagnostic in found if diagnostic.code == "REP119"}
+    assert too_large == {f"m/{name}" for name in ("9" * 200, "18446744073709551616")}
+    assert errors_of(tmp_path) == {"REP104", "REP119"}  # and there is no model.py
 
 
 def test_files_that_may_not_be_read_are_diagnostics(tmp_path):
@@ -272,5 +275,11 @@ def test_no_tree_of_files_makes_validation_fail(tree):
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder, "repository")
         plant(repository, tree)
-        if not (repository / "config.pbtxt").exists():
-            errors_of(repository)
+        if (repository / "config.pbtxt").exists():
+            return
+        found = validate(ModelRepository(repository), release=release())
+    assert {diagnostic.model for diagnostic in found} <= {"", *tree}
+    for diagnostic in found:
+        assert find_rule(diagnostic.code).code == diagnostic.code
+        assert diagnostic.path.split("/")[0] == diagnostic.model or not diagnostic.model
+        assert json.loads(json.dumps(diagnostic.to_dict()))["message"]
