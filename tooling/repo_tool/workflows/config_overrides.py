@@ -53,10 +53,10 @@ def restored(text: str | None, base: str, overrides: Mapping[str, str]) -> str:
         ConfigError: there is no such field, or it does not take the value.
     """
     wanted = overridden(base, overrides)
-    if text is None:
+    if text is None or text in (base, wanted):
         return wanted
     meaning = _meaning(wanted)
-    if text == wanted or (meaning is not None and _meaning(text) == meaning):
+    if meaning is not None and _meaning(text) == meaning:
         return text
     try:
         amended = overridden(text, overrides)
