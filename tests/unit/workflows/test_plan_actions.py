@@ -341,6 +341,14 @@ def test_a_field_that_is_set_otherwise_is_told_with_both_values():
     assert (action.reasons, action.config_text) == (("max_batch_size: 16 → derived",), CONFIG)
 
 
+@pytest.mark.parametrize("field", [{"max_batch_size": "0x8"}, {"parameters[a]": "{ }"}, {"default_model_filename": ""}])
+def test_a_field_that_says_what_is_derived_anyway_changes_nothing(field):
+    base = CONFIG + 'parameters { key: "a" value { } }\n'
+    there = found_model(model())
+    there = replace(there, config_text=base, facts={**there.facts, "config": base})
+    assert not make_plan(Desired(models=(model(overrides=field),)), {"wine": there})
+
+
 def test_a_field_that_this_configuration_cannot_have_is_an_obstacle():
     desired = Desired(models=(model(overrides={"instance_group[3].count": "4"}),))
     (action,) = make_plan(desired, {"wine": found_model(model())}).actions

@@ -53,11 +53,13 @@ def restored(text: str | None, base: str, overrides: Mapping[str, str]) -> str:
         ConfigError: there is no such field, or it does not take the value.
     """
     wanted = overridden(base, overrides)
-    if text is None or text in (base, wanted):
+    if text is None or text == wanted:
         return wanted
     meaning = _meaning(wanted)
     if meaning is not None and _meaning(text) == meaning:
         return text
+    if text == base:
+        return wanted
     try:
         amended = overridden(text, overrides)
     except ConfigError:  # it does not parse
