@@ -223,7 +223,33 @@ ROWS = np.arange(8, dtype=np.float32).reshape(2, 4)
 LINEAR_REQUEST = Request({"x": ROWS}, {"y": ROWS @ WEIGHTS})
 RELU_REQUEST = Request({"x": ROWS}, {"y": ROWS})
 
+START = (
+    'sequence_batching { control_input [ { name: "b"'
+    " control [ { kind: CONTROL_SEQUENCE_START fp32_false_true: [ 0, 1 ] } ] } ] }"
+)
+
 NAMES = (
+    Case(
+        "control_given",
+        model(
+            [node("Add", ["x", "b"], ["y"])],
+            [tensor("x", ["N", 4]), tensor("b", ["N", 1])],
+            [tensor("y", ["N", 4])],
+        ),
+        config([X], [Y4], extra=START),
+    ),
+    Case(
+        "control_missing_in_graph",
+        linear(),
+        config([X], [Y2], extra=START),
+        "configuration expects 2 inputs, model provides 1",
+    ),
+    Case(
+        "control_missing_in_cfg",
+        addition(),
+        config([("a", "FP32", [4])], [Y4], extra="sequence_batching { }"),
+        "configuration expects 1 inputs, model provides 2",
+    ),
     Case(
         "in_name_wrong",
         linear(),

@@ -13,6 +13,7 @@ from support.rule_cases import EMBEDDED_RELEASE
 # What says it, case by case: those that NVIDIA's backend refuses, and those that load and then cannot answer.
 SAID_BY = {
     "in_name_wrong": "SIG104", "out_name_wrong": "SIG105", "input_missing_in_cfg": "SIG103",
+    "control_missing_in_graph": "SIG103", "control_missing_in_cfg": "SIG103",
     "input_extra_in_cfg": "SIG103", "output_extra_in_cfg": "SIG105", "no_output_in_cfg": "CFG109",
     "in_dtype_wrong": "SIG106", "out_dtype_wrong": "SIG106", "BF16": "SIG106", "FP8_in_onnx": "SIG106",
     "INT4_in_onnx": "SIG106", "COMPLEX64_in_onnx": "SIG106", "in_dims_wrong": "SIG108", "in_rank_wrong": "SIG108",

@@ -10,6 +10,7 @@ from repo_tool.rules.file_kinds import is_file
 from repo_tool.rules.fixes import RemoveField
 from repo_tool.rules.registry import Scope, rule
 from repo_tool.rules.subjects import ModelSubject
+from repo_tool.rules.unnamed_types import is_unnamed_type_refused
 
 _REFUSED_KINDS = ("InstanceGroup.Kind", "BatchInput.Kind", "BatchOutput.Kind")
 
@@ -36,11 +37,10 @@ def unparsable_config(model: ModelSubject) -> Iterator[Finding]:
 
 
 def _is_refused(error: ConfigError, model: ModelSubject) -> bool:
-    """Whether Triton refuses it too: of numbers that name nothing only those that decide how the model runs."""
+    """Whether Triton refuses it too: of numbers that name nothing only some."""
     if not isinstance(error, UnknownValueError) or error.cause.endswith(_REFUSED_KINDS):
         return True
-    # What another model of the ensemble declares is another type.
-    return error.cause.endswith("inference.DataType") and "ensemble_scheduling" in str(model.config_text)
+    return error.cause.endswith("inference.DataType") and is_unnamed_type_refused(str(model.config_text))
 
 
 @rule("CFG102", fixable=True)

@@ -101,7 +101,10 @@ def read_onnx(path: Path) -> OnnxModel:
         raise OnnxFileError(f"it does not parse as protobuf: {error}") from error
     if not model.HasField("graph") or model.ir_version == 0:
         raise OnnxFileError("it parses as protobuf, but holds no graph")
-    return _described(model, _inferred(model))
+    problems = tuple(graph_problems(model))
+    # Inference reads what is not there, and has crashed on it: nobody loads such a graph.
+    inferred = Inferred() if problems else _inferred(model)
+    return _described(model, inferred, (*problems, *_mismatches(inferred, model)))
 
 
 def _inferred(model: Any) -> Inferred:
@@ -111,15 +114,12 @@ def _inferred(model: Any) -> Inferred:
     return infer(model)
 
 
-def _problems(model: Any, inferred: Inferred) -> Iterator[GraphProblem]:
-    """Those of the graph, or else of what flows through it: a broken graph would be called a mismatch too."""
-    found = tuple(graph_problems(model))
-    yield from found
-    if not found and inferred.mismatch and is_sorted(model.graph):
+def _mismatches(inferred: Inferred, model: Any) -> Iterator[GraphProblem]:
+    if inferred.mismatch and is_sorted(model.graph):
         yield GraphProblem(kind=ProblemKind.MISMATCH, text=inferred.mismatch)
 
 
-def _described(model: Any, inferred: Inferred) -> OnnxModel:
+def _described(model: Any, inferred: Inferred, problems: tuple[GraphProblem, ...]) -> OnnxModel:
     initializers = {tensor.name for tensor in model.graph.initializer}
     domains = {node.domain for node in model.graph.node} | {function.domain for function in model.functions}
     opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
@@ -140,7 +140,7 @@ def _described(model: Any, inferred: Inferred) -> OnnxModel:
         is_standard=domains <= set(_STANDARD_DOMAINS) and not model.functions and inferred.outputs is not None,
         external_files=_external_files(model),
         unknown_operators=tuple(sorted(_unknown_operators(model))),
-        problems=tuple(_problems(model, inferred)),
+        problems=problems,
     )
 
 

@@ -17,12 +17,14 @@ from itertools import chain
 from typing import Any
 
 _DOMAINS = {"": "", "ai.onnx": "", "ai.onnx.ml": "ai.onnx.ml"}  # the second is another name of the first
-# In the standard's domain ONNX Runtime has more operators than the standard, and some of them in versions of its own.
+# In the standard's domain ONNX Runtime has more operators than the standard, and some of them in versions of its own;
+# a Constant is an initializer to it before it looks at the nodes.
 _OF_ONNX_RUNTIME = frozenset({
-    "ATen", "Affine", "ConstantFill", "Crop", "DisentangledAttention_TRT", "DynamicSlice", "EfficientNMS_TRT",
-    "GRUUnit", "GivenTensorFill", "ImageScaler", "LayerNormalization", "MeanVarianceNormalization", "MemcpyFromHost",
-    "MemcpyToHost", "MultilevelCropAndResize_TRT", "ParametricSoftplus", "PyramidROIAlign_TRT", "RMSNormalization",
-    "Scale", "ScaledTanh", "SimplifiedLayerNormalization", "ThresholdedRelu",
+    "ATen", "Affine", "Constant", "ConstantFill", "Crop", "DisentangledAttention_TRT", "DynamicSlice",
+    "EfficientNMS_TRT", "GRUUnit", "GivenTensorFill", "ImageScaler", "LayerNormalization",
+    "MeanVarianceNormalization", "MemcpyFromHost", "MemcpyToHost", "MultilevelCropAndResize_TRT",
+    "ParametricSoftplus", "PyramidROIAlign_TRT", "RMSNormalization", "Scale", "ScaledTanh",
+    "SimplifiedLayerNormalization", "ThresholdedRelu",
 })  # fmt: skip
 
 
@@ -51,6 +53,7 @@ class _Schema:
 
     attributes: Mapping[str, int]  # onnx.AttributeProto.AttributeType
     required: frozenset[str]
+    needed: tuple[int, ...]  # inputs that may not be left out, by their place
     inputs: tuple[int, int]
     outputs: tuple[int, int]
 
@@ -130,6 +133,11 @@ def _schema(operator: str, domain: str, version: int) -> _Schema | None:
     return _Schema(
         attributes={name: int(attribute.type.value) for name, attribute in attributes.items()},
         required=frozenset(name for name, attribute in attributes.items() if attribute.required),
+        needed=tuple(
+            place
+            for place, given in enumerate(found.inputs)
+            if given.option is defs.OpSchema.FormalParameterOption.Single
+        ),
         inputs=(found.min_input, found.max_input),
         outputs=(found.min_output, found.max_output),
     )
@@ -144,6 +152,7 @@ def _against_schema(node: Any, domain: str, version: int) -> Iterator[GraphProbl
     found = partial(GraphProblem, kind=ProblemKind.NODE)
     for text in chain(
         _attribute_problems(node, schema),
+        _empty_inputs(node.input, schema.needed),
         _count_problem(node.input, "input", schema.inputs),
         _count_problem(node.output, "output", schema.outputs),
     ):
@@ -168,6 +177,12 @@ def _attribute_problems(node: Any, schema: _Schema) -> Iterator[str]:
             yield f"has an attribute '{attribute.name}' of another type than its operator's"
     yield from (f"has the attribute '{name}' {times} times" for name, times in names.items() if times > 1)
     yield from (f"lacks the attribute '{name}'" for name in sorted(schema.required - names.keys()))
+
+
+def _empty_inputs(names: Any, needed: tuple[int, ...]) -> Iterator[str]:
+    for place in needed:
+        if place < len(names) and not names[place]:
+            yield f"lacks its input {place}"
 
 
 def _count_problem(names: Any, kind: str, limits: tuple[int, int]) -> Iterator[str]:

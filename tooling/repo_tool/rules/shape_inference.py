@@ -18,16 +18,26 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from repo_tool.rules.onnx_graph import is_sorted
+
 _MOST_SECONDS = 3.0
 _MOST_BYTES = 4 * 2**30
 _MOST_VALUES = 100_000  # followed through a graph; shapes have a handful
+_INFERRED_DOMAINS = frozenset({"", "ai.onnx.ml"})  # of others the outputs stay without types
 _GROWING = frozenset({"ConstantOfShape", "Expand", "Loop", "Range", "Scan", "SequenceMap", "Tile"})
 
 
 # Words of mismatches that ONNX Runtime does not mind, or does not see: it only warns where a declared shape is not the
 # inferred one, takes the nodes in any order, knows weights in other files, and imports domains that are not.
 _HARMLESS = re.compile(
-    r"existing shape|existing dim|instead is null|external|opset import|No Op registered", re.IGNORECASE
+    r"existing shape|existing dim|instead is null|external|opset import|No Op registered|op_type:Constant\b",
+    re.IGNORECASE,
+)
+# Words of those that it refuses; of others it depends on which release of ONNX is asked, and newer ones are stricter.
+_REFUSED = re.compile(
+    r"inconsistent type|unsupported type|existing elem type|Mismatched tensor element type|same element type"
+    r"|Incompatible dimensions|Dimension mismatch in unification|Can't merge shape info|must be in \[|attribute perm"
+    r"|Number of spatial dimensions|Dimension of input \d+ must be 1|expected to have rank|must have same rank"
 )
 _WITHIN_SUBGRAPH = re.compile(r"op_type:(If|Loop|Scan|SequenceMap)\b")
 _LEADS = re.compile(r"\[\w+\] |Inference error\(s\): |\s+$")
@@ -43,7 +53,7 @@ class Inferred:
 
 def infer(model: Any) -> Inferred:
     """The graph's outputs with refined shapes, and whether the types and shapes within it fit together."""
-    return _apart(model) if _may_run_away(model) else _inferred(model)
+    return _apart(model) if _may_run_away(model) or _may_crash(model) else _inferred(model)
 
 
 def _inferred(model: Any) -> Inferred:
@@ -51,11 +61,39 @@ def _inferred(model: Any) -> Inferred:
     if not error:
         return Inferred(outputs=strictly)
     outputs, _ = _try(model, data_prop=True)
-    if _is_harmless(error):
-        return Inferred(outputs=outputs)
+    return Inferred(outputs=outputs, mismatch="" if _is_harmless(error) else _mismatch(model))
+
+
+def _mismatch(model: Any) -> str:
+    """The first for which ONNX Runtime refuses the graph, "" where there is none."""
+    seen = type(model)()
+    seen.CopyFrom(model)
+    _forget_types_of_constants(seen.graph)
+    _forget_defaults(seen.graph)
     # Not what rests on the values that inference follows: ONNX Runtime follows fewer.
-    _, error = _try(model, check_type=True, strict_mode=True)
-    return Inferred(outputs=outputs, mismatch="" if _is_harmless(error) else _LEADS.sub("", error))
+    _, error = _try(seen, check_type=True, strict_mode=True)
+    if _is_harmless(error):
+        return ""
+    return next((_LEADS.sub("", line) for line in error.splitlines() if _REFUSED.search(line)), "")
+
+
+def _forget_types_of_constants(graph: Any) -> None:
+    """ONNX Runtime makes initializers of them, and does not look at what else is declared."""
+    constants = {name for node in graph.node if node.op_type == "Constant" for name in node.output}
+    constants.update(tensor.name for tensor in graph.initializer)
+    kept = [value for value in graph.value_info if value.name not in constants]
+    if len(kept) < len(graph.value_info):
+        del graph.value_info[:]
+        graph.value_info.extend(kept)
+
+
+def _forget_defaults(graph: Any) -> None:
+    """ONNX Runtime takes no value from an initializer that a request may override."""
+    inputs = {value.name for value in graph.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name not in inputs]
+    if len(kept) < len(graph.initializer):
+        del graph.initializer[:]
+        graph.initializer.extend(kept)
 
 
 def _try(model: Any, **options: bool) -> tuple[Sequence[Any] | None, str]:
@@ -89,6 +127,13 @@ def _may_run_away(model: Any) -> bool:
             return True
         sizes.update(dict.fromkeys(node.output, size))
     return False
+
+
+def _may_crash(model: Any) -> bool:
+    """Whether some value has no type when inference comes to it, which not every operator looks at before it reads."""
+    if any(value.type.WhichOneof("value") is None for value in model.graph.input):
+        return True
+    return any(node.domain not in _INFERRED_DOMAINS for node in _nodes(model.graph)) or not is_sorted(model.graph)
 
 
 def _nodes(graph: Any) -> Iterator[Any]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SIG: the configuration against the ONNX file, with the verdicts of NVIDIA's ONNX Runtime backend (r24.10)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from repo_tool.config.model import ModelConfig, ModelTensor
 from repo_tool.rules.diagnostics import Finding, Severity
@@ -86,7 +86,8 @@ def not_a_tensor(model: ModelSubject) -> Iterator[Finding]:
 def input_count_differs(model: ModelSubject) -> Iterator[Finding]:
     """The configuration lists every input of the ONNX file, unused ones too, and no other.
 
-    Inputs with ``optional: true`` do not count: they stand for initializers.
+    Inputs with ``optional: true`` do not count: they stand for initializers. What Triton fills itself counts as listed:
+    the controls and states of sequences, and the targets of batch inputs.
 
     Wrong::
 
@@ -96,23 +97,39 @@ def input_count_differs(model: ModelSubject) -> Iterator[Finding]:
 
         input [ { name: "a" ... }, { name: "b" ... } ]
     """
-    # Sequence controls and batch inputs fill inputs that the configuration does not list.
-    if model.config.sequence_batching is not None or model.config.batch_inputs:
-        return
+    filled = len(list(_filled_by_triton(model.config)))
     for _, onnx_model in model.onnx_models():
-        listed = [tensor for tensor in model.config.inputs if not tensor.optional]
-        if len(listed) != len(onnx_model.inputs):
+        listed = len([tensor for tensor in model.config.inputs if not tensor.optional])
+        if listed + filled != len(onnx_model.inputs):
             yield Finding(
-                f"the configuration lists {len(listed)} inputs and the ONNX file has {len(onnx_model.inputs)}",
+                f"the configuration lists {listed} inputs"
+                + (f" and has Triton fill {filled} more" if filled else "")
+                + f", and the ONNX file has {len(onnx_model.inputs)}",
                 cause=f"the file's inputs are {_named(onnx_model.inputs)}",
                 fix="list each of them once; only an initializer can be optional",
                 field="input",
             )
 
 
+def _filled_by_triton(config: ModelConfig) -> Iterator[tuple[str, str]]:
+    """The inputs that no request gives, each with its field; one that carries two controls counts twice."""
+    for index, batch_input in enumerate(config.batch_inputs):
+        for number, name in enumerate(batch_input.target_names):
+            yield f"batch_input[{index}].target_name[{number}]", name
+    if config.sequence_batching is None:
+        return
+    for index, control_input in enumerate(config.sequence_batching.control_inputs):
+        for _ in control_input.controls:
+            yield f"sequence_batching.control_input[{index}].name", control_input.name
+    for index, state in enumerate(config.sequence_batching.states):
+        yield f"sequence_batching.state[{index}].input_name", state.input_name
+
+
 @rule("SIG104")
 def unknown_input(model: ModelSubject) -> Iterator[Finding]:
-    """Every input of the configuration is an input of the ONNX file.
+    """Every input of the configuration is an input of the ONNX file, and so is each that Triton fills itself.
+
+    Those are the controls and states of sequences, and the targets of batch inputs.
 
     Wrong::
 
@@ -124,7 +141,8 @@ def unknown_input(model: ModelSubject) -> Iterator[Finding]:
     """
     for _, onnx_model in model.onnx_models():
         known = (*onnx_model.inputs, *onnx_model.overridable_initializers)
-        yield from _unknown("input", model.config.inputs, known)
+        declared = [(f"input[{index}].name", tensor.name) for index, tensor in enumerate(model.config.inputs)]
+        yield from _unknown("input", dict.fromkeys((*declared, *_filled_by_triton(model.config))), known)
 
 
 @rule("SIG105")
@@ -140,18 +158,19 @@ def unknown_output(model: ModelSubject) -> Iterator[Finding]:
         output [ { name: "probabilities" ... } ]
     """
     for _, onnx_model in model.onnx_models():
-        yield from _unknown("output", model.config.outputs, onnx_model.outputs)
+        declared = ((f"output[{index}].name", tensor.name) for index, tensor in enumerate(model.config.outputs))
+        yield from _unknown("output", declared, onnx_model.outputs)
 
 
-def _unknown(kind: str, declared: Sequence[ModelTensor], known: Sequence[OnnxTensor]) -> Iterator[Finding]:
+def _unknown(kind: str, declared: Iterable[tuple[str, str]], known: Sequence[OnnxTensor]) -> Iterator[Finding]:
     names = {tensor.name for tensor in known}
-    for index, tensor in enumerate(declared):
-        if tensor.name not in names:
+    for field, name in declared:
+        if name not in names:
             yield Finding(
-                f"the ONNX file has no {kind} '{tensor.name}'",
+                f"the ONNX file has no {kind} '{name}'",
                 cause=f"its {kind}s are {_named(known)}",
                 fix="write the file's name",
-                field=f"{kind}[{index}].name",
+                field=field,
             )
 
 
