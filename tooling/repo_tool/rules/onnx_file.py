@@ -11,6 +11,7 @@ __all__ = ["OnnxFileError", "OnnxModel", "OnnxTensor", "is_onnx_installed", "rea
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from repo_tool.rules.onnx_graph import GraphProblem, ProblemKind, graph_problems
 from repo_tool.rules.shape_inference import Inferred, infer
 
 _LARGE_TENSOR = 4096  # elements; larger initializers are weights, whose values shape inference never asks for
+_MOST_PROBLEMS = 50  # that are told of one graph
 _STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 # What ONNX Runtime brings beside the standard operators.
 _RUNTIME_DOMAINS = ("ai.onnx.preview.training", "com.microsoft", "com.microsoft.experimental", "com.microsoft.nchwc")
@@ -101,7 +103,7 @@ def read_onnx(path: Path) -> OnnxModel:
         raise OnnxFileError(f"it does not parse as protobuf: {error}") from error
     if not model.HasField("graph") or model.ir_version == 0:
         raise OnnxFileError("it parses as protobuf, but holds no graph")
-    problems = tuple(graph_problems(model))
+    problems = tuple(islice(dict.fromkeys(graph_problems(model)), _MOST_PROBLEMS))
     # Inference reads what is not there, and has crashed on it: nobody loads such a graph.
     inferred = Inferred() if problems else _inferred(model)
     return _described(model, inferred, (*problems, *_mismatches(inferred, model)))
