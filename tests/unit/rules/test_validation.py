@@ -12,6 +12,7 @@ from repo_tool.errors import UserMistakeError
 from repo_tool.releases import release
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.rules import RULES, Severity, find_rule, validate
+from repo_tool.rules.subjects import RepositorySubject
 from support.rule_cases import RuleCase, rule_cases
 
 
@@ -149,3 +150,21 @@ def test_a_file_that_is_no_configuration_excuses_nothing(tmp_path):
     (config.parent / "notes").symlink_to("nowhere")
     found = validate(repository, release=release())
     assert {"CFG101", "REP118", "CFG901"} <= {each.code for each in found}
+
+
+@pytest.mark.parametrize(
+    ("policy", "served"),
+    [
+        ("", (3,)),
+        ("version_policy { }", (1, 2, 3)),
+        ("version_policy { all { } }", (1, 2, 3)),
+        ("version_policy { latest { num_versions: 2 } }", (2, 3)),
+        ("version_policy { specific { versions: [ 1, 3 ] } }", (1, 3)),
+        ("version_policy { specific { } }", ()),
+    ],
+)
+def test_the_versions_that_triton_serves_are_foreseen(tmp_path, policy, served):
+    for version in (1, 2, 3):
+        (tmp_path / "echo" / str(version)).mkdir(parents=True)
+    (tmp_path / "echo" / "config.pbtxt").write_text(f'backend: "python" {policy}')
+    assert RepositorySubject(ModelRepository(tmp_path), release()).models["echo"].served_versions == served

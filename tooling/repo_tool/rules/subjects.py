@@ -271,13 +271,13 @@ class ModelSubject:
     def served_versions(self) -> tuple[int, ...]:
         """The versions that the version policy loads; without one, the newest."""
         policy = self.config.version_policy
-        if policy is None or (policy.latest is None and policy.specific is None and not policy.all_versions):
+        if policy is None:
             return self.versions[-1:]
-        if policy.all_versions:
-            return self.versions
         if policy.latest is not None:
             return self.versions[-policy.latest :] if policy.latest > 0 else ()
-        named = Counter(policy.specific or ())
+        if policy.specific is None:  # all of them, or no choice at all, which Triton takes for the same
+            return self.versions
+        named = Counter(policy.specific)
         # Named twice, a version counts as there, whether it is or not (model_lifecycle.cc, VersionsToLoad).
         return tuple(sorted(version for version in named if version in self.versions or named[version] > 1))
 
