@@ -166,3 +166,11 @@ def is_taken(client, model, rows):
     except InferenceServerException:
         return False
     return True
+
+
+def test_folders_without_models_are_not_called_equal(tmp_path):
+    for name in ("old", "new"):
+        (tmp_path / name / "models").mkdir(parents=True)
+    done = repo_tool("diff", tmp_path / "old", tmp_path / "new")
+    assert done.returncode == 2
+    assert "holds a model" in done.stderr

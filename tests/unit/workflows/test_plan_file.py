@@ -210,3 +210,10 @@ def test_only_what_is_listed_can_be_replaced(tmp_path):
     (tmp_path / "repo-tool.yaml").write_text("models:")
     with pytest.raises(SpecificationError, match="does not list"):
         plan_repository(tmp_path / "repo-tool.yaml", replace=["wine"])
+
+
+@pytest.mark.parametrize("text", ["", "# cut off\n"])
+def test_a_file_that_says_nothing_removes_nothing(tmp_path, text):
+    (tmp_path / "repo-tool.yaml").write_text(text)
+    with pytest.raises(SpecificationError, match="says nothing"):
+        read_repository_file(tmp_path / "repo-tool.yaml")

@@ -95,7 +95,14 @@ def diff(old: str, new: str) -> Difference:
                 next_step="give two config.pbtxt files, two model directories or two repositories",
             )
         if kinds[0] == "repository":
-            return _diff_sides(_read_repository(before), _read_repository(after))
+            sides = _read_repository(before), _read_repository(after)
+            if not any(sides):
+                raise RepositoryError(
+                    f"neither '{old}' nor '{new}' holds a model",
+                    cause="no sub-folder has a config.pbtxt",
+                    next_step="give the folders whose sub-folders are the models",
+                )
+            return _diff_sides(*sides)
         name = _called(_directory(after) if after.is_file() else after)
         return _diff_sides({name: _read_model(before)}, {name: _read_model(after)})
 

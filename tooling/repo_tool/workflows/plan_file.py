@@ -299,8 +299,14 @@ def read_repository_file(path: Path) -> WrittenFile:
         SpecificationError: missing, not YAML, or not of the form above; each problem with its line and column.
     """
     written = read_yaml(path)
+    if written.value is None:  # cut off perhaps; taken at its word it would have every model removed
+        raise SpecificationError(
+            f"'{path}' says nothing",
+            cause="it is empty, and a repository without models is said so",
+            next_step="write `models: []` for a repository without models",
+        )
     try:
-        declared = RepositoryFile.model_validate({} if written.value is None else written.value)
+        declared = RepositoryFile.model_validate(written.value)
     except pydantic.ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         raise _unfit(path, [_complaint(written, dict(problem)) for problem in found]) from error
