@@ -131,8 +131,7 @@ def _require(result: RefinementResult, wanted: Refinement, tolerance: Tolerance)
     worst = different[0]
     raise ParityError(
         f"with {wanted.words} output '{worst.name}' differs too much, most in sample row {worst.worst_row}",
-        cause=f"it {worst.words}; allowed is {worst.allowed or tolerance.words}; "
-        f"{result.words}",
+        cause=f"it {worst.words}; allowed is {worst.allowed or tolerance.words}; {result.words}",
         next_step="nothing was published; give more typical rows with --sample, allow more with --tolerance, "
         "or leave it as it is",
     )

@@ -35,6 +35,7 @@ from repo_tool.rules.onnx_file import OnnxFileError, OnnxModel, is_onnx_installe
 
 _MAX_CONFIG_BYTES = 4 * 1024 * 1024  # the largest real ones have some thousand lines; parsing 50 MB takes minutes
 _NOT_VERSIONS = ("warmup", "initial_state", "configs")  # sub-folders that Triton skips
+_BEYOND_COUNTING = 2**63  # where Triton 2.51 ends instead
 _LEADING_INTEGER = re.compile(r"\s*[+-]?[0-9]+")  # what C's stoll reads
 
 
@@ -265,7 +266,8 @@ class ModelSubject:
         """The versions as Triton counts them, ascending: it skips leading zeros and reads ``1abc`` as 1."""
         kept = (name for name in self.version_names if name == "0" or not name.startswith("0"))
         numbers = (_LEADING_INTEGER.match(name) for name in kept)
-        return tuple(sorted({int(number.group()) for number in numbers if number}))
+        counted = {int(number.group()) for number in numbers if number}
+        return tuple(sorted(number for number in counted if number < _BEYOND_COUNTING))  # of the others REP119 speaks
 
     @cached_property
     def served_versions(self) -> tuple[int, ...]:
