@@ -28,7 +28,8 @@ def _checked(message: Any) -> Iterator[int]:
         yield from (control.data_type for control in given.control if control.kind == control.CONTROL_SEQUENCE_CORRID)
     ends = [tensor.data_type for tensor in (*message.input, *message.output)]
     if all(_is_named(number, message) for number in ends):  # else a warm-up of the same number passes
-        yield from (each.data_type for sample in message.model_warmup for each in sample.inputs.values())
+        ran = (sample for sample in message.model_warmup if sample.batch_size > 0)  # Triton skips the others
+        yield from (each.data_type for sample in ran for each in sample.inputs.values())
     is_onnx = "onnxruntime" in (message.backend, message.platform.removesuffix("_onnx"))
     if is_onnx or message.HasField("ensemble_scheduling"):
         yield from ends
