@@ -224,7 +224,7 @@ def missing_warmup_file(model: ModelSubject) -> Iterator[Finding]:
     for index, warmup in enumerate(model.config.model_warmup):
         for tensor in warmup.inputs:
             # A warm-up of batch size 0 is skipped before its files are opened.
-            if warmup.batch_size > 0 and tensor.file and (cause := _warmup_file_fault(model, tensor)):
+            if warmup.batch_size > 0 and tensor.file is not None and (cause := _warmup_file_fault(model, tensor)):
                 yield Finding(
                     f"warm-up '{warmup.name}' cannot read '{tensor.file}' for input '{tensor.name}'",
                     cause=cause,
