@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The steps that ship with repo-tool: found by name, their parameters checked, their outputs typed."""
 
-__all__ = ["Step", "step", "step_names"]
+__all__ = ["Step", "StepKind", "plain_wires", "step_kind", "step_names"]
 
+import dataclasses
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pydantic
 
 from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
+from repo_tool.near_names import did_you_mean
 from repo_tool.pipelines import steps
 from repo_tool.pipelines.wire import Wire
 from repo_tool.samples import Array, Tensors
@@ -29,80 +29,135 @@ def step_names() -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One shipped step."""
+class StepKind:
+    """A step's class, whose contract is told in ``repo_tool.pipelines.steps``; parameters make it a `Step`."""
 
     name: str
-    module: ModuleType
-
-    @property
-    def source(self) -> Path:
-        """The file that is copied beside the generated model."""
-        return _FOLDER / f"{self.name}.py"
+    code: type[Any]
+    source: Path  # the file that is copied beside the generated model
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of its input tensors."""
-        return tuple(name for name, parameter in self._arguments() if parameter.kind is not parameter.KEYWORD_ONLY)
+        return tuple(inspect.signature(self.code.run).parameters)[1:]
 
-    def check_parameters(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters with their defaults, as plain values.
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What it imports beside numpy, by the names of the package index."""
+        return getattr(self.code, "packages", ())
+
+    @property
+    def heavy(self) -> bool:
+        """Whether an instance for each core is worth its memory."""
+        return getattr(self.code, "heavy", False)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """JSON schema of its parameters."""
+        return pydantic.TypeAdapter(self.code).json_schema()
+
+    def with_parameters(self, given: Mapping[str, Any]) -> "Step":
+        """The step, with its parameters checked and the others at their defaults.
 
         Raises:
-            PipelineError: one is unknown, missing or of another type.
+            PipelineError: one is unknown, missing, of another type, or can never work.
         """
-        fields: dict[str, Any] = {
-            name: (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
-            for name, parameter in self._arguments()
-            if parameter.kind is parameter.KEYWORD_ONLY
-        }
-        model = pydantic.create_model(self.name, __config__=pydantic.ConfigDict(extra="forbid"), **fields)
+        names = [field.name for field in dataclasses.fields(self.code)]
+        for unknown in sorted(set(given) - set(names)):
+            raise self._misfit(f"{unknown}: no such parameter", did_you_mean(unknown, names))
         try:
-            checked: dict[str, Any] = model.model_validate(dict(parameters)).model_dump()
+            return Step(self, pydantic.TypeAdapter(self.code).validate_python(dict(given)))
         except pydantic.ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
-            raise PipelineError(
-                f"the parameters of step '{self.name}' do not fit",
-                cause=problems,
-                next_step=f"it takes {', '.join(fields) or 'none'}",
-            ) from error
-        return checked
+            raise self._misfit(_problems(error)) from error
 
-    def output_wires(self, inputs: Mapping[str, Wire], parameters: Mapping[str, Any]) -> dict[str, Wire]:
+    def _misfit(self, problems: str, near: str = "") -> PipelineError:
+        names = ", ".join(field.name for field in dataclasses.fields(self.code))
+        fact = f"the parameters of step '{self.name}' do not fit"
+        return PipelineError(fact, cause=problems, next_step=near or f"it takes {names or 'none'}")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step with its parameters."""
+
+    kind: StepKind
+    code: Any
+
+    @property
+    def name(self) -> str:
+        """As pipeline files call it."""
+        return self.kind.name
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All of them as plain values; files as ``Path``."""
+        return {field.name: getattr(self.code, field.name) for field in dataclasses.fields(self.code)}
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that go with it."""
+        return tuple(value for value in self.parameters.values() if isinstance(value, Path))
+
+    def output_wires(self, inputs: Mapping[str, Wire]) -> dict[str, Wire]:
         """What the step makes of such inputs.
 
         Raises:
             PipelineError: it cannot work on them.
         """
-        plain = {name: (wire.datatype.wire_name, wire.dims) for name, wire in inputs.items()}
         try:
-            found = self.module.outputs(plain, **parameters)
+            found = self.code.outputs(plain_wires(inputs))
         except ValueError as error:
             raise PipelineError(
                 f"step '{self.name}' cannot work on its inputs", cause=str(error), next_step="mend the step before it"
             ) from error
         return {name: Wire(DataType.from_wire(datatype), tuple(dims)) for name, (datatype, dims) in found.items()}
 
-    def run(self, tensors: Tensors, parameters: Mapping[str, Any]) -> dict[str, Array]:
-        """Run it here, on rows."""
-        run: Callable[..., dict[str, Array]] = self.module.run
-        return run(**tensors, **parameters)
+    def run(self, tensors: Tensors) -> dict[str, Array]:
+        """Run it here, on rows.
 
-    def _arguments(self) -> list[tuple[str, inspect.Parameter]]:
-        return list(inspect.signature(self.module.run).parameters.items())
+        Raises:
+            ValueError: a row cannot be processed; the text begins with the row.
+        """
+        run: Callable[..., dict[str, Array]] = self.code.run
+        return run(**tensors)
+
+    def graph(self, op: Any, inputs: Mapping[str, Wire], values: Mapping[str, Any]) -> dict[str, Any]:
+        """Its nodes in an ONNX graph, its outputs by name.
+
+        Raises:
+            NotImplementedError: it has none, with the reason.
+        """
+        graph = getattr(self.code, "graph", None)
+        if graph is None:
+            raise NotImplementedError("it is no arithmetic")
+        values_out: dict[str, Any] = graph(op, plain_wires(inputs), **values)
+        return values_out
 
 
-def step(name: str) -> Step:
+def plain_wires(wires: Mapping[str, Wire]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """As a step's own file knows them."""
+    return {name: (wire.datatype.wire_name, wire.dims) for name, wire in wires.items()}
+
+
+def step_kind(name: str) -> StepKind:
     """The shipped step called ``name``.
 
     Raises:
         PipelineError: there is none.
     """
     if name in step_names():
-        return Step(name, importlib.import_module(f"repo_tool.pipelines.steps.{name}"))
-    near = get_close_matches(name, step_names(), n=1)
+        module = importlib.import_module(f"repo_tool.pipelines.steps.{name}")
+        code = getattr(module, "".join(word.capitalize() for word in name.split("_")))
+        return StepKind(name, code, _FOLDER / f"{name}.py")
     raise PipelineError(
         f"no step is called '{name}'",
         cause=f"there are {', '.join(step_names())}",
-        next_step=f"did you mean '{near[0]}'?" if near else "choose one of them, or write `model:` for a model",
+        next_step=did_you_mean(name, step_names()) or "choose one of them, or write `model:` for a model",
+    )
+
+
+def _problems(error: pydantic.ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, e['loc'])) or 'together'}: {e['msg'].lower().removeprefix('value error, ')}"
+        for e in error.errors()
     )

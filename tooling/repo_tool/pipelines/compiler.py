@@ -4,7 +4,7 @@
 Neighbouring shipped steps become one Python-backend model, never one each: every model of an ensemble is a hop.
 """
 
-__all__ = ["CompiledModel", "CompiledPipeline", "ModelStage", "StepStage", "compile_pipeline"]
+__all__ = ["CompiledModel", "CompiledPipeline", "compile_pipeline"]
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,8 +19,9 @@ from repo_tool.config.model import EnsembleScheduling, EnsembleStep, ModelConfig
 from repo_tool.config.scheduling import DynamicBatching
 from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
-from repo_tool.pipelines.catalogue import Step, step
+from repo_tool.pipelines.catalogue import step_kind
 from repo_tool.pipelines.spec import PipelineFile, StepDeclaration, step_model_name
+from repo_tool.pipelines.stages import ModelStage, Stage, StepStage
 from repo_tool.pipelines.wire import Wire
 from repo_tool.repository.layout import ModelRepository
 
@@ -28,28 +29,6 @@ DEFAULT_MAX_BATCH_SIZE = 32
 _STEP_MODEL = (
     Path(__file__).parent / "step_model.py"
 )  # runs in Triton's stub and imports its module: never imported here
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepStage:
-    """A shipped step with its parameters; both maps go from its own tensors to wires."""
-
-    step: Step
-    parameters: Mapping[str, Any]
-    inputs: Mapping[str, str]
-    outputs: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelStage:
-    """A model of the repository; both maps go from its own tensors to wires."""
-
-    config: ModelConfig
-    inputs: Mapping[str, str]
-    outputs: Mapping[str, str]
-
-
-Stage = StepStage | ModelStage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,20 +82,21 @@ def compile_pipeline(pipeline: PipelineFile, repository: ModelRepository) -> Com
 def _type_stage(declaration: StepDeclaration, wires: dict[str, Wire], repository: ModelRepository) -> Stage:
     """Check one step against the wires so far, and add those it writes."""
     if declaration.use is not None:
-        shipped = step(declaration.use)
-        inputs = _wired(declaration, shipped.inputs, declaration.inputs, "input")
-        parameters = shipped.check_parameters(declaration.parameters)
-        found = shipped.output_wires(_known(declaration, inputs, wires), parameters)
+        kind = step_kind(declaration.use)
+        inputs = _wired(declaration, kind.inputs, declaration.inputs, "input")
+        shipped = kind.with_parameters(declaration.parameters)
+        found = shipped.output_wires(_known(declaration, inputs, wires))
         outputs = _wired(declaration, found, declaration.outputs, "output")
         _write(declaration, outputs, found, wires)
-        return StepStage(step=shipped, parameters=parameters, inputs=inputs, outputs=outputs)
-    config = repository.existing_model(declaration.model or "").read_config()
+        return StepStage(step=shipped, inputs=inputs, outputs=outputs)
+    member = repository.existing_model(declaration.model or "")
+    config = member.read_config()
     inputs = _wired(declaration, [tensor.name for tensor in config.inputs], declaration.inputs, "input")
     _check_model_inputs(declaration, config, _known(declaration, inputs, wires))
     found = {tensor.name: _tensor_wire(tensor) for tensor in config.outputs}
     outputs = _wired(declaration, found, declaration.outputs, "output")
     _write(declaration, outputs, found, wires)
-    return ModelStage(config=config, inputs=inputs, outputs=outputs)
+    return ModelStage(config=config, version=member.latest_version() or 1, inputs=inputs, outputs=outputs)
 
 
 def _tensor_wire(tensor: ModelTensor) -> Wire:
@@ -260,14 +240,15 @@ def _step_model(
         version_policy=VersionPolicy(latest=1),
         parameters={"steps": json.dumps([_runtime(stage) for stage in run])},
     )
-    files = {f"steps/{stage.step.name}.py": stage.step.source for stage in run}
+    files = {f"steps/{stage.step.name}.py": stage.step.kind.source for stage in run}
     return CompiledModel(config=config, files={"model.py": _STEP_MODEL, **files})
 
 
 def _runtime(stage: StepStage) -> dict[str, Any]:
     return {
         "step": stage.step.name,
-        "parameters": dict(stage.parameters),
+        "class": stage.step.kind.code.__name__,
+        "parameters": stage.step.parameters,
         "inputs": dict(stage.inputs),
         "outputs": dict(stage.outputs),
     }

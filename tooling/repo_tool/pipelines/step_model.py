@@ -2,13 +2,12 @@
 """A Python-backend model that runs the processing steps named in its configuration, one after another.
 
 Copied as ``model.py`` into the version folder, with the steps' own files in ``steps/`` beside it. The parameter
-``steps`` of ``config.pbtxt`` is a JSON list of ``{step, parameters, inputs, outputs}``, where inputs and outputs say
-which of the model's tensors is which of the step's.
+``steps`` of ``config.pbtxt`` is a JSON list of ``{step, class, parameters, inputs, outputs}``, where inputs and outputs
+say which of the model's tensors is which of the step's.
 """
 
 import importlib.util
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,8 @@ class TritonPythonModel:
             output["name"]: pb_utils.triton_string_to_numpy(output["data_type"]) for output in config["output"]
         }
         folder = Path(__file__).parent / "steps"
-        self._functions = [_load(folder / f"{step['step']}.py") for step in self._steps]
+        classes = [_load(folder / f"{step['step']}.py", step["class"]) for step in self._steps]
+        self._made = [made(**step["parameters"]) for made, step in zip(classes, self._steps, strict=True)]
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response a request."""
@@ -35,10 +35,10 @@ class TritonPythonModel:
 
     def _answer(self, request: Any) -> Any:
         tensors = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-        for step, run in zip(self._steps, self._functions, strict=True):
+        for step, made in zip(self._steps, self._made, strict=True):
             arrays = {own: tensors[wire] for own, wire in step["inputs"].items()}
             try:
-                results = run(**arrays, **step["parameters"])
+                results = made.run(**arrays)
             except ValueError as error:
                 return _failure(f"step '{step['step']}', {error}")
             tensors.update({wire: results[own] for own, wire in step["outputs"].items()})
@@ -48,13 +48,13 @@ class TritonPythonModel:
         )
 
 
-def _load(path: Path) -> Callable[..., dict[str, Any]]:
+def _load(path: Path, name: str) -> type[Any]:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"no step at {path}")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.run  # type: ignore[no-any-return]  # a step's file is typed by its own contract
+    return getattr(module, name)  # type: ignore[no-any-return]  # a step's file is typed by its own contract
 
 
 def _failure(message: str) -> Any:

@@ -19,8 +19,9 @@ from repo_tool.columns import read_columns
 from repo_tool.config import pbtxt
 from repo_tool.config.model import ModelConfig, ModelTensor
 from repo_tool.errors import PipelineError, SampleError
-from repo_tool.pipelines.compiler import CompiledPipeline, ModelStage, StepStage, compile_pipeline
+from repo_tool.pipelines.compiler import CompiledPipeline, compile_pipeline
 from repo_tool.pipelines.spec import PipelineFile, read_pipeline
+from repo_tool.pipelines.stages import ModelStage, StepStage
 from repo_tool.releases import DEFAULT_RELEASE, release
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.provenance import digest_of, digests_of, write_provenance
@@ -211,7 +212,7 @@ def run_step_by_step(
 
 def _run_step(stage: StepStage, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
     try:
-        return stage.step.run(arrays, stage.parameters)
+        return stage.step.run(arrays)
     except ValueError as error:
         raise PipelineError(
             f"step '{stage.step.name}' fails on the sample", cause=str(error), next_step="mend the sample or the step"

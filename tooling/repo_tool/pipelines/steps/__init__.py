@@ -1,15 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """The processing steps that ship with repo-tool, one file each.
 
-A step's file is copied beside the generated Python-backend model, so it imports numpy and what it needs of the list in
-``deploy/triton/requirements.txt``, and nothing of ours. It holds two functions:
+A step's file is copied beside the generated Python-backend model, so it imports numpy and what it needs of the list
+in ``deploy/triton/requirements.txt`` (large packages inside the functions), and nothing of ours. It holds one public
+class, named like the file (``decode_image.py``: ``DecodeImage``), a frozen dataclass:
 
-``run(tensor, ..., *, parameter, ...)``
-    Takes the arrays of its input tensors, whose first dimension counts the rows, and returns its outputs by name. The
-    keyword-only arguments are the step's parameters; their annotations are what a pipeline file is checked against. A
-    row it cannot process is a ``ValueError`` that starts with ``row N:``.
+fields
+    The parameters of the step. Their annotations are what a pipeline file is checked against, so they say as much as
+    they can (``Literal``, ``list[float]``).
+    A field of the type ``Path`` is a file that goes with the pipeline: it is found beside the pipeline file and copied
+    beside the generated model. ``__post_init__`` raises ``ValueError`` for what can never work.
 
-``outputs(inputs, *, parameter, ...)``
-    Takes and gives ``{tensor: (datatype, dims)}``, wire names and shapes of one row, so that wires are typed before
-    anything runs. What can never work is a ``ValueError``.
+``run(self, tensor, ...)``
+    Takes the arrays of its input tensors by the names of its arguments and returns its outputs by name. A tensor whose
+    dims are all fixed is one array whose first dimension counts the rows; one with a free dim (-1) is a list of arrays,
+    one for each row, and so is an output that ``outputs`` announces with a free dim. BYTES are object arrays of
+    ``bytes``. A row it cannot process is a ``ValueError`` that starts with ``row N:``, counted from 0.
+
+``outputs(self, inputs)``
+    Takes and gives ``{tensor: (datatype, dims)}``, wire names and dims of one row, so that wires are typed before
+    anything runs. What can never work is a ``ValueError`` that names the tensor, what it must be and what it is.
+
+``graph(self, op, inputs, tensor, ...)``, where the step is arithmetic
+    The same as ``run`` as nodes of an ONNX graph of opset 18 or newer: ``op`` is onnxscript's ``OpBuilder``
+    (``op.Div(value, 255.0)``); ``inputs`` is what ``outputs`` takes; each tensor is an ONNX value whose first dimension
+    counts the rows. It gives values by the names of the outputs. Where the parameters ask for what a graph cannot do it
+    raises ``NotImplementedError`` with the reason, which ``repo-tool pipeline explain`` shows.
+
+``packages`` and ``heavy``: class variables
+    The packages that it imports beside numpy, as in ``deploy/triton/requirements.txt``; whether a row costs a
+    millisecond or more, so that an instance for each core is worth its memory.
 """
