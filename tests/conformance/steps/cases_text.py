@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cases of the steps that work on text."""
+
+from support.step_cases import Case
+
+CASES: dict[str, Case] = {}
