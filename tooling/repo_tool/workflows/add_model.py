@@ -16,6 +16,7 @@ from repo_tool.repository.provenance import write_provenance
 from repo_tool.repository.publish import StagedModel, next_version, publish, staging, translating_disk_errors
 from repo_tool.verification import Parity, require_parity
 from repo_tool.workflows.add_model_values import AddedModel, AddModelRequest
+from repo_tool.workflows.kept_versions import KeptVersions
 from repo_tool.workflows.model_attempt import Attempt, Tried, try_model
 from repo_tool.workflows.model_provenance import provenance_of
 from repo_tool.workflows.model_variants import prove_on_cpu, require_release_with_variants, variants_are_due
@@ -66,6 +67,7 @@ def _prepared(request: AddModelRequest, target: ModelDirectory, progress: Progre
             server=server,
             release=triton_release,
             version=version,
+            kept=KeptVersions.of(target),
             labels=labels,
             with_variants=with_variants,
             progress=progress,
@@ -113,7 +115,8 @@ def _prove_on_cpu(attempt: Attempt, tried: Tried) -> None:
 def _publish(attempt: Attempt, tried: Tried, repository: ModelRepository) -> int:
     with attempt.progress.step("publish"):
         model = StagedModel(directory=tried.written.directory, version=attempt.version)
-        return publish([model], repository, renumber=attempt.request.version is None)
+        may_renumber = attempt.request.version is None and not attempt.kept  # which tells its number in config.pbtxt
+        return publish([model], repository, renumber=may_renumber, require=attempt.kept.require_unchanged)
 
 
 def _added(attempt: Attempt, tried: Tried, target: ModelDirectory, version: int) -> AddedModel:

@@ -18,6 +18,7 @@ from repo_tool.releases import Release
 from repo_tool.repository.publish import Staging, translating_disk_errors
 from repo_tool.verification import Parity, verify
 from repo_tool.workflows.add_model_values import AddModelRequest
+from repo_tool.workflows.kept_versions import KeptVersions, keep_versions
 from repo_tool.workflows.model_variants import write_variants
 from repo_tool.workflows.model_writing import WrittenModel, write_model
 from repo_tool.workflows.own_backend import what_differs
@@ -38,6 +39,7 @@ class Attempt:
     release: Release
     version: int
     labels: tuple[str, ...]
+    kept: KeptVersions
     with_variants: bool
     progress: Progress
     reason: str = ""  # why the backend is not the first choice
@@ -142,7 +144,10 @@ def _stage(attempt: Attempt, imported: ImportedModel) -> WrittenModel:
     """Write the model's directory into the staging repository, and move the artifact there."""
     request = attempt.request
     directory = attempt.stage.repository.model(request.name)
-    written = write_model(request, imported, directory, version=attempt.version, labels=attempt.labels)
+    written = write_model(
+        request, imported, directory, version=attempt.version, labels=attempt.labels, kept=attempt.kept
+    )
+    keep_versions(attempt.kept, directory, written.config)
     if attempt.with_variants:
         write_variants(
             directory,

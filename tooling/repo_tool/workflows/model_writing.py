@@ -5,7 +5,7 @@ __all__ = ["WrittenModel", "read_labels", "write_model"]
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from repo_tool.config import pbtxt
@@ -17,6 +17,7 @@ from repo_tool.repository.layout import ModelDirectory
 from repo_tool.samples import Sample, write_published_sample
 from repo_tool.workflows.add_model_values import AddModelRequest
 from repo_tool.workflows.config_overrides import overridden
+from repo_tool.workflows.kept_versions import KeptVersions, version_policy_with
 from repo_tool.workflows.proof import published_rows, sample_bytes, write_warmup
 
 
@@ -40,12 +41,16 @@ def write_model(
     *,
     version: int,
     labels: tuple[str, ...],
+    kept: KeptVersions,
 ) -> WrittenModel:
-    """Write all of the model's directory but the artifact and the variants."""
+    """Write all of the model's directory but the artifact, the variants and the versions that are kept."""
     sample = Sample(inputs=imported.inputs, outputs=imported.reference)
     options = _options(request, imported, sample, labels)
     config = derive(imported.signature, options)
     reasons = reasons_for(config, imported.signature, options)
+    if kept:
+        config = replace(config, version_policy=version_policy_with(kept, version))
+        reasons["version_policy"] = kept.reason
     derived_text = pbtxt.render(config, verified=not imported.unproven, reasons=reasons)
     text = overridden(derived_text, request.config)
     written = WrittenModel(
