@@ -8,7 +8,6 @@ __all__ = ["CompiledModel", "CompiledPipeline", "compile_pipeline"]
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,9 @@ from repo_tool.config.scheduling import DynamicBatching
 from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
 from repo_tool.pipelines.catalogue import step_kind
-from repo_tool.pipelines.spec import PipelineFile, StepDeclaration, step_model_name
-from repo_tool.pipelines.stages import ModelStage, Stage, StepStage
+from repo_tool.pipelines.compiled import CompiledModel, CompiledPipeline
+from repo_tool.pipelines.spec import BlockDeclaration, PipelineFile, StepDeclaration, file_reference
+from repo_tool.pipelines.stages import ModelStage, Stage, StepStage, TypedPipeline
 from repo_tool.pipelines.wire import Wire
 from repo_tool.repository.layout import ModelRepository
 
@@ -29,25 +29,6 @@ DEFAULT_MAX_BATCH_SIZE = 32
 _STEP_MODEL = (
     Path(__file__).parent / "step_model.py"
 )  # runs in Triton's stub and imports its module: never imported here
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompiledModel:
-    """A model directory to be written: its configuration, and the files of its version folder by relative name."""
-
-    config: ModelConfig
-    files: Mapping[str, Path] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompiledPipeline:
-    """The ensemble, the Python-backend models made for it, and the repository's models it uses."""
-
-    ensemble: ModelConfig
-    step_models: tuple[CompiledModel, ...]
-    member_names: tuple[str, ...]
-    stages: tuple[Stage, ...]
-    wires: Mapping[str, Wire]
 
 
 def compile_pipeline(pipeline: PipelineFile, repository: ModelRepository) -> CompiledPipeline:
@@ -58,7 +39,7 @@ def compile_pipeline(pipeline: PipelineFile, repository: ModelRepository) -> Com
         RepositoryError: a model is not there.
     """
     wires = {name: declared.wire for name, declared in pipeline.inputs.items()}
-    stages = tuple(_type_stage(declaration, wires, repository) for declaration in pipeline.steps)
+    stages = tuple(_type_stage(declaration, wires, repository, pipeline) for declaration in pipeline.steps)
     _check_use(pipeline, stages, wires)
     max_batch_size = _max_batch_size(pipeline, stages)
     step_models: list[CompiledModel] = []
@@ -70,21 +51,42 @@ def compile_pipeline(pipeline: PipelineFile, repository: ModelRepository) -> Com
         compiled = _step_model(pipeline, index, run, wires, max_batch_size, _read_later(run[-1], stages, pipeline))
         step_models.append(compiled)
         ensemble_steps.append(_generated_step(compiled.config))
-    return CompiledPipeline(
-        ensemble=_ensemble(pipeline, wires, max_batch_size, ensemble_steps, _columns(pipeline, stages)),
-        step_models=tuple(step_models),
-        member_names=tuple(dict.fromkeys(stage.config.name for stage in stages if isinstance(stage, ModelStage))),
+    typed = TypedPipeline(
         stages=stages,
         wires=wires,
+        inputs=tuple(pipeline.inputs),
+        outputs=tuple(pipeline.outputs),
+        max_batch_size=max_batch_size,
+        columns=_columns(pipeline, stages),
+    )
+    return CompiledPipeline(
+        own=CompiledModel(config=_ensemble(pipeline, wires, max_batch_size, ensemble_steps, typed.columns)),
+        models=tuple(step_models),
+        parts=(),
+        typed=typed,
     )
 
 
-def _type_stage(declaration: StepDeclaration, wires: dict[str, Wire], repository: ModelRepository) -> Stage:
+def _step_model_name(pipeline: str, *, place: int) -> str:
+    """What the model is called that is generated for the steps at ``place`` of the ensemble's steps."""
+    return f"{pipeline}_{'pre' if place == 0 else f'post{place}' if place > 2 else 'post'}"
+
+
+def _type_stage(
+    declaration: StepDeclaration | BlockDeclaration,
+    wires: dict[str, Wire],
+    repository: ModelRepository,
+    pipeline: PipelineFile,
+) -> Stage:
     """Check one step against the wires so far, and add those it writes."""
+    if isinstance(declaration, BlockDeclaration):
+        raise PipelineError(f"{declaration.title} cannot be compiled yet")
     if declaration.use is not None:
         kind = step_kind(declaration.use)
         inputs = _wired(declaration, kind.inputs, declaration.inputs, "input")
-        shipped = kind.with_parameters(declaration.parameters)
+        shipped = kind.with_parameters(
+            {key: _with_lines(value, pipeline) for key, value in declaration.parameters.items()}
+        )
         found = shipped.output_wires(_known(declaration, inputs, wires))
         outputs = _wired(declaration, found, declaration.outputs, "output")
         _write(declaration, outputs, found, wires)
@@ -97,6 +99,13 @@ def _type_stage(declaration: StepDeclaration, wires: dict[str, Wire], repository
     outputs = _wired(declaration, found, declaration.outputs, "output")
     _write(declaration, outputs, found, wires)
     return ModelStage(config=config, version=member.latest_version() or 1, inputs=inputs, outputs=outputs)
+
+
+def _with_lines(value: Any, pipeline: PipelineFile) -> Any:
+    name = file_reference(value)
+    if name is None:
+        return value
+    return [line.strip() for line in pipeline.file(name).read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def _tensor_wire(tensor: ModelTensor) -> Wire:
@@ -230,7 +239,7 @@ def _step_model(
     written = [wire for stage in run for wire in stage.outputs.values()]
     read = dict.fromkeys(wire for stage in run for wire in stage.inputs.values() if wire not in written)
     config = ModelConfig(
-        name=step_model_name(pipeline.name, place=index),
+        name=_step_model_name(pipeline.name, place=index),
         backend="python",
         max_batch_size=max_batch_size,
         inputs=tuple(_model_tensor(wire, wires) for wire in read),

@@ -1,12 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a ``pipeline.yaml`` says, checked for form only."""
+"""What a ``pipeline.yaml`` says, checked for form only.
 
-__all__ = ["InputDeclaration", "PipelineFile", "StepDeclaration", "read_pipeline", "step_model_name"]
+A step is a shipped step or one of the pipeline's own (``use``), a model of the repository (``model``), or a block of
+steps: ``when`` (the rows for which a condition holds), ``for_each`` (the items of each row), ``repeat`` (again and
+again). Everywhere a map goes from a thing's own tensors to the wires around it.
+"""
+
+__all__ = [
+    "BlockDeclaration",
+    "Declaration",
+    "FileReference",
+    "ForEach",
+    "InputDeclaration",
+    "OtherWire",
+    "PipelineFile",
+    "Repeat",
+    "StepDeclaration",
+    "When",
+    "read_pipeline",
+]
 
 import json
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 import yaml
@@ -15,18 +32,25 @@ from repo_tool.bounded_yaml import read_bounded_yaml
 from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
 from repo_tool.pipelines.wire import Wire
-from repo_tool.repository.provenance import digest_of_bytes
+from repo_tool.repository.provenance import digest_of, digest_of_bytes
+
+PUBLISHED_NAME = "pipeline.json"  # in the version folder of a published pipeline, its files in `assets/` beside it
+ASSETS_FOLDER = "assets"
+_COMPARISONS = ("is_below", "is_at_most", "is_at_least", "is_above", "equals")
+Value = bool | int | float | str
+_Tensor = Annotated[str, pydantic.Field(min_length=1)]
+_Found = TypeVar("_Found")
 
 
 class _Declaration(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class InputDeclaration(_Declaration):
-    """What a client sends: a wire datatype and the dims of one row."""
+    """What a client sends: a wire datatype and the dims of one row, -1 where they are free."""
 
     datatype: str
-    dims: list[int]
+    dims: list[Annotated[int, pydantic.Field(ge=-1)]] = pydantic.Field(min_length=1)
 
     @pydantic.field_validator("datatype")
     @classmethod
@@ -35,83 +59,313 @@ class InputDeclaration(_Declaration):
             raise ValueError(f"'{value}' is no datatype; there are {', '.join(DataType.__members__)}")
         return value
 
+    @pydantic.field_validator("dims")
+    @classmethod
+    def _sized(cls, value: list[int]) -> list[int]:
+        if 0 in value:
+            raise ValueError("a dimension is at least 1, or -1 where it is free")
+        return value
+
     @property
     def wire(self) -> Wire:
         """The same as a typed wire."""
         return Wire(DataType.from_wire(self.datatype), tuple(self.dims))
 
 
+class FileReference(_Declaration):
+    """``{file: labels.txt}`` among a step's parameters: a file beside the pipeline file."""
+
+    file: str = pydantic.Field(min_length=1)
+
+
 class StepDeclaration(_Declaration):
-    """A shipped step (``use``) or a model of the repository (``model``).
+    """A step (``use``: a shipped one, or ``module:Class``) or a model of the repository (``model``).
 
     ``inputs`` and ``outputs`` map the step's tensors to wires; a tensor left out is wired to its own name.
     """
 
+    name: str | None = None
     use: str | None = None
     model: str | None = None
+    version: int | None = pydantic.Field(default=None, ge=1)  # of the model; None: its newest
     parameters: dict[str, Any] = pydantic.Field(default_factory=dict, alias="with")
-    inputs: dict[str, str] = pydantic.Field(default_factory=dict)
-    outputs: dict[str, str] = pydantic.Field(default_factory=dict)
+    inputs: dict[str, _Tensor] = pydantic.Field(default_factory=dict)
+    outputs: dict[str, _Tensor] = pydantic.Field(default_factory=dict)
+    merge: bool = True  # whether it may become part of one ONNX graph with its neighbours
 
     @pydantic.model_validator(mode="after")
     def _one_kind(self) -> "StepDeclaration":
         if (self.use is None) == (self.model is None):
             raise ValueError("a step says either `use:` (a shipped step) or `model:` (one of the repository)")
+        if self.use is not None and self.version is not None:
+            raise ValueError("`version:` belongs to a model of the repository, and this is a step")
+        if self.model is not None and self.parameters:
+            raise ValueError("`with:` belongs to a step, and this is a model of the repository")
         return self
 
     @property
     def title(self) -> str:
         """How messages call it."""
-        return f"step '{self.use}'" if self.use else f"model '{self.model}'"
+        kind, what = ("step", self.use) if self.use else ("model", self.model)
+        return f"{kind} '{self.name}' ({what})" if self.name else f"{kind} '{what}'"
+
+
+class OtherWire(_Declaration):
+    """``{wire: name}``: what another wire holds, in place of a value."""
+
+    wire: str
+
+
+class When(_Declaration):
+    """Its steps see only the rows whose ``wire`` (dims [1]) is so; for the others its outputs are ``otherwise``.
+
+    A wire of datatype BOOL needs no comparison. A value of ``otherwise`` fills the whole tensor.
+    """
+
+    wire: str
+    is_below: float | None = None
+    is_at_most: float | None = None
+    is_at_least: float | None = None
+    is_above: float | None = None
+    equals: Value | None = None
+    otherwise: dict[str, OtherWire | Value]
+
+    @pydantic.model_validator(mode="after")
+    def _one_comparison(self) -> "When":
+        if len(self._given()) > 1:
+            raise ValueError(f"a condition has one comparison, not {' and '.join(self._given())}")
+        return self
+
+    def _given(self) -> list[str]:
+        return [name for name in _COMPARISONS if getattr(self, name) is not None]
+
+    @property
+    def comparison(self) -> tuple[str, Value]:
+        """Its name and the value on its right; for a BOOL wire ``equals`` and True."""
+        name = next(iter(self._given()), None)
+        return (name, getattr(self, name)) if name else ("equals", True)
+
+
+class ForEach(_Declaration):
+    """Its steps see each item as a row: ``items`` maps wires inside to wires [k, ...] of which they are the items.
+
+    Items of a wire [k] are [1], and results [1] become [k] again. ``count`` is an integer wire [1]: how many of the k
+    there are, the rest of the results being ``pad`` (0, "" or False where nothing is given). Other wires that the steps
+    read are the same for all items of a row.
+    """
+
+    items: dict[_Tensor, str] = pydantic.Field(min_length=1)
+    count: str | None = None
+    pad: dict[str, Value] = pydantic.Field(default_factory=dict)
+
+
+class Repeat(_Declaration):
+    """Its steps run again with what they wrote: ``carry`` maps wires that they write to wires that they read.
+
+    Each row stops as soon as its ``until`` (BOOL [1], written inside) holds, and after ``at_most`` rounds.
+    """
+
+    carry: dict[_Tensor, str] = pydantic.Field(min_length=1)
+    until: str | None = None
+    at_most: int = pydantic.Field(ge=1, le=10_000)
+
+
+class BlockDeclaration(_Declaration):
+    """Steps under a condition, for each item or again and again.
+
+    ``outputs`` names the wires written inside that are seen outside, as a list or as {inside: outside}. A ``when`` may
+    leave it out: what its ``otherwise`` names.
+    """
+
+    name: str | None = None
+    when: When | None = None
+    for_each: ForEach | None = None
+    repeat: Repeat | None = None
+    steps: list["Declaration"] = pydantic.Field(min_length=1)
+    outputs: dict[str, _Tensor] = pydantic.Field(default_factory=dict)
+
+    @pydantic.field_validator("outputs", mode="before")
+    @classmethod
+    def _mapped(cls, value: Any) -> Any:
+        return _as_map(value)
+
+    @pydantic.model_validator(mode="after")
+    def _one_kind(self) -> "BlockDeclaration":
+        if sum(each is not None for each in (self.when, self.for_each, self.repeat)) != 1:
+            raise ValueError("a block says one of `when:`, `for_each:` and `repeat:`")
+        if not self.told:
+            raise ValueError("a block names under `outputs:` the wires that are seen outside")
+        return self
+
+    @property
+    def kind(self) -> Literal["when", "for_each", "repeat"]:
+        """Its key."""
+        return "when" if self.when else "for_each" if self.for_each else "repeat"
+
+    @property
+    def control(self) -> When | ForEach | Repeat:
+        """What stands under that key."""
+        found = self.when or self.for_each or self.repeat
+        assert found is not None  # noqa: S101  # as validated
+        return found
+
+    @property
+    def told(self) -> dict[str, str]:
+        """``outputs``, or what ``otherwise`` names."""
+        return self.outputs or ({name: name for name in self.when.otherwise} if self.when else {})
+
+    @property
+    def title(self) -> str:
+        """How messages call it."""
+        return f"block '{self.name}' ({self.kind})" if self.name else f"block '{self.kind}'"
+
+
+def _kind_of(value: Any) -> str:
+    if isinstance(value, BlockDeclaration):
+        return "block"
+    keys = value.keys() if isinstance(value, Mapping) else ()
+    return "block" if {"when", "for_each", "repeat", "steps"} & set(keys) else "step"
+
+
+Declaration = Annotated[
+    Annotated[StepDeclaration, pydantic.Tag("step")] | Annotated[BlockDeclaration, pydantic.Tag("block")],
+    pydantic.Discriminator(_kind_of),
+]
 
 
 class PipelineFile(_Declaration):
-    """A whole ``pipeline.yaml``."""
+    """A whole ``pipeline.yaml``; ``outputs`` map the tensors that a client reads to wires."""
 
     name: str
     description: str = ""
-    inputs: dict[str, InputDeclaration] = pydantic.Field(min_length=1)
-    steps: list[StepDeclaration] = pydantic.Field(min_length=1)
-    outputs: list[str] = pydantic.Field(min_length=1)
-    max_batch_size: int | None = pydantic.Field(default=None, ge=1)
+    inputs: dict[_Tensor, InputDeclaration] = pydantic.Field(min_length=1)
+    steps: list[Declaration] = pydantic.Field(min_length=1)
+    outputs: dict[_Tensor, str] = pydantic.Field(min_length=1)
+    max_batch_size: int | None = pydantic.Field(default=None, ge=0)  # 0: one request is one batch, never joined
+    merge: bool = True
+    execution_env: str | None = None  # a conda-pack archive beside the file, for the Python-backend models
+    _folder: Path = pydantic.PrivateAttr(default=Path())
+    _is_probe: bool = pydantic.PrivateAttr(default=False)
+
+    @pydantic.field_validator("outputs", mode="before")
+    @classmethod
+    def _mapped(cls, value: Any) -> Any:
+        return _as_map(value)
+
+    @property
+    def folder(self) -> Path:
+        """Where the files lie that it names."""
+        return self._folder
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether steps that nobody reads are left out instead of refused."""
+        return self._is_probe
+
+    def found_in(self, folder: Path) -> "PipelineFile":
+        """The same, its files being in ``folder``."""
+        found = self.model_copy()
+        found._folder = folder
+        return found
+
+    def with_outputs(self, wires: Iterable[str]) -> "PipelineFile":
+        """The same pipeline telling those wires; steps that none of them needs are left out."""
+        probe = self.model_copy(update={"outputs": {wire: wire for wire in wires}})
+        probe._is_probe = True
+        return probe
+
+    def all_steps(self) -> Iterator[StepDeclaration]:
+        """Steps and models, those inside blocks included."""
+        yield from _within(self.steps)
 
     @property
     def digest(self) -> str:
-        """``sha256:`` and the hex digest of what it says, with the files that it names; comments do not count."""
-        return digest_of_bytes(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode())
+        """``sha256:`` and the hex digest of what it says, with the files that it names; comments do not count.
+
+        Raises:
+            PipelineError: one of the files is not there.
+        """
+        values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return digest_of_bytes(json.dumps([values, self._file_digests()], sort_keys=True).encode())
+
+    def _file_digests(self) -> dict[str, str]:
+        names = dict.fromkeys([*self.file_names, *filter(None, [self.execution_env])])
+        return {name: digest_of(self.file(name), through_pointers=True) for name in names}
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """The files that the parameters of its steps name."""
+        return tuple(dict.fromkeys(name for step in self.all_steps() for name in _names_of(step.parameters)))
+
+    def file(self, name: str) -> Path:
+        """The path of a file that it names.
+
+        Raises:
+            PipelineError: it is not there.
+        """
+        path = self.folder / name
+        if path.is_file():
+            return path
+        raise PipelineError(
+            f"there is no file '{path}'",
+            cause=f"pipeline '{self.name}' names '{name}'",
+            next_step="write its path as seen from the pipeline file",
+        )
 
     @property
     def member_names(self) -> tuple[str, ...]:
-        """The models of the repository that it uses."""
-        return tuple(dict.fromkeys(step.model for step in self.steps if step.model is not None))
-
-    @property
-    def step_model_names(self) -> tuple[str, ...]:
-        """The models that are generated for it: one for each run of neighbouring steps."""
-        names, place = [], 0
-        for is_step, group in groupby(self.steps, key=lambda step: step.model is None):
-            if is_step:
-                names.append(step_model_name(self.name, place=place))
-            place += 1 if is_step else len(list(group))
-        return tuple(names)
+        """The models of the repository that it uses, also inside blocks and merged ones."""
+        return tuple(dict.fromkeys(step.model for step in self.all_steps() if step.model is not None))
 
 
-def step_model_name(pipeline: str, *, place: int) -> str:
-    """What the model is called that is generated for the steps at ``place`` of the ensemble's steps."""
-    return f"{pipeline}_{'pre' if place == 0 else f'post{place}' if place > 2 else 'post'}"
+def _as_map(value: Any) -> Any:
+    """A list of names as the map of each to itself."""
+    if not isinstance(value, list):
+        return value
+    if not all(isinstance(name, str) for name in value):
+        raise ValueError("a list of names, or a map of names to wires")
+    twice = [name for name in value if value.count(name) > 1]
+    if twice:
+        raise ValueError(f"'{twice[0]}' stands there twice")
+    return {name: name for name in value}
+
+
+def _within(steps: Iterable[StepDeclaration | BlockDeclaration]) -> Iterator[StepDeclaration]:
+    for step in steps:
+        if isinstance(step, StepDeclaration):
+            yield step
+        else:
+            yield from _within(step.steps)
+
+
+def file_reference(value: Any) -> str | None:
+    """The name in ``{file: name}``; None for any other value."""
+    is_reference = isinstance(value, Mapping) and set(value) == {"file"} and isinstance(value["file"], str)
+    return value["file"] if is_reference else None
+
+
+def _names_of(value: Any) -> Iterator[str]:
+    name = file_reference(value)
+    if name is not None:
+        yield name
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _names_of(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _names_of(inner)
 
 
 def read_pipeline(path: Path) -> PipelineFile:
-    """Read a pipeline file; ``{file: labels.txt}`` in a step's parameters becomes that file's lines.
+    """Read a pipeline file, or the ``pipeline.json`` of a published one; the files that it names must be there.
 
     Raises:
         PipelineError: missing, not YAML, or not of the form above.
     """
     try:
-        values = read_bounded_yaml(path)
-        return PipelineFile.model_validate(_with_files(values, path.parent))
+        pipeline = PipelineFile.model_validate(read_bounded_yaml(path))
     except pydantic.ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(f"{_place(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
         raise PipelineError(
             f"'{path}' does not describe a pipeline", cause=problems, next_step="compare it with docs/pipelines.md"
         ) from error
@@ -119,14 +373,13 @@ def read_pipeline(path: Path) -> PipelineFile:
         raise PipelineError(
             f"'{path}' cannot be read as a pipeline", cause=str(error), next_step="give the path of a YAML file"
         ) from error
+    pipeline = pipeline.found_in(path.parent / ASSETS_FOLDER if path.name == PUBLISHED_NAME else path.parent)
+    for name in pipeline.file_names:
+        pipeline.file(name)
+    return pipeline
 
 
-def _with_files(value: Any, folder: Path) -> Any:
-    if isinstance(value, dict):
-        if set(value) == {"file"}:
-            lines = (folder / str(value["file"])).read_text(encoding="utf-8").splitlines()
-            return [line.strip() for line in lines if line.strip()]
-        return {key: _with_files(inner, folder) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_with_files(inner, folder) for inner in value]
-    return value
+def _place(location: tuple[int | str, ...]) -> str:
+    """``steps.0.with.height``, without pydantic's own tags."""
+    tags = {at + 2 for at, part in enumerate(location) if part == "steps"}
+    return ".".join(str(part) for at, part in enumerate(location) if at not in tags) or "the file"

@@ -380,12 +380,17 @@ def _is_named(name: str) -> bool:
 
 
 def _needed_steps(desired: Desired, found: Mapping[str, FoundModel], actions: Mapping[str, Action]) -> set[str]:
-    """What listed pipelines are made of: those that are made anew as they will be, others as they stand."""
+    """What listed pipelines are made of as they stand.
+
+    Of those that are made anew it is everything that was generated for them: which of it the new version still needs,
+    the repository tells once it is there.
+    """
     needed: set[str] = set()
     for pipeline in desired.pipelines:
         is_made = pipeline.name in actions and actions[pipeline.name].kind is not ActionKind.CONFIGURE
         there = found.get(pipeline.name)
-        needed.update(pipeline.steps if is_made else there.uses if there else ())
+        own = (name for name, model in found.items() if model.pipeline == pipeline.name)
+        needed.update(own if is_made else there.uses if there else ())
     return needed
 
 

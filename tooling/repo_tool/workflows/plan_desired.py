@@ -39,7 +39,6 @@ class DesiredPipeline:
     digest: str  # of what its file says
     sample_digest: str
     members: tuple[str, ...]
-    steps: tuple[str, ...] = ()  # the models that are generated for it
     tolerance: float | None = None
     release: str | None = None
     index: int = 0  # in the file
@@ -163,7 +162,6 @@ def _pipeline(file: WrittenFile, index: int, declared: PipelineDeclaration) -> D
         digest=pipeline.digest,
         sample_digest=digest_of(file.folder / declared.sample, through_pointers=True),
         members=pipeline.member_names,
-        steps=pipeline.step_model_names,
         tolerance=options.tolerance if declared.tolerance is None else declared.tolerance,
         release=declared.release or options.release,
         index=index,

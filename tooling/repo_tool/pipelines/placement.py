@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where each stage of a pipeline runs, and why: the stages cut into parts, each one Triton model of the result."""
+
+__all__ = ["Part", "PartKind", "place"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from repo_tool.config.model import ModelTensor
+from repo_tool.pipelines.spec import PipelineFile
+from repo_tool.pipelines.stages import Stage, TypedPipeline, model_tensor
+from repo_tool.pipelines.wire import Wire
+
+
+class PartKind(StrEnum):
+    """What a part becomes."""
+
+    GRAPH = "graph"  # one ONNX graph of models and arithmetic steps
+    PYTHON = "python"  # one Python-backend model of neighbouring steps
+    CONTROL = "control"  # one Python-backend model that calls others: blocks, and the steps beside them
+    MEMBER = "member"  # a model of the repository as it is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Neighbouring stages that are one Triton model, whose tensors are called like the wires (a member's apart)."""
+
+    kind: PartKind
+    stages: tuple[Stage, ...]
+    name: str  # of the model
+    reason: str  # one sentence
+    reads: tuple[str, ...]  # wires of before
+    writes: tuple[str, ...]  # wires that somebody after it reads, the client included
+    max_batch_size: int
+    rows: int | None = None  # the first dimension of its tensors where max_batch_size is 0, as in `TypedPipeline`
+
+    def inputs(self, wires: Mapping[str, Wire]) -> tuple[ModelTensor, ...]:
+        """As its configuration declares them."""
+        return tuple(model_tensor(name, wires, rows=self.rows) for name in self.reads)
+
+    def outputs(self, wires: Mapping[str, Wire]) -> tuple[ModelTensor, ...]:
+        """As its configuration declares them."""
+        return tuple(model_tensor(name, wires, rows=self.rows) for name in self.writes)
+
+
+def place(typed: TypedPipeline, pipeline: PipelineFile) -> tuple[Part, ...]:
+    """Cut a typed pipeline into parts."""
+    raise NotImplementedError
