@@ -1,18 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which versions a policy serves, as far as it can be told without the folders. Pure.
+"""Which versions a policy serves, of those that are there or as far as it can be told without. Pure.
 
 What a policy loads is model_lifecycle.cc's ``VersionsToLoad``; without one Triton takes the newest, and an empty one
 means all.
 """
 
-__all__ = ["version_changes"]
+__all__ = ["served_versions", "version_changes"]
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from repo_tool.config.changes import Change, Effect, breaking, compatible
 from repo_tool.config.model import VersionPolicy
 
 _ALL = VersionPolicy(all_versions=True)
+
+
+def served_versions(policy: VersionPolicy | None, there: Sequence[int]) -> tuple[int, ...]:
+    """The versions that are loaded of those that are ``there``, ascending."""
+    if policy is None:
+        return tuple(there[-1:])
+    if policy.latest is not None:
+        return tuple(there[-policy.latest :]) if policy.latest > 0 else ()
+    if policy.specific is None:  # all of them, or no choice at all, which Triton takes for the same
+        return tuple(there)
+    named = Counter(policy.specific)
+    # Named twice, a version counts as there, whether it is or not.
+    return tuple(sorted(version for version in named if version in there or named[version] > 1))
 
 
 def version_changes(old: VersionPolicy | None, new: VersionPolicy | None) -> Iterator[Change]:

@@ -8,7 +8,6 @@ import errno
 import os
 import re
 import stat
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import BinaryIO
 
 from repo_tool.config import pbtxt
 from repo_tool.config.model import ModelConfig
+from repo_tool.config.served_versions import served_versions
 from repo_tool.errors import ConfigError
 from repo_tool.releases import Release
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
@@ -272,16 +272,7 @@ class ModelSubject:
     @cached_property
     def served_versions(self) -> tuple[int, ...]:
         """The versions that the version policy loads; without one, the newest."""
-        policy = self.config.version_policy
-        if policy is None:
-            return self.versions[-1:]
-        if policy.latest is not None:
-            return self.versions[-policy.latest :] if policy.latest > 0 else ()
-        if policy.specific is None:  # all of them, or no choice at all, which Triton takes for the same
-            return self.versions
-        named = Counter(policy.specific)
-        # Named twice, a version counts as there, whether it is or not (model_lifecycle.cc, VersionsToLoad).
-        return tuple(sorted(version for version in named if version in self.versions or named[version] > 1))
+        return served_versions(self.config.version_policy, self.versions)
 
     @cached_property
     def backend(self) -> str:
