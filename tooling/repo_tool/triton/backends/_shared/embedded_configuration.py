@@ -102,9 +102,10 @@ class ModelConfiguration:
 
     @property
     def control_inputs(self) -> list[str]:
-        """The inputs that Triton's sequence batcher adds to requests."""
+        """The inputs that Triton's sequence batcher adds to requests, once for each control that they carry."""
         batching = self.raw.get("sequence_batching") or {}
-        return [control["name"] for control in batching.get("control_input", [])]
+        tensors = batching.get("control_input", [])
+        return [tensor["name"] for tensor in tensors for _ in tensor.get("control", [])]
 
     @property
     def batch_inputs(self) -> list[str]:
