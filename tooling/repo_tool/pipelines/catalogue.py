@@ -38,8 +38,9 @@ class StepKind:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The names of its input tensors."""
-        return tuple(inspect.signature(self.code.run).parameters)[1:]
+        """The names of its input tensors; none where its parameters name them, which `Step.inputs` knows."""
+        told = list(inspect.signature(self.code.run).parameters.values())[1:]
+        return tuple(each.name for each in told if each.kind is not inspect.Parameter.VAR_KEYWORD)
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -87,6 +88,12 @@ class Step:
     def name(self) -> str:
         """As pipeline files call it."""
         return self.kind.name
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of its input tensors."""
+        named: Callable[[], tuple[str, ...]] | None = getattr(self.code, "input_names", None)
+        return self.kind.inputs if named is None else named()
 
     @property
     def parameters(self) -> dict[str, Any]:

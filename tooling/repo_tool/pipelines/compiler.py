@@ -82,11 +82,9 @@ def _type_stage(
     if isinstance(declaration, BlockDeclaration):
         raise PipelineError(f"{declaration.title} cannot be compiled yet")
     if declaration.use is not None:
-        kind = step_kind(declaration.use)
-        inputs = _wired(declaration, kind.inputs, declaration.inputs, "input")
-        shipped = kind.with_parameters(
-            {key: _with_lines(value, pipeline) for key, value in declaration.parameters.items()}
-        )
+        given = {key: _with_lines(value, pipeline) for key, value in declaration.parameters.items()}
+        shipped = step_kind(declaration.use).with_parameters(given)
+        inputs = _wired(declaration, shipped.inputs, declaration.inputs, "input")
         found = shipped.output_wires(_known(declaration, inputs, wires))
         outputs = _wired(declaration, found, declaration.outputs, "output")
         _write(declaration, outputs, found, wires)

@@ -16,6 +16,7 @@ fields
     dims are all fixed is one array whose first dimension counts the rows; one with a free dim (-1) is a list of arrays,
     one for each row, and so is an output that ``outputs`` announces with a free dim. BYTES are object arrays of
     ``bytes``. A row it cannot process is a ``ValueError`` that starts with ``row N:``, counted from 0.
+    A step whose parameters name its inputs takes them as ``**tensors``, and has ``input_names(self)``, their names.
 
 ``outputs(self, inputs)``
     Takes and gives ``{tensor: (datatype, dims)}``, wire names and dims of one row, so that wires are typed before
