@@ -103,8 +103,8 @@ def test_listing_the_steps_imports_none():
 
 def test_an_unknown_step_gets_the_nearest_name():
     with pytest.raises(PipelineError) as raised:
-        step_kind("decode_img")
-    assert raised.value.next_step == "did you mean 'decode_image'?"
+        step_kind("normalize")
+    assert raised.value.next_step == "did you mean 'normalise'?"
 
 
 def test_the_files_lie_where_the_catalogue_says():

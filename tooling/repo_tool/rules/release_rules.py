@@ -18,7 +18,13 @@ from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject, files_within
 
 # What deploy/triton/requirements.txt adds to the image, by import name; a test holds the two together.
-IMAGE_PACKAGES: Mapping[str, str] = {"PIL": "pillow", "onnx": "onnx", "tokenizers": "tokenizers"}
+IMAGE_PACKAGES: Mapping[str, str] = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "onnx": "onnx",
+    "soxr": "soxr",
+    "tokenizers": "tokenizers",
+}
 # Backends of repo-tool that deploy/triton/Dockerfile copies into the image; the release's own goes first.
 BROUGHT_BACKENDS = ("sklearn", "tensorflow")
 _ALWAYS_THERE = frozenset({"numpy", "triton_python_backend_utils", "c_python_backend_utils"})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scale uint8 pixels ``[height, width, channels]`` to FP32 by ``(pixel / divide_by - mean) / std``, per channel."""
+"""Scale pixels ``[height, width, channels]`` to FP32 by ``(pixel / divide_by - mean) / std``, per channel."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,7 +13,10 @@ FLOAT = 1  # of onnx.TensorProto
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normalise:
-    """In float32 throughout, in the order that the training code of most libraries has."""
+    """In float32 throughout, in the order that the training code of most libraries has.
+
+    ``layout`` is the one of the result: channels first for PyTorch, last for Keras.
+    """
 
     mean: list[float]
     std: list[float]
@@ -29,19 +32,26 @@ class Normalise:
     def outputs(self, inputs: Wires) -> Wires:
         """Pixels become a float tensor, channels first for PyTorch and last for Keras."""
         datatype, dims = inputs["pixels"]
-        if datatype != "UINT8" or len(dims) != 3:
-            raise ValueError(f"'pixels' must be UINT8 [height, width, channels]; it is {datatype} {list(dims)}")
+        if datatype not in ("UINT8", "FP32") or len(dims) != 3:
+            raise ValueError(f"'pixels' must be UINT8 or FP32 [height, width, channels]; it is {datatype} {list(dims)}")
         height, width, channels = dims
         if len(self.mean) != channels:
-            raise ValueError(f"mean and std need one number for each of the {channels} channels")
+            raise ValueError(
+                f"'pixels' has {channels} channels, and mean and std {len(self.mean)}: one for each channel"
+            )
         return {"tensor": ("FP32", (channels, height, width) if self.layout == "CHW" else dims)}
 
-    def run(self, pixels: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """All rows at once."""
+    def run(self, pixels: Any) -> dict[str, Any]:
+        """All rows at once, or one after another where they have sizes of their own."""
+        if isinstance(pixels, list):
+            return {"tensor": [self._normal(picture[None])[0] for picture in pixels]}
+        return {"tensor": self._normal(pixels)}
+
+    def _normal(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
         scaled = pixels.astype(np.float32) / np.float32(self.divide_by)
         normal = (scaled - np.asarray(self.mean, dtype=np.float32)) / np.asarray(self.std, dtype=np.float32)
         tensor = normal.transpose(0, 3, 1, 2) if self.layout == "CHW" else normal
-        return {"tensor": np.ascontiguousarray(tensor, dtype=np.float32)}
+        return np.ascontiguousarray(tensor, dtype=np.float32)
 
     def graph(self, op: Any, inputs: Wires, pixels: Any) -> dict[str, Any]:
         """The same arithmetic in the same order."""
