@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How wide text is without its font at hand, how it is broken into lines, and how much of it is shown.
+
+The widths are those of DejaVu, the widest of the families that the style sheet names: what fits in it fits in all.
+"""
+
+__all__ = ["CODE_SIZE", "LINE", "PROSE_SIZE", "code_width", "columns", "shortened", "wrapped"]
+
+import textwrap
+import unicodedata
+
+CODE_SIZE = 12.0  # px, of all monospaced text
+PROSE_SIZE = 11.5  # px, of reasons
+LINE = 16.0  # px from one base line to the next
+_CODE_ADVANCE, _PROSE_ADVANCE = 0.602, 0.565  # em
+
+
+def columns(text: str) -> int:
+    """How many columns of a monospaced font it takes: wide letters of East Asia take two."""
+    return sum(
+        2 if unicodedata.east_asian_width(sign) in "WF" else 0 if unicodedata.combining(sign) else 1 for sign in text
+    )
+
+
+def code_width(text: str) -> float:
+    """Of monospaced text, in px."""
+    return columns(text) * CODE_SIZE * _CODE_ADVANCE
+
+
+def wrapped(text: str, width: float, *, most: int) -> tuple[str, ...]:
+    """Prose in at most ``most`` lines that are at most ``width`` px wide."""
+    signs = max(8, int(width / (PROSE_SIZE * _PROSE_ADVANCE)))
+    return tuple(textwrap.wrap(text, signs, max_lines=most, placeholder=" …"))
+
+
+def shortened(text: str, most: int) -> str:
+    """At most ``most`` columns of it: the middle is left out, since names differ at their ends."""
+    if columns(text) <= most:
+        return text
+    head, tail = (most + 1) // 2, (most - 1) // 2
+    while head > 1 and columns(text[:head]) + 1 + columns(text[len(text) - tail :]) > most:
+        head, tail = head - 1, max(1, tail - 1)
+    return f"{text[:head]}…{text[len(text) - tail :]}"
