@@ -245,7 +245,12 @@ def _step_model(
         dynamic_batching=DynamicBatching(),
         instance_groups=(InstanceGroup(kind=InstanceKind.KIND_CPU, count=1),),
         version_policy=VersionPolicy(latest=1),
-        parameters={"steps": json.dumps([_runtime(stage) for stage in run])},
+        parameters={
+            "steps": json.dumps([_runtime(stage) for stage in run]),
+            "wires": json.dumps(
+                {name: (wires[name].datatype.wire_name, wires[name].dims) for name in (*read, *written)}
+            ),
+        },
     )
     files = {f"steps/{stage.step.name}.py": stage.step.kind.source for stage in run}
     return CompiledModel(config=config, files={"model.py": _STEP_MODEL, **files})
@@ -254,6 +259,7 @@ def _step_model(
 def _runtime(stage: StepStage) -> dict[str, Any]:
     return {
         "step": stage.step.name,
+        "file": f"steps/{stage.step.name}.py",
         "class": stage.step.kind.code.__name__,
         "parameters": stage.step.parameters,
         "inputs": dict(stage.inputs),
