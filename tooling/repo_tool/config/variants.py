@@ -13,6 +13,7 @@ __all__ = [
     "GraphFacts",
     "Variant",
     "renewed_tensorrt_parameters",
+    "tensorrt_trouble",
     "variants",
 ]
 
@@ -83,7 +84,7 @@ def _gpu(config: ModelConfig, facts: GraphFacts, release: Release, reasons: Mapp
     reasons = {**reasons, "instance_group": why}
     if config.backend != "onnxruntime":
         return Variant(name=GPU, config=on_gpu, reasons=reasons)
-    if trouble := _tensorrt_trouble(config, facts):
+    if trouble := tensorrt_trouble(config, facts):
         reasons["instance_group"] += f". CUDA runs it, not TensorRT: {trouble}"
         return Variant(name=GPU, config=on_gpu, reasons=reasons)
     parameters = _tensorrt_parameters(config, facts)
@@ -110,7 +111,7 @@ def _instances(config: ModelConfig) -> str:
     return "one instance" if count == 1 else f"{count} instances"
 
 
-def _tensorrt_trouble(config: ModelConfig, facts: GraphFacts) -> str:
+def tensorrt_trouble(config: ModelConfig, facts: GraphFacts) -> str:
     """Why TensorRT would take the graph in pieces, each of whose inputs would need shapes of its own; empty if not."""
     if not facts.is_standard:
         return "the graph has operators beyond ONNX's own, between which TensorRT would take pieces"
