@@ -6,6 +6,7 @@ __all__ = [
     "Sample",
     "bind",
     "generate",
+    "has_header",
     "read_published_sample",
     "read_raw_sample",
     "write_published_sample",
@@ -111,13 +112,13 @@ def _read_npy(path: Path) -> RawSample:
 def _read_csv(path: Path) -> RawSample:
     with needs_extra("tables"):
         from pyarrow import csv as arrow
-    if _has_header(path):
+    if has_header(path):
         return _from_table(path, arrow.read_csv(path))
     table = arrow.read_csv(path, read_options=arrow.ReadOptions(autogenerate_column_names=True))
     return RawSample(origin=path.name, array=np.stack([column.to_numpy() for column in table.columns], axis=1))
 
 
-def _has_header(path: Path) -> bool:
+def has_header(path: Path) -> bool:
     """Whether the first line names the columns: with words, or with the 0, 1, 2 … of a table whose maker gave none."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
         first = next(csv.reader(stream), [])
@@ -328,13 +329,14 @@ def _generate_one(random: np.random.Generator, tensor: TensorSpec, rows: int) ->
 _BYTES_SUFFIX, _LENGTHS_SUFFIX = ":bytes", ":lengths"
 
 
-def write_published_sample(path: Path, sample: Sample) -> None:
+def write_published_sample(path: Path, sample: Sample, *, compress: bool = True) -> None:
     """Write ``sample`` to ``path`` (npz), readable without pickle."""
     arrays: dict[str, Array] = {}
     for group, tensors in (("inputs", sample.inputs), ("outputs", sample.outputs)):
         for name, array in tensors.items():
             arrays |= _stored(f"{group}/{name}", array)
-    np.savez_compressed(path, **arrays)
+    save = np.savez_compressed if compress else np.savez
+    save(path, **arrays)
 
 
 def _stored(key: str, array: Array) -> dict[str, Array]:

@@ -106,8 +106,10 @@ def require_valid(repository: ModelRepository, release: Release) -> str:
 
 
 @contextmanager
-def triton_inference(grpc_url: str, model: str) -> Iterator[Callable[[Tensors], Tensors]]:
-    """A function that sends named arrays to one model of a Triton over gRPC.
+def triton_inference(
+    grpc_url: str, model: str, *, version: int | None = None
+) -> Iterator[Callable[[Tensors], Tensors]]:
+    """A function that sends named arrays to one model of a Triton over gRPC; without a version to the newest.
 
     Raises:
         RepoToolError: what the client or the server refuses, in the block too.
@@ -116,7 +118,7 @@ def triton_inference(grpc_url: str, model: str) -> Iterator[Callable[[Tensors], 
     from repo_tool.workflows.call_model import translating_client_errors
 
     with translating_client_errors(), Client(f"grpc://{grpc_url}") as client:
-        yield in_wire_shapes(client.model(model))
+        yield in_wire_shapes(client.model(model, version=version))
 
 
 def in_wire_shapes(model: "repo_client.Model") -> Callable[[Tensors], Tensors]:
