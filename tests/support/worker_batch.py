@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from repo_tool.importers.guards import sandbox
+from repo_tool import sandbox
 
 LONGEST_S = 30
 

@@ -19,10 +19,10 @@ from repo_tool.errors import NoSpaceError, RepoToolError, SourceError
 from repo_tool.importers.base import ImportedModel, ImportRequest
 from repo_tool.importers.exchange import Job, read_answer, write_job
 from repo_tool.importers.first_bytes import is_factory
-from repo_tool.importers.guards.sandbox import memory_limit
 from repo_tool.importers.packages.opened import Opened
 from repo_tool.importers.packages.opening import open_package
 from repo_tool.importers.registry import recognise
+from repo_tool.sandbox import memory_limit
 
 _LOG_LINES, _LOG_BYTES = 12, 2**16
 _CACHES = ("TMPDIR", "KERAS_HOME", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "NUMBA_CACHE_DIR")

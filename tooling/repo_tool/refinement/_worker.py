@@ -18,13 +18,13 @@ from repo_tool.config.model import ModelTensor
 from repo_tool.errors import RepoToolError, SourceError
 from repo_tool.importers import onnx_graph
 from repo_tool.importers.base import ImportRequest
-from repo_tool.importers.guards.sandbox import die_with
 from repo_tool.importers.rows import Rows
 from repo_tool.importers.trials import Trial, batching
 from repo_tool.refinement import transform
 from repo_tool.refinement.plan import Agreement, Measured
 from repo_tool.refinement.precision import Precision
 from repo_tool.samples import Array, Sample, Tensors, read_published_sample
+from repo_tool.sandbox import die_with
 from repo_tool.signature import ModelSignature
 from repo_tool.verification import Parity, Tolerance, verify
 

@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repo_tool.importers.guards import sandbox
+from repo_tool import sandbox
 
 if TYPE_CHECKING:
     from repo_tool.errors import PipelineError

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repo_tool.importers.guards import sandbox
+from repo_tool import sandbox
 
 if TYPE_CHECKING:
     from repo_tool.samples import Array, Tensors

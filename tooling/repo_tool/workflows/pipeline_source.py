@@ -17,10 +17,10 @@ from typing import IO, Any
 from repo_tool.environment import without_credentials
 from repo_tool.errors import PipelineError, error_from_dict
 from repo_tool.importers.foreign import refusing
-from repo_tool.importers.guards.sandbox import memory_limit
 from repo_tool.near_names import did_you_mean
 from repo_tool.pipelines.spec import PUBLISHED_NAME, PipelineFile, read_pipeline
 from repo_tool.repository.layout import ModelRepository
+from repo_tool.sandbox import memory_limit
 
 _TIMEOUT_S = 120
 _LOG_BYTES = 2**12

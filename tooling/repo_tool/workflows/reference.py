@@ -23,10 +23,10 @@ from typing import IO, Any
 from repo_tool.environment import without_credentials
 from repo_tool.errors import PipelineError, error_from_dict
 from repo_tool.importers.foreign import refusing
-from repo_tool.importers.guards.sandbox import memory_limit
 from repo_tool.importers.python_source import find_module
 from repo_tool.repository.provenance import digest_of, digest_of_bytes
 from repo_tool.samples import Array, Sample, read_published_sample, write_published_sample
+from repo_tool.sandbox import memory_limit
 from repo_tool.workflows.pipeline_rows import PipelineRows
 from repo_tool.workflows.source_digests import digest_of_source
 
