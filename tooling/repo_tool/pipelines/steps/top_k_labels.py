@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Wires = dict[str, tuple[str, tuple[int, ...]]]
+ELEMENTS = {"FP16": 10, "FP32": 1, "FP64": 11}  # the floats, as onnx.TensorProto numbers them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopKLabels:
-    """Equal probabilities keep the order of the classes."""
+    """Equal probabilities keep the order of the classes; NaN counts as the least."""
 
     labels: list[str]
     k: int = 3
@@ -22,39 +23,43 @@ class TopKLabels:
             raise ValueError(f"k is {self.k}, and there are {len(self.labels)} labels")
 
     def outputs(self, inputs: Wires) -> Wires:
-        """One word and number a row, and k of each."""
+        """One word and number for each list of classes, which is the last dimension, and k of each."""
         datatype, dims = inputs["probabilities"]
         classes = len(self.labels)
-        if datatype not in ("FP32", "FP64") or dims != (classes,):
+        if datatype not in ELEMENTS or dims[-1:] != (classes,) or -1 in dims:
             raise ValueError(
-                f"'probabilities' must be floats [{classes}], one for each label; they are {datatype} {list(dims)}"
+                f"'probabilities' must be floats [..., {classes}], one for each label; they are {datatype} {list(dims)}"
             )
         return {
-            "label": ("BYTES", (1,)),
-            "probability": (datatype, (1,)),
-            "top_labels": ("BYTES", (self.k,)),
-            "top_probabilities": (datatype, (self.k,)),
+            "label": ("BYTES", (*dims[:-1], 1)),
+            "probability": (datatype, (*dims[:-1], 1)),
+            "top_labels": ("BYTES", (*dims[:-1], self.k)),
+            "top_probabilities": (datatype, (*dims[:-1], self.k)),
         }
 
     def run(self, probabilities: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """All rows at once."""
         words = np.array([label.encode() for label in self.labels], dtype=object)
-        best = np.argsort(-probabilities, axis=1, kind="stable")[:, : self.k]
-        sorted_probabilities = np.take_along_axis(probabilities, best, axis=1)
+        ranked = np.where(np.isnan(probabilities), -np.inf, probabilities)
+        best = np.argsort(-ranked, axis=-1, kind="stable")[..., : self.k]
+        top = np.take_along_axis(probabilities, best, axis=-1)
         return {
-            "label": words[best[:, :1]],
-            "probability": sorted_probabilities[:, :1],
+            "label": words[best[..., :1]],
+            "probability": top[..., :1],
             "top_labels": words[best],
-            "top_probabilities": sorted_probabilities,
+            "top_probabilities": top,
         }
 
     def graph(self, op: Any, inputs: Wires, probabilities: Any) -> dict[str, Any]:
         """TopK of ONNX keeps the lower index of equals first, as the stable sort does."""
-        top, best = op.TopK(probabilities, [self.k], axis=1, largest=1, sorted=1, _outputs=2)
-        words = op.Gather(self.labels, best, axis=0)
+        datatype, _ = inputs["probabilities"]
+        wide = op.Cast(probabilities, to=ELEMENTS["FP32"]) if datatype == "FP16" else probabilities
+        ranked = op.Where(op.IsNaN(wide), float("-inf"), wide)
+        _, best = op.TopK(ranked, [self.k], axis=-1, largest=1, sorted=1, _outputs=2)
+        words, top = op.Gather(self.labels, best, axis=0), op.GatherElements(probabilities, best, axis=-1)
         return {
-            "label": op.Slice(words, [0], [1], [1]),
-            "probability": op.Slice(top, [0], [1], [1]),
+            "label": op.Slice(words, [0], [1], [-1]),
+            "probability": op.Slice(top, [0], [1], [-1]),
             "top_labels": words,
             "top_probabilities": top,
         }
