@@ -133,7 +133,19 @@ class UnknownValueError(ConfigError):
 
 
 class PipelineError(UserMistakeError):
-    """A pipeline file that cannot work."""
+    """A pipeline file that cannot work; ``drawing`` shows the spot, and stands between fact and cause."""
+
+    def __init__(self, fact: str, *, cause: str = "", next_step: str = "", drawing: str = "") -> None:
+        super().__init__(fact, cause=cause, next_step=next_step)
+        self.drawing = drawing
+
+    def __str__(self) -> str:
+        fact, *rest = super().__str__().splitlines()
+        return "\n".join([fact, *self.drawing.splitlines(), *rest])
+
+    def to_dict(self) -> dict[str, str]:
+        """With the drawing, where there is one."""
+        return super().to_dict() | ({"drawing": self.drawing} if self.drawing else {})
 
 
 class SpecificationError(UserMistakeError):
@@ -188,7 +200,10 @@ def error_from_dict(values: dict[str, str]) -> RepoToolError:
     """The error that ``RepoToolError.to_dict`` described; an unknown kind becomes the base class."""
     kinds: dict[str, type[RepoToolError]] = {kind.__name__: kind for kind in _descendants(RepoToolError)}
     kind = kinds.get(values["error"], RepoToolError)
-    return kind(values["fact"], cause=values["cause"], next_step=values["next_step"])
+    error = kind(values["fact"], cause=values["cause"], next_step=values["next_step"])
+    if isinstance(error, PipelineError):
+        error.drawing = values.get("drawing", "")
+    return error
 
 
 def _descendants(kind: type[RepoToolError]) -> Iterator[type[RepoToolError]]:

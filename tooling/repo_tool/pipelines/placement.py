@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where each stage of a pipeline runs, and why: the stages cut into parts, each one Triton model of the result."""
+"""A part of a pipeline: neighbouring stages that become one Triton model of the result."""
 
-__all__ = ["Part", "PartKind", "place"]
+__all__ = ["Part", "PartKind", "title_of"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from repo_tool.config.model import ModelTensor
-from repo_tool.pipelines.spec import PipelineFile
-from repo_tool.pipelines.stages import Stage, TypedPipeline, model_tensor
+from repo_tool.pipelines.stages import ModelStage, Stage, StepStage, model_tensor
 from repo_tool.pipelines.wire import Wire
 
 
@@ -44,6 +43,7 @@ class Part:
         return tuple(model_tensor(name, wires, rows=self.rows) for name in self.writes)
 
 
-def place(typed: TypedPipeline, pipeline: PipelineFile) -> tuple[Part, ...]:
-    """Cut a typed pipeline into parts."""
-    raise NotImplementedError
+def title_of(stage: Stage) -> str:
+    """How a stage is called in sentences."""
+    kind = "step" if isinstance(stage, StepStage) else "model" if isinstance(stage, ModelStage) else "block"
+    return f"{kind} '{stage.name}'"

@@ -289,13 +289,20 @@ class PipelineFile(_Declaration):
         return digest_of_bytes(json.dumps([values, self._file_digests()], sort_keys=True).encode())
 
     def _file_digests(self) -> dict[str, str]:
-        names = dict.fromkeys([*self.file_names, *filter(None, [self.execution_env])])
+        names = dict.fromkeys([*self.file_names, *self.source_names, *filter(None, [self.execution_env])])
         return {name: digest_of(self.file(name), through_pointers=True) for name in names}
 
     @property
     def file_names(self) -> tuple[str, ...]:
         """The files that the parameters of its steps name."""
         return tuple(dict.fromkeys(name for step in self.all_steps() for name in _names_of(step.parameters)))
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """The Python files of its own steps that lie beside it: ``my_steps.py`` for ``use: my_steps:Sharpen``."""
+        modules = [step.use.partition(":")[0] for step in self.all_steps() if step.use and ":" in step.use]
+        paths = dict.fromkeys(f"{module.removesuffix('.py').replace('.', '/')}.py" for module in modules)
+        return tuple(path for path in paths if (self.folder / path).is_file())
 
     def file(self, name: str) -> Path:
         """The path of a file that it names.

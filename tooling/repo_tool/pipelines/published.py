@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pipeline's file as it is published with it, to be read, drawn and run without the folder that it came from."""
+
+__all__ = ["ASSETS_FOLDER", "PUBLISHED_NAME", "published_files"]
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import count
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from repo_tool.pipelines.spec import ASSETS_FOLDER, PUBLISHED_NAME, PipelineFile, file_reference
+
+Content = Path | bytes
+
+
+def published_files(pipeline: PipelineFile, taken: Mapping[str, Content]) -> dict[str, Content]:
+    """``pipeline.json`` and the files that it names in ``assets/``, by their paths in the version folder.
+
+    The archive of an ``execution_env`` is left out: it lies beside the models that need it, and runs nowhere else.
+    """
+    names: dict[str, str] = {}
+    files: dict[str, Content] = {}
+    for name in (*pipeline.file_names, *pipeline.source_names):
+        path = pipeline.file(name).absolute()
+        place = next(each for each in _places(name, pipeline) if {**taken, **files}.get(each, path) == path)
+        names[name] = PurePosixPath(place).relative_to(ASSETS_FOLDER).as_posix()
+        files[place] = path
+    values = pipeline.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"execution_env"})
+    text = json.dumps(_with_names(values, names), indent=2, ensure_ascii=False) + "\n"
+    return {**files, PUBLISHED_NAME: text.encode()}
+
+
+def _places(name: str, pipeline: PipelineFile) -> Iterator[str]:
+    """A source keeps its path, by which it is imported; another file has its own name, numbered where it is taken."""
+    path = PurePosixPath(name)
+    if name in pipeline.source_names:
+        yield f"{ASSETS_FOLDER}/{path}"
+    yield f"{ASSETS_FOLDER}/{path.name}"
+    yield from (f"{ASSETS_FOLDER}/{number}_{path.name}" for number in count(2))
+
+
+def _with_names(value: Any, names: Mapping[str, str]) -> Any:
+    name = file_reference(value)
+    if name is not None:
+        return {"file": names[name]}
+    if isinstance(value, dict):
+        return {key: _with_names(inner, names) for key, inner in value.items()}
+    return [_with_names(inner, names) for inner in value] if isinstance(value, list) else value

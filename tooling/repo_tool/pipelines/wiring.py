@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every wire of a pipeline typed before anything is written; what cannot work is refused with a drawing of the spot."""
+
+__all__ = ["type_pipeline"]
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from repo_tool.config.model import ModelConfig, ModelTensor
+from repo_tool.datatypes import DataType
+from repo_tool.errors import PipelineError, RepoToolError
+from repo_tool.near_names import did_you_mean
+from repo_tool.pipelines.blocks import block_outputs, given_inside, required_outside
+from repo_tool.pipelines.catalogue import StepKind, step_kind
+from repo_tool.pipelines.endings import renamed, told
+from repo_tool.pipelines.scope import Scope
+from repo_tool.pipelines.sizes import batching
+from repo_tool.pipelines.spec import BlockDeclaration, PipelineFile, StepDeclaration
+from repo_tool.pipelines.stages import BlockStage, ModelStage, Stage, StepStage, TypedPipeline
+from repo_tool.pipelines.step_parameters import with_files
+from repo_tool.pipelines.wire import Wire
+from repo_tool.repository.layout import ModelDirectory, ModelRepository
+
+
+def type_pipeline(pipeline: PipelineFile, repository: ModelRepository) -> TypedPipeline:
+    """Type every wire, in the order of the file.
+
+    Raises:
+        PipelineError: a wire is missing, unused, written twice, or of another type than a step takes.
+        RepositoryError: a model is not there.
+    """
+    scope = Scope.outermost(pipeline)
+    stages = _type_stages(scope, repository)
+    typed = told(scope, stages)
+    return renamed(replace(typed, **batching(scope, typed)), pipeline)
+
+
+def _type_stages(scope: Scope, repository: ModelRepository) -> tuple[Stage, ...]:
+    return tuple(_type_stage(scope, at, repository) for at in range(len(scope.steps)))
+
+
+def _type_stage(scope: Scope, at: int, repository: ModelRepository) -> Stage:
+    """Check one step against the wires so far, and add those it writes."""
+    declaration = scope.steps[at]
+    if isinstance(declaration, BlockDeclaration):
+        return _type_block(scope, at, declaration, repository)
+    if declaration.use is not None:
+        return _type_step(scope, at, declaration, declaration.use, repository)
+    return _type_model(scope, at, declaration, repository)
+
+
+def _type_step(scope: Scope, at: int, declaration: StepDeclaration, use: str, repository: ModelRepository) -> StepStage:
+    kind = _kind(use, scope.pipeline)
+    parameters = with_files(declaration.parameters, kind.parameters, scope.pipeline, declaration.title)
+    step = kind.with_parameters(parameters)
+    inputs = _wired(declaration, step.inputs, declaration.inputs, "input")
+    read = _known(scope, at, inputs, repository)
+    try:
+        found = step.output_wires(read)
+    except PipelineError as error:
+        raise _unfit(scope, at, inputs, error) from error
+    outputs = _wired(declaration, found, declaration.outputs, "output")
+    scope.write(at, outputs, found)
+    name = scope.own_name(declaration.name or step.name)
+    return StepStage(step=step, inputs=inputs, outputs=outputs, name=name, merge=_merges(scope, declaration))
+
+
+def _kind(use: str, pipeline: PipelineFile) -> StepKind:
+    if ":" not in use:
+        return step_kind(use)
+    from repo_tool.pipelines.foreign import foreign_kind
+
+    return foreign_kind(use, pipeline.folder)
+
+
+def _merges(scope: Scope, declaration: StepDeclaration) -> bool:
+    return scope.pipeline.merge and declaration.merge
+
+
+def _unfit(scope: Scope, at: int, inputs: Mapping[str, str], error: PipelineError) -> PipelineError:
+    """What a step says of its inputs, with their types and the drawing."""
+    named = [wire for tensor, wire in inputs.items() if f"'{tensor}'" in error.cause] or list(inputs.values())
+    got = ", ".join(f"'{tensor}' {scope.wires[wire]}" for tensor, wire in inputs.items() if wire in named)
+    return PipelineError(
+        f"{scope.steps[at].title} cannot work on its inputs: it gets {got}",
+        cause=error.cause,
+        next_step=f"change {_writer_of(scope, named[0])}, or wire another tensor" if named else error.next_step,
+        drawing=scope.down_to(at, named, error.cause),
+    )
+
+
+def _writer_of(scope: Scope, wire: str) -> str:
+    writer = scope.writers[wire]
+    return f"what writes '{wire}', {writer.title}" if writer.place else f"the input '{wire}'"
+
+
+def _type_model(scope: Scope, at: int, declaration: StepDeclaration, repository: ModelRepository) -> ModelStage:
+    if declaration.model == scope.pipeline.name:
+        raise PipelineError(
+            f"pipeline '{scope.pipeline.name}' calls itself",
+            cause="a model of that name is replaced by the pipeline",
+            next_step="give the pipeline another name",
+        )
+    member = repository.existing_model(declaration.model or "")
+    config = member.read_config()
+    version = _version(declaration, member)
+    inputs = _wired(declaration, _read_of(config, declaration, scope), declaration.inputs, "input")
+    _check_model_inputs(scope, at, config, inputs, _known(scope, at, inputs, repository))
+    found = {tensor.name: _row_wire(declaration, config, tensor) for tensor in config.outputs}
+    outputs = _wired(declaration, found, declaration.outputs, "output")
+    scope.write(at, outputs, found)
+    return ModelStage(
+        config=config,
+        version=version,
+        inputs=inputs,
+        outputs=outputs,
+        name=scope.own_name(declaration.name or config.name),
+        merge=_merges(scope, declaration),
+        is_pinned=declaration.version is not None,
+    )
+
+
+def _read_of(config: ModelConfig, declaration: StepDeclaration, scope: Scope) -> list[str]:
+    """The inputs that are wired: optional ones only where the file wires them or a wire is called so."""
+    wired = {*declaration.inputs, *scope.wires}
+    return [tensor.name for tensor in config.inputs if not tensor.optional or tensor.name in wired]
+
+
+def _version(declaration: StepDeclaration, member: ModelDirectory) -> int:
+    newest = member.latest_version()
+    if declaration.version is None or declaration.version in member.versions():
+        return declaration.version or newest
+    raise PipelineError(
+        f"{declaration.title} has no version {declaration.version}",
+        cause=f"there are {', '.join(map(str, member.versions()))}",
+        next_step="write one of them, or leave `version:` out for the newest",
+    )
+
+
+def _row_wire(declaration: StepDeclaration, config: ModelConfig, tensor: ModelTensor) -> Wire:
+    """The dims of one row; a model that does not batch has the rows as its first dimension."""
+    datatype = tensor.datatype or DataType.BYTES
+    if config.max_batch_size > 0:
+        return Wire(datatype, tensor.dims)
+    if len(tensor.dims) > 1:
+        return Wire(datatype, tensor.dims[1:])
+    whole = Wire(datatype, tensor.dims)
+    raise PipelineError(
+        f"{declaration.title} does not batch",
+        cause=f"its max_batch_size is 0, and its '{tensor.name}' {whole} has no dimension for rows",
+        next_step="add the model again with a free first dimension",
+    )
+
+
+def _wired(declaration: StepDeclaration, tensors: Iterable[str], given: Mapping[str, str], kind: str) -> dict[str, str]:
+    names = list(tensors)
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        near = did_you_mean(unknown[0], names)
+        raise PipelineError(
+            f"{declaration.title} has no {kind} '{unknown[0]}'",
+            cause=f"its {kind}s are {', '.join(names)}",
+            next_step=near or f"use one of them on the left side of `{kind}s:`",
+        )
+    return {name: given.get(name, name) for name in names}
+
+
+def _known(scope: Scope, at: int, inputs: Mapping[str, str], repository: ModelRepository) -> dict[str, Wire]:
+    for tensor, wire in inputs.items():
+        if wire not in scope.wires:
+            why, next_step = _written_later(scope, at, wire, repository)
+            raise scope.missing(at, wire, tensor, why=why, next_step=next_step)
+    return {tensor: scope.wires[wire] for tensor, wire in inputs.items()}
+
+
+def _written_later(scope: Scope, at: int, wire: str, repository: ModelRepository) -> tuple[str, str]:
+    """Whether a step further down writes the wire, as far as these can be typed without it."""
+    ahead = replace(scope, wires=dict(scope.wires), writers=dict(scope.writers), names=set(scope.names))
+    for later in range(at, len(scope.steps)):
+        step = scope.steps[later]
+        if later == at and wire in _promised(step, repository):
+            return "it writes itself: a step cannot wait for its own answer", "wire another, or use a `repeat:` block"
+        if later == at:
+            continue
+        if _can_type(ahead, later, repository) and wire in ahead.wires:
+            return f"{step.title} writes after it", f"move {step.title} above {scope.steps[at].title}"
+        if wire in _promised(step, repository):
+            circle = f"{step.title} writes, which waits for {scope.steps[at].title}: a circle"
+            return circle, "wire one of them to a step above both, or use a `repeat:` block"
+    return "", ""
+
+
+def _can_type(ahead: Scope, at: int, repository: ModelRepository) -> bool:
+    step = ahead.steps[at]
+    if isinstance(step, StepDeclaration) and not set(step.inputs.values()) <= ahead.wires.keys():
+        return False
+    try:
+        _type_stage(ahead, at, repository)
+    except (RepoToolError, RecursionError):
+        return False
+    return True
+
+
+def _promised(step: StepDeclaration | BlockDeclaration, repository: ModelRepository) -> set[str]:
+    """The wires that a step says itself that it writes, and a model's own outputs."""
+    if isinstance(step, BlockDeclaration) or step.model is None:
+        return set(step.told.values() if isinstance(step, BlockDeclaration) else step.outputs.values())
+    try:
+        config = repository.existing_model(step.model).read_config()
+    except RepoToolError:
+        return set(step.outputs.values())
+    return {step.outputs.get(tensor.name, tensor.name) for tensor in config.outputs}
+
+
+def _check_model_inputs(
+    scope: Scope, at: int, config: ModelConfig, inputs: Mapping[str, str], read: Mapping[str, Wire]
+) -> None:
+    declaration = scope.steps[at]
+    assert isinstance(declaration, StepDeclaration)  # noqa: S101  # as the caller knows
+    for tensor in config.inputs:
+        if tensor.name not in read:
+            continue
+        wire, wanted = read[tensor.name], _row_wire(declaration, config, tensor)
+        if wire.datatype is not wanted.datatype or not _fit(scope, inputs[tensor.name], wire, wanted):
+            raise PipelineError(
+                f"{declaration.title} takes {wanted} as '{tensor.name}' and gets {wire}",
+                cause="datatype and dims of one row must be equal along a wire",
+                next_step=f"change {_writer_of(scope, inputs[tensor.name])}, or wire another",
+                drawing=scope.down_to(at, [inputs[tensor.name]], f"'{tensor.name}' takes {wanted}"),
+            )
+
+
+def _fit(scope: Scope, name: str, wire: Wire, wanted: Wire) -> bool:
+    """Whether dims agree. A free one fits a fixed one only where a model wrote it: models often do not tell theirs."""
+    if len(wire.dims) != len(wanted.dims):
+        return False
+    is_model_s = scope.writers[name].title.startswith("model ")
+    return all(
+        want in (-1, dim) or (dim == -1 and is_model_s) for dim, want in zip(wire.dims, wanted.dims, strict=True)
+    )
+
+
+def _type_block(scope: Scope, at: int, block: BlockDeclaration, repository: ModelRepository) -> BlockStage:
+    own = required_outside(scope, at, block)
+    given = given_inside(scope, at, block)
+    inside = scope.inside(block, at, given)
+    stages = _type_stages(inside, repository)
+    outputs = block.told
+    found = block_outputs(inside, scope, at, block)
+    scope.write(at, outputs, found)
+    read = {wire for stage in stages for wire in stage.inputs.values()} | own
+    outside = [wire for wire in scope.wires if wire in read and wire not in given and wire not in outputs.values()]
+    seen = [*outside, *given, *(wire for stage in stages for wire in stage.outputs.values())]
+    return BlockStage(
+        kind=block.kind,
+        control=block.control,
+        stages=stages,
+        wires={wire: inside.wires[wire] for wire in seen},
+        inputs={wire: wire for wire in outside},
+        outputs=dict(outputs),
+        name=scope.own_name(block.name or block.kind),
+    )
