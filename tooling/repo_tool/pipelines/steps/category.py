@@ -30,9 +30,7 @@ class Category:
         datatype, dims = inputs["value"]
         wanted = ("BYTES",) if isinstance(self.known[0], str) else ("INT64", "INT32")
         if datatype not in wanted or dims != (1,):
-            raise ValueError(
-                f"'value' must be {' or '.join(wanted)} [1], as `known`; it is {datatype} {list(dims)}"
-            )
+            raise ValueError(f"'value' must be {' or '.join(wanted)} [1], as `known`; it is {datatype} {list(dims)}")
         return {"category": (datatype, (1,))}
 
     def run(self, value: NDArray[Any]) -> dict[str, NDArray[Any]]:
