@@ -4,11 +4,12 @@
 import ast
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from repo_tool.config.places import locate
 from repo_tool.errors import ConfigError
+from repo_tool.image_packages import IMAGE_PACKAGES
 from repo_tool.releases import first_release_with_field, last_release_with_backend
 from repo_tool.rules.diagnostics import Finding, Region, Severity
 from repo_tool.rules.file_kinds import exists, is_file
@@ -17,14 +18,6 @@ from repo_tool.rules.python_environments import environment_path, python_of_envi
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject, files_within
 
-# What deploy/triton/requirements.txt adds to the image, by import name; a test holds the two together.
-IMAGE_PACKAGES: Mapping[str, str] = {
-    "PIL": "pillow",
-    "cv2": "opencv-python-headless",
-    "onnx": "onnx",
-    "soxr": "soxr",
-    "tokenizers": "tokenizers",
-}
 # Backends of repo-tool that deploy/triton/Dockerfile copies into the image; the release's own goes first.
 BROUGHT_BACKENDS = ("sklearn", "tensorflow")
 _ALWAYS_THERE = frozenset({"numpy", "triton_python_backend_utils", "c_python_backend_utils"})
