@@ -142,7 +142,7 @@ def _warmup(config: ModelConfig, part: Part, wires: Mapping[str, Wire]) -> tuple
         return tuple(replace(each, inputs=_renamed(each, stages[0])) for each in _of_size(config, part))
     if any(wires[name].datatype is DataType.BYTES or -1 in wires[name].dims for name in part.reads):
         return ()
-    inputs = tuple(_zeros(model_tensor(name, wires, rows=part.rows)) for name in part.reads)
+    inputs = tuple(_zeros(model_tensor(name, wires, rows=part.rows)) for name in sorted(part.reads))
     return tuple(replace(each, inputs=inputs) for each in _of_size(config, part))
 
 
@@ -164,7 +164,8 @@ def _of_size(config: ModelConfig, part: Part) -> Iterator[Warmup]:
 
 
 def _renamed(warmup: Warmup, stage: ModelStage) -> tuple[WarmupInput, ...]:
-    return tuple(replace(each, name=stage.inputs[each.name]) for each in warmup.inputs)
+    inputs = [replace(each, name=stage.inputs[each.name]) for each in warmup.inputs]
+    return tuple(sorted(inputs, key=lambda each: each.name))  # as a map of Triton's is read
 
 
 def _zeros(tensor: ModelTensor) -> WarmupInput:
