@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from repo_tool.errors import RepoToolError
+from repo_tool.errors import PipelineError, RepoToolError
 from repo_tool.printable import printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from repo_tool.workflows.progress import Step
+
+_BREAK = "✗"  # in the drawing of a spot
 
 
 @cache
@@ -68,10 +70,13 @@ class ConsoleProgress:
 
 
 def show_error(error: RepoToolError) -> None:
-    """Print the fact, its cause and the next step on standard error."""
+    """Print the fact, its drawing where there is one, its cause and the next step on standard error."""
     from rich.text import Text
 
     lines = Text.assemble(("error: ", "bold red"), printable_lines(error.fact))
+    if isinstance(error, PipelineError) and error.drawing:
+        for line in error.drawing.splitlines():
+            lines.append("\n").append(printable_lines(line), style="red" if _BREAK in line else "cyan")
     if error.cause:
         lines.append("\ncause: ", style="bold").append(printable_lines(error.cause))
     if error.next_step:

@@ -53,11 +53,12 @@ def _check_outputs(scope: Scope) -> None:
         written = [each for each in scope.wires if each not in pipeline.inputs]
         if wire not in written:
             is_input = wire in pipeline.inputs
+            what = "is what the client sends" if is_input else "is written by no step"
             raise PipelineError(
-                f"output '{wire}' of the pipeline is written by no step",
+                f"output '{wire}' of the pipeline {what}",
                 cause=f"the steps write {', '.join(written)}",
                 next_step=did_you_mean(wire, written) or "name one of them under `outputs:`",
-                drawing=scope.up_to_client(None, f"'{wire}' is what the client sent" if is_input else f"no '{wire}'"),
+                drawing=scope.up_to_client(None, f"'{wire}' came from here" if is_input else f"no '{wire}'"),
             )
         if wires.count(wire) > 1:
             raise PipelineError(

@@ -92,6 +92,10 @@ class Scope:
         lines = [Line(self.shown(wire))] if wire is not None else []
         return draw([*pieces, *lines, Break(broken), Box(_CLIENT)])
 
+    def before(self, at: int, lines: Iterable[str], broken: str) -> str:
+        """What a step reads, what is wrong with that, and the step."""
+        return draw([*map(Line, lines), Break(broken), Box(self.spot(at).text)])
+
     def after(self, at: int, lines: Iterable[str], broken: str) -> str:
         """A step, what it writes, and what is wrong with that."""
         return draw([Box(self.spot(at).text), *map(Line, lines), Break(broken)])

@@ -31,6 +31,7 @@ import yaml
 from repo_tool.bounded_yaml import read_bounded_yaml
 from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
+from repo_tool.near_names import did_you_mean
 from repo_tool.pipelines.wire import Wire
 from repo_tool.repository.provenance import digest_of, digest_of_bytes
 
@@ -373,8 +374,11 @@ def read_pipeline(path: Path) -> PipelineFile:
         pipeline = PipelineFile.model_validate(read_bounded_yaml(path))
     except pydantic.ValidationError as error:
         problems = "; ".join(f"{_place(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
+        near = _meant(error)
         raise PipelineError(
-            f"'{path}' does not describe a pipeline", cause=problems, next_step="compare it with docs/pipelines.md"
+            f"'{path}' does not describe a pipeline",
+            cause=problems,
+            next_step=near or "compare it with docs/pipelines.md",
         ) from error
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise PipelineError(
@@ -384,6 +388,15 @@ def read_pipeline(path: Path) -> PipelineFile:
     for name in pipeline.file_names:
         pipeline.file(name)
     return pipeline
+
+
+def _meant(error: pydantic.ValidationError) -> str:
+    """What the first unknown key may have been meant to be."""
+    kinds: list[type[pydantic.BaseModel]] = [PipelineFile, StepDeclaration, BlockDeclaration, InputDeclaration]
+    kinds += [When, ForEach, Repeat]
+    known = {field.alias or name for kind in kinds for name, field in kind.model_fields.items()}
+    unknown = [each["loc"][-1] for each in error.errors() if each["type"] == "extra_forbidden"]
+    return did_you_mean(str(unknown[0]), known) if unknown else ""
 
 
 def _place(location: tuple[int | str, ...]) -> str:

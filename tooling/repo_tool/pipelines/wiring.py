@@ -3,7 +3,7 @@
 
 __all__ = ["type_pipeline"]
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from repo_tool.config.model import ModelConfig, ModelTensor
@@ -53,13 +53,13 @@ def _type_step(scope: Scope, at: int, declaration: StepDeclaration, use: str, re
     kind = _kind(use, scope.pipeline)
     parameters = with_files(declaration.parameters, kind.parameters, scope.pipeline, declaration.title)
     step = kind.with_parameters(parameters)
-    inputs = _wired(declaration, step.inputs, declaration.inputs, "input")
+    inputs = _wired(scope, at, dict.fromkeys(step.inputs), declaration.inputs, "input")
     read = _known(scope, at, inputs, repository)
     try:
         found = step.output_wires(read)
     except PipelineError as error:
         raise _unfit(scope, at, inputs, error) from error
-    outputs = _wired(declaration, found, declaration.outputs, "output")
+    outputs = _wired(scope, at, found, declaration.outputs, "output")
     scope.write(at, outputs, found)
     name = scope.own_name(declaration.name or step.name)
     return StepStage(step=step, inputs=inputs, outputs=outputs, name=name, merge=_merges(scope, declaration))
@@ -104,10 +104,11 @@ def _type_model(scope: Scope, at: int, declaration: StepDeclaration, repository:
     member = repository.existing_model(declaration.model or "")
     config = member.read_config()
     version = _version(declaration, member)
-    inputs = _wired(declaration, _read_of(config, declaration, scope), declaration.inputs, "input")
-    _check_model_inputs(scope, at, config, inputs, _known(scope, at, inputs, repository))
+    wanted = {tensor.name: _row_wire(declaration, config, tensor) for tensor in _read_of(config, declaration, scope)}
+    inputs = _wired(scope, at, wanted, declaration.inputs, "input")
+    _check_model_inputs(scope, at, wanted, inputs, _known(scope, at, inputs, repository))
     found = {tensor.name: _row_wire(declaration, config, tensor) for tensor in config.outputs}
-    outputs = _wired(declaration, found, declaration.outputs, "output")
+    outputs = _wired(scope, at, found, declaration.outputs, "output")
     scope.write(at, outputs, found)
     return ModelStage(
         config=config,
@@ -120,10 +121,10 @@ def _type_model(scope: Scope, at: int, declaration: StepDeclaration, repository:
     )
 
 
-def _read_of(config: ModelConfig, declaration: StepDeclaration, scope: Scope) -> list[str]:
+def _read_of(config: ModelConfig, declaration: StepDeclaration, scope: Scope) -> list[ModelTensor]:
     """The inputs that are wired: optional ones only where the file wires them or a wire is called so."""
     wired = {*declaration.inputs, *scope.wires}
-    return [tensor.name for tensor in config.inputs if not tensor.optional or tensor.name in wired]
+    return [tensor for tensor in config.inputs if not tensor.optional or tensor.name in wired]
 
 
 def _version(declaration: StepDeclaration, member: ModelDirectory) -> int:
@@ -152,17 +153,20 @@ def _row_wire(declaration: StepDeclaration, config: ModelConfig, tensor: ModelTe
     )
 
 
-def _wired(declaration: StepDeclaration, tensors: Iterable[str], given: Mapping[str, str], kind: str) -> dict[str, str]:
-    names = list(tensors)
-    unknown = sorted(set(given) - set(names))
+def _wired(
+    scope: Scope, at: int, tensors: Mapping[str, Wire | None], given: Mapping[str, str], kind: str
+) -> dict[str, str]:
+    unknown = sorted(set(given) - set(tensors))
     if unknown:
-        near = did_you_mean(unknown[0], names)
+        lines = [f"{name}: {wire}" if wire else name for name, wire in tensors.items()]
+        broken = f"no {kind} '{unknown[0]}'"
         raise PipelineError(
-            f"{declaration.title} has no {kind} '{unknown[0]}'",
-            cause=f"its {kind}s are {', '.join(names)}",
-            next_step=near or f"use one of them on the left side of `{kind}s:`",
+            f"{scope.steps[at].title} has no {kind} '{unknown[0]}'",
+            cause=f"its {kind}s are {', '.join(tensors)}",
+            next_step=did_you_mean(unknown[0], tensors) or f"use one of them on the left side of `{kind}s:`",
+            drawing=scope.after(at, lines, broken) if kind == "output" else scope.before(at, lines, broken),
         )
-    return {name: given.get(name, name) for name in names}
+    return {name: given.get(name, name) for name in tensors}
 
 
 def _known(scope: Scope, at: int, inputs: Mapping[str, str], repository: ModelRepository) -> dict[str, Wire]:
@@ -213,20 +217,17 @@ def _promised(step: StepDeclaration | BlockDeclaration, repository: ModelReposit
 
 
 def _check_model_inputs(
-    scope: Scope, at: int, config: ModelConfig, inputs: Mapping[str, str], read: Mapping[str, Wire]
+    scope: Scope, at: int, wanted: Mapping[str, Wire], inputs: Mapping[str, str], read: Mapping[str, Wire]
 ) -> None:
-    declaration = scope.steps[at]
-    assert isinstance(declaration, StepDeclaration)  # noqa: S101  # as the caller knows
-    for tensor in config.inputs:
-        if tensor.name not in read:
-            continue
-        wire, wanted = read[tensor.name], _row_wire(declaration, config, tensor)
-        if wire.datatype is not wanted.datatype or not _fit(scope, inputs[tensor.name], wire, wanted):
+    title = scope.steps[at].title
+    for tensor, wish in wanted.items():
+        wire = read[tensor]
+        if wire.datatype is not wish.datatype or not _fit(scope, inputs[tensor], wire, wish):
             raise PipelineError(
-                f"{declaration.title} takes {wanted} as '{tensor.name}' and gets {wire}",
+                f"{title} takes {wish} as '{tensor}' and gets {wire}",
                 cause="datatype and dims of one row must be equal along a wire",
-                next_step=f"change {_writer_of(scope, inputs[tensor.name])}, or wire another",
-                drawing=scope.down_to(at, [inputs[tensor.name]], f"'{tensor.name}' takes {wanted}"),
+                next_step=f"change {_writer_of(scope, inputs[tensor])}, or wire another",
+                drawing=scope.down_to(at, [inputs[tensor]], f"'{tensor}' takes {wish}"),
             )
 
 
