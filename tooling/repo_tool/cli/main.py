@@ -23,6 +23,7 @@ from repo_tool.cli.call import call
 from repo_tool.cli.config import config
 from repo_tool.cli.console import error_console, show_error
 from repo_tool.cli.diff import diff
+from repo_tool.cli.pipeline import pipeline
 from repo_tool.cli.plan import plan
 from repo_tool.cli.release import release
 from repo_tool.cli.rule import rule
@@ -64,6 +65,7 @@ def repo_tool_command(
 
 app.command("add-model")(add_model)
 app.command("add-pipeline")(add_pipeline)
+app.add_typer(pipeline, name="pipeline")
 app.command("serve")(serve)
 app.command("call")(call)
 app.command("bench")(bench)

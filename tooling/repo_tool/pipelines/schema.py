@@ -3,19 +3,18 @@
 
 __all__ = ["pipeline_schema"]
 
-import inspect
 import re
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from repo_tool.datatypes import DataType
 from repo_tool.pipelines.catalogue import StepKind, step_kind, step_names
 from repo_tool.pipelines.spec import BlockDeclaration, PipelineFile, StepDeclaration
+from repo_tool.pipelines.step_facts import step_facts
 
 _Schema = dict[str, Any]
 _FILE = {"$ref": "#/$defs/FileReference"}
-_TOLD_OF = re.compile(r"``(\w+)``(?: and ``(\w+)``)?:?\s")
+_TOLD_OF = re.compile(r"`(\w+)`(?: and `(\w+)`)?:?\s")
 _DESCRIPTIONS: Mapping[type, Mapping[str, str]] = {
     PipelineFile: {
         "name": "Of the model that clients call.",
@@ -94,20 +93,20 @@ def _shipped(kind: StepKind, step: _Schema, shared: dict[str, _Schema]) -> _Sche
     """A shipped step: its parameters under ``with``, the names of its tensors under ``inputs``."""
     parameters = kind.parameters
     shared |= {name: _with_files(inner) for name, inner in parameters.pop("$defs", {}).items()}
-    about = inspect.getdoc(kind.code) or ""
+    facts = step_facts(kind.name)
     fields = {
-        name: _parameter(field, _told_of(name, about)) for name, field in parameters.get("properties", {}).items()
+        name: _parameter(field, _told_of(name, facts.about)) for name, field in parameters.get("properties", {}).items()
     }
     needed = {"required": parameters["required"]} if parameters.get("required") else {}
     properties = {
-        "use": {"const": kind.name, "description": _headline(kind)},
+        "use": {"const": kind.name, "description": facts.headline},
         "with": {"type": "object", "properties": fields, "additionalProperties": False, **needed},
         **_own_keys(step),
     }
     properties["inputs"] = _inputs(kind, properties["inputs"])
     return {
         "type": "object",
-        "description": _headline(kind),
+        "description": facts.headline,
         "properties": properties,
         "required": ["use", *(["with"] if needed else [])],
         "additionalProperties": False,
@@ -146,19 +145,12 @@ def _model(step: _Schema) -> _Schema:
     }
 
 
-def _headline(kind: StepKind) -> str:
-    module = inspect.getmodule(kind.code)
-    text = (inspect.getdoc(module) or inspect.getdoc(kind.code) or "").partition("\n\n")[0]
-    return " ".join(text.split())
-
-
 def _told_of(name: str, about: str) -> str:
     """The paragraph about a parameter in a step's docstring; "" where there is none."""
     for paragraph in about.split("\n\n"):
-        words = " ".join(textwrap.dedent(paragraph).split())
-        found = _TOLD_OF.match(words)
+        found = _TOLD_OF.match(paragraph)
         if found and name in found.groups():
-            return words
+            return paragraph
     return ""
 
 
