@@ -22,6 +22,7 @@ from repo_tool.rules import (
     instance_rules,
     optimization_rules,
     parameter_rules,
+    pipeline_rules,
     release_rules,
     repository_rules,
     scheduling_rules,
@@ -65,6 +66,7 @@ _FAMILIES = (
     graph_rules,
     framework_rules,
     ensemble_rules,
+    pipeline_rules,
     release_rules,
     security_rules,
 )
