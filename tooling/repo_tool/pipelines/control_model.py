@@ -124,7 +124,7 @@ class Loader:
             return load_step(entry, wires, self.folder)
         inside = read_wires(json.dumps(entry["wires"]))
         scope = Scope(
-            title=entry["name"],
+            title=f"block '{entry['name']}'",
             inputs=entry["inputs"],
             outputs=entry["outputs"],
             inside=inside,

@@ -208,7 +208,8 @@ def stack(name: str, rows: Rows) -> NDArray[Any]:
     for row, array in enumerate(rows):
         if array.shape != rows[0].shape:
             shapes = f"row 0 is {list(rows[0].shape)} and row {row} is {list(array.shape)}"
-            raise StepError(f"output '{name}'", f"{shapes}: send them in requests of their own, or pad them")
+            why = f"the rows differ in shape, {shapes}: send them in requests of their own, or pad them"
+            raise StepError(f"output '{name}'", why)
     return np.stack(rows)
 
 
