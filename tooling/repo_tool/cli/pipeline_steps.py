@@ -3,74 +3,72 @@
 
 __all__ = ["steps"]
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from repo_tool.cli.pipeline_arguments import complete_step
 
-if TYPE_CHECKING:
-    from repo_tool.pipelines.step_facts import StepFacts
+def _complete_step(incomplete: str) -> list[str]:
+    from repo_tool.pipelines.catalogue import step_names
+
+    return [name for name in step_names() if name.startswith(incomplete)]
 
 
 def steps(
     name: Annotated[
-        str | None, typer.Argument(help="A step; without it, all.", autocompletion=complete_step, metavar="STEP")
+        str | None,
+        typer.Argument(help="The step, e.g. resize; without it all are listed.", autocompletion=_complete_step),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON: an object, for all steps an array of them.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON: an object, without a name an array of them.")] = False,
+    as_page: Annotated[bool, typer.Option("--page", help="All steps as a Markdown page.")] = False,
 ) -> None:
-    """List the steps that ship with repo-tool, or tell what one of them takes.
+    """Tell what a shipped step does: its parameters, what it takes and gives, and where it runs.
 
     **Example:**
 
         repo-tool pipeline steps resize
     """
-    from repo_tool.pipelines.step_facts import all_step_facts, step_facts
+    if as_page:
+        from repo_tool.pipelines.step_page import steps_page
 
-    found = [step_facts(name)] if name else all_step_facts()
-    if as_json:
-        import json
-
-        facts: list[dict[str, Any]] = [each.to_dict() for each in found]
-        print(json.dumps(facts[0] if name else facts, indent=2))
-    elif name:
-        _show(found[0])
+        print(steps_page(), end="")
+    elif as_json:
+        print(_json(name))
+    elif name is None:
+        _list()
     else:
-        _show_all(found)
+        _show(name)
 
 
-def _show_all(found: "list[StepFacts]") -> None:
-    from rich.markup import escape
-    from rich.table import Table
+def _json(name: str | None) -> str:
+    import json
+
+    from repo_tool.pipelines.catalogue import step_kind, step_names
+    from repo_tool.pipelines.step_page import step_facts
+
+    facts = [step_facts(step_kind(each)) for each in ([name] if name else step_names())]
+    return json.dumps(facts[0] if name else facts, indent=2, ensure_ascii=False, default=str)
+
+
+def _list() -> None:
+    from repo_tool.pipelines.catalogue import step_kind, step_names
+    from repo_tool.pipelines.step_page import step_facts
+
+    widest = max(map(len, step_names()))
+    for name in step_names():
+        facts = step_facts(step_kind(name))
+        print(f"{name:<{widest}}  {'ONNX' if facts['graph'] else '    '}  {facts['summary'].replace('`', '')}")
+
+
+def _show(name: str) -> None:
+    from rich.markdown import Markdown
 
     from repo_tool.cli.console import console
+    from repo_tool.pipelines.catalogue import step_kind
+    from repo_tool.pipelines.step_page import step_markdown
 
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("step", no_wrap=True, style="bold")
-    table.add_column("what it does")
-    for each in found:
-        table.add_row(each.name, escape(each.headline))
-    console().print(table)
-
-
-def _show(found: "StepFacts") -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-    from rich.table import Table
-
-    from repo_tool.cli.console import console
-
-    out = console()
-    out.print(f"[bold]{found.name}[/]: {escape(found.headline)}")
-    if found.about:
-        out.print(f"\n{escape(found.about)}")
-    out.print(f"\nreads: {escape(', '.join(found.inputs) or 'what its parameters name')}")
-    if found.parameters:
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for heading in ("parameter", "type", "default"):
-            table.add_column(heading, overflow="fold")
-        for parameter in found.parameters:
-            table.add_row(parameter.name, escape(parameter.type), escape(parameter.default))
-        out.print(table)
-    if found.packages:
-        out.print(f"needs: {', '.join(found.packages)}")
+    text = f"## {name}\n\n{step_markdown(step_kind(name))}"
+    if console().is_terminal:
+        console().print(Markdown(text))
+    else:
+        print(text, end="")

@@ -13,9 +13,9 @@ ELEMENTS = {"FP16": 10, "FP32": 1, "FP64": 11}  # the floats, as onnx.TensorProt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArgMax:
-    """Along ``axis`` of a row, the last one unless said, which stays as a dimension of 1.
+    """The first of equals wins; NaN counts as the least.
 
-    The first of equals wins; NaN counts as the least.
+    ``axis``: along which dimension of a row the classes are; it stays as a dimension of 1.
     """
 
     axis: int = -1

@@ -13,11 +13,16 @@ FLOAT, DOUBLE = 1, 11  # of onnx.TensorProto
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoxesToPicture:
-    """``height`` and ``width`` are the model's input; ``size`` [height, width] is the picture as the client sent it.
+    """``size`` [height, width] is the picture as the client sent it. What sticks out of it is cut off.
+
+    ``height`` and ``width``: the model's input in pixels.
 
     ``fit``: ``stretch`` undoes a resize to exactly that size; ``letterbox`` one that made the longer side fit (the
-    step ``resize`` with ``longer``) and padded the rest (``pad``): ``other_side`` and ``place`` as those were given.
-    What sticks out of the picture is cut off. Corners stay in the order left, top, right, bottom.
+    step ``resize`` with ``longer``) and padded the rest (``pad``).
+
+    ``other_side``: as ``resize`` had it.
+
+    ``place``: as ``pad`` had it.
     """
 
     height: int

@@ -14,9 +14,11 @@ INTEGERS = ("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UIN
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """What is below ``least`` becomes ``least``, what is above ``most`` becomes ``most``; NaN stays NaN.
+    """The bounds are rounded to the type of the values; integers take whole ones. NaN stays NaN.
 
-    The bounds are rounded to the type of the values; integers take whole ones.
+    ``least``: what is below becomes that.
+
+    ``most``: what is above becomes that.
     """
 
     least: float | None = None

@@ -13,10 +13,14 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CropBoxes:
-    """Boxes are left, top, right, bottom in pixels; each becomes ``height`` x ``width``, bilinear as Pillow does it.
+    """Boxes are left, top, right, bottom in pixels.
 
     What sticks out of the picture is cut off first; of a box without an area, as the zeros behind the last one, the
-    crop is 0. ``margin`` makes a box larger by that share of its width and height on each side.
+    crop is 0.
+
+    ``height`` and ``width``: what each becomes, bilinear as Pillow does it.
+
+    ``margin``: makes a box larger by that share of its width and height on each side.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("pillow",)

@@ -15,14 +15,21 @@ FLOAT = 1  # of onnx.TensorProto
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeBoxes:
-    """``form`` says what the four numbers of a box are; everything is computed in FP32.
+    """Everything is computed in FP32.
 
-    ``xyxy``: the corners already; ``yxyx``: the same, as TensorFlow's detectors give them; ``xywh``: left, top, width,
-    height, as in COCO; ``cxcywh``: centre, width, height; ``ssd``: shifts of ``anchors`` (for each box its centre,
-    width, height), multiplied by the ``variances``: the centre moves by so many widths and heights of the anchor, and
-    width and height grow by the exponential. ``anchors_file`` is the same as an ``.npy`` file [boxes, 4].
+    ``form``: what the four numbers of a box are. ``xyxy``: the corners already; ``yxyx``: the same, as TensorFlow's
+    detectors give them; ``xywh``: left, top, width, height, as in COCO; ``cxcywh``: centre, width, height; ``ssd``:
+    shifts of ``anchors``: the centre moves by so many widths and heights of the anchor, and its width and height grow
+    by the exponential.
+
+    ``anchors``: for each box centre, width, height.
+
+    ``anchors_file``: the same as an ``.npy`` file [boxes, 4].
+
+    ``variances``: the four shifts are multiplied by these first.
 
     ``fractions``: the numbers, anchors included, are fractions of a picture of ``height`` x ``width`` pixels.
+
     ``keep_inside``: what sticks out of that picture is cut off.
     """
 

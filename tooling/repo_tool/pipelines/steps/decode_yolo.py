@@ -19,11 +19,15 @@ class DecodeYolo:
     score is the product of the two. ``v8`` gives [4 + classes, boxes]: no such product. ``x`` (YOLOX) is laid out as
     v5.
 
-    Most exports decode the boxes in the model. Where they do not, ``strides`` (8, 16, 32) tell how large the cells of
-    each grid are, and ``height`` and ``width`` the model's input. Then v5 is logits and needs ``anchors``: for each
-    stride a list of [width, height] in pixels; its boxes go by stride, anchor, row, column. v8 is [4 x bins + classes,
-    boxes]: logits of the distance to each side and of the classes; x is shifts from the cell and logarithms of the size
-    in cells.
+    ``strides``: how large the cells of each grid are (8, 16, 32), where the export has not decoded the boxes; most
+    have. Then v5 is logits, its boxes by stride, anchor, row, column; v8 is [4 x bins + classes, boxes]: logits of the
+    distance to each side and of the classes; x is shifts from the cell and logarithms of the size in cells.
+
+    ``height`` and ``width``: the model's input in pixels, with strides.
+
+    ``anchors``: for v5 with strides, for each stride a list of [width, height] in pixels.
+
+    ``bins``: of each distance, for v8 with strides.
     """
 
     version: Literal["v5", "v8", "x"]

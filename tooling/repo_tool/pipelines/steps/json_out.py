@@ -15,15 +15,20 @@ MOST_DIMS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonOut:
-    """The inputs are called as ``names`` says, and so are the object's keys, in that order.
+    """A tensor [1] is a value, a longer one a list. A number that is not finite becomes null. BYTES must be UTF-8.
 
-    A tensor [1] is a value, a longer one a list. A number that is not finite becomes null; floats have as many digits
-    as tell them from their neighbours of the same type, or are rounded to ``decimals`` (for all, or by name) as
-    ``round`` of Python does it. ``labels`` gives, by name, the words that class numbers stand for. BYTES must be UTF-8.
+    ``names``: the inputs, and the keys of the object, in that order.
 
-    ``items``: those of ``names`` whose first dimension counts the same things, as boxes: they become a list of objects,
-    under the key ``items_key``. ``count`` is one more input, INT [1]: how many of the items there are, the others being
-    left out.
+    ``items``: those of ``names`` whose first dimension counts the same things, as boxes: they become a list of objects.
+
+    ``items_key``: the key of that list.
+
+    ``count``: the name of one more input, an integer [1]: how many of the items there are; the others are left out.
+
+    ``labels``: by name, the words that class numbers stand for.
+
+    ``decimals``: for all, or by name, how many places ``round`` of Python leaves; without it floats have as many digits
+    as tell them from their neighbours of the same type.
     """
 
     names: list[str]

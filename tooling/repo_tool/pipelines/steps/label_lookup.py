@@ -14,9 +14,11 @@ INT64 = 7  # of onnx.TensorProto
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelLookup:
-    """``labels`` is a list, whose first word belongs to 0, or a map from ids (numbers or texts) to words.
+    """An index is an integer; with a map it may be a text.
 
-    ``unknown`` is the word for an index that has none; without it such a row is refused (which takes Python).
+    ``labels``: a list, whose first word belongs to 0, or a map from ids (numbers or texts) to words.
+
+    ``unknown``: the word for an index that has none; without it such a row is refused, which takes Python.
     """
 
     labels: list[str] | dict[int | str, str]

@@ -14,13 +14,19 @@ _NEVER = float("-inf")  # the score of what is no candidate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NonMaxSuppression:
-    """A box is two opposite corners; it is dropped where what it shares with a better one is more than ``iou`` of both.
+    """A box is two opposite corners. One with a corner that is not finite is dropped, as is a score that is no number.
 
-    ``score``: a box needs more than that. ``most``: so many boxes are given, best first, and of equal scores in the
-    order of classes, then of boxes; where fewer are left the rest is 0, and ``count`` tells how many there are.
+    ``iou``: a box is dropped where what it shares with a better one is more than that part of both.
+
+    ``score``: a box needs more than that.
+
+    ``most``: so many boxes are given, best first, and of equal scores in the order of classes, then of boxes; where
+    fewer are left the rest is 0, and ``count`` tells how many there are.
+
+    ``across_classes``: a box drops others of any class, else of its own only.
+
     ``all_classes``: a box stands for each class whose score suffices, else for its best one alone (the first of
-    equals). ``across_classes``: a box drops others of any class, else of its own only.
-    A box of which a corner is not finite is dropped, and so is a score that is not a number.
+    equals).
     """
 
     iou: float = 0.5

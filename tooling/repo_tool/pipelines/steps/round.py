@@ -12,10 +12,12 @@ ELEMENTS = {"FP16": 10, "FP32": 1, "FP64": 11}  # the floats, as onnx.TensorProt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """As ``numpy.round`` does it: half of the last place goes to the even neighbour, and -2 rounds to hundreds.
+    """As ``numpy.round`` does it: half of the last place goes to the even neighbour.
 
     The value is multiplied by the power of ten, rounded and divided again, in its own type (FP16 in FP32): 2.675 as
     FP32 becomes 2.68, since the product is 267.5 there.
+
+    ``decimals``: how many places after the point; -2 rounds to hundreds.
     """
 
     decimals: int = 0

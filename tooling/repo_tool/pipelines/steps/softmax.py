@@ -13,9 +13,9 @@ ELEMENTS = {"FP16": 10, "FP32": 1, "FP64": 11}  # the floats, as onnx.TensorProt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Softmax:
-    """Along ``axis`` of a row, the last one unless said.
+    """Shifted by the largest logit first, so that exp cannot overflow; FP16 is computed in FP32.
 
-    Shifted by the largest logit first, so that exp cannot overflow; FP16 is computed in FP32.
+    ``axis``: along which dimension of a row they add up.
     """
 
     axis: int = -1

@@ -13,12 +13,17 @@ ELEMENTS = {"FP16": 10, "FP32": 1, "FP64": 11}  # the floats, as onnx.TensorProt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
-    """One ``cut_off`` for all, or a list with one for each class; so are the words ``above`` and ``below``.
+    """The cut-off is rounded to the type of the probabilities first.
 
-    A probability equal to the cut-off is above it, unless ``equal`` says ``below``; the cut-off is rounded to the type
-    of the probabilities first. ``of_class`` decides by that class alone, counted from 0: 1 for the yes of a classifier
-    that gives [no, yes]. ``if_nan: below`` takes what is not a number for below, ``refuse`` fails the row (which takes
-    Python).
+    ``cut_off``: one for all, or a list with one for each class.
+
+    ``above`` and ``below``: the words, for all or one for each class.
+
+    ``equal``: on which side a probability is that equals the cut-off.
+
+    ``of_class``: decide by that class alone, counted from 0: 1 for the yes of a classifier that gives [no, yes].
+
+    ``if_nan``: what is not a number is ``below``, or fails its row (``refuse``), which takes Python.
     """
 
     cut_off: float | list[float] = 0.5

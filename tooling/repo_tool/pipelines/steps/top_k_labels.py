@@ -13,7 +13,12 @@ ELEMENTS = {"FP16": 10, "FP32": 1, "FP64": 11}  # the floats, as onnx.TensorProt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopKLabels:
-    """Equal probabilities keep the order of the classes; NaN counts as the least."""
+    """Equal probabilities keep the order of the classes; NaN counts as the least.
+
+    ``labels``: a word for each class, in their order.
+
+    ``k``: how many are named.
+    """
 
     labels: list[str]
     k: int = 3
