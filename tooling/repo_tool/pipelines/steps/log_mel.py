@@ -23,7 +23,7 @@ _CONVENTIONS: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogMel:
-    """Computed in float64 and given as FP32.
+    """Computed in float64 and given as FP32; a row with a sample that is NaN or infinite is NaN altogether.
 
     ``convention`` is what is taken for parameters left out: ``librosa`` (``feature.melspectrogram``), ``torchaudio``
     (``transforms.MelSpectrogram``), or ``whisper``, whose extractor leaves out the last frame too.
@@ -120,7 +120,7 @@ class LogMel:
         if problem:
             raise ValueError(f"row {row}: the samples {problem}")
         if not np.isfinite(sound).all():
-            raise ValueError(f"row {row}: a sample is NaN or infinite")
+            return np.full((self.mels, self._frames(len(sound))), np.nan, dtype=np.float32)
         edge: Literal["reflect", "constant"] = "reflect" if self._chosen("edge") == "reflect" else "constant"
         padded = np.pad(sound.astype(np.float64), self._margin, mode=edge) if self._margin else sound.astype(np.float64)
         every = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop][: self._frames(len(sound))]
@@ -163,6 +163,8 @@ class LogMel:
         energy = op.Add(op.Mul(real, real), op.Mul(imaginary, imaginary))
         spectrum = energy if self.power == 2 else op.Sqrt(energy)
         mel = self._logged_in_graph(op, op.MatMul(spectrum, _mel_filters(self)))
+        # Nothing, or NaN where a sample is NaN or infinite.
+        mel = op.Add(mel, op.Unsqueeze(op.ReduceSum(op.Mul(wide, 0.0), [1], keepdims=1), [2]))
         return {"mel": op.Cast(op.Transpose(mel, perm=[0, 2, 1]), to=FLOAT)}
 
     def _logged_in_graph(self, op: Any, mel: Any) -> Any:
