@@ -15,6 +15,7 @@ from repo_tool.config.scheduling import DynamicBatching
 from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
 from repo_tool.pipelines.compiled import CompiledModel, Content
+from repo_tool.pipelines.foreign import refuse_missing_packages
 from repo_tool.pipelines.placement import Part
 from repo_tool.pipelines.spec import ForEach, OtherWire, PipelineFile, Repeat, When
 from repo_tool.pipelines.stages import BlockStage, ModelStage, Stage, StepStage, flat
@@ -66,6 +67,7 @@ def _compiled(
 ) -> CompiledModel:
     _refuse_bfloat(part, wires)
     steps = [stage for stage in flat(part.stages) if isinstance(stage, StepStage)]
+    _check_files(steps, pipeline)
     assets = _asset_names(steps)
     files: dict[str, Content] = {
         **models,
@@ -109,6 +111,21 @@ def _refuse_bfloat(part: Part, wires: Mapping[str, Wire]) -> None:
             cause="NumPy has no such type",
             next_step="add the model again with FP32 there",
         )
+
+
+def _check_files(steps: Sequence[StepStage], pipeline: PipelineFile) -> None:
+    """Whether all steps can lie beside one another, and find what they import."""
+    sources: dict[str, Path] = {}
+    for stage in steps:
+        source = stage.step.kind.source
+        if sources.setdefault(source.name, source) != source:
+            raise PipelineError(
+                f"'{source}' and '{sources[source.name]}' have one name",
+                cause="both would be copied beside one generated model",
+                next_step="call one of them otherwise",
+            )
+        if pipeline.execution_env is None and ":" in stage.step.name:
+            refuse_missing_packages(stage.step.kind)
 
 
 # --- assets ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Steps of a person's own: ``use: my_steps:Sharpen`` is the class ``Sharpen`` in ``my_steps.py`` beside the pipeline.
+
+They keep the contract of the shipped ones (`repo_tool.pipelines.steps`), but for ``graph``: they are never merged into
+a model. Their code runs in a worker process behind walls, never in the caller's own, and later in the generated model,
+beside which the file is copied; alone, so it imports nothing that lies beside it.
+"""
+
+__all__ = ["foreign_kind", "refuse_missing_packages"]
+
+import ast
+import dataclasses
+import inspect
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import Any
+
+from repo_tool.errors import PipelineError
+from repo_tool.image_packages import IMAGE_PACKAGES
+from repo_tool.pipelines._step_worker import decoded, encoded
+from repo_tool.pipelines.catalogue import StepKind, step_names
+from repo_tool.repository.provenance import digest_of
+from repo_tool.samples import Array, Sample, read_published_sample, write_published_sample
+from repo_tool.worker_process import run_worker, what_it_died_of
+
+_WORKER = Path(__file__).with_name("_step_worker.py")
+_TIMEOUT_S, _RUN_TIMEOUT_S = 60, 1800
+_LEFT_OUT = object()  # in place of a parameter that has a default, until the worker has told it
+_Wires = Mapping[str, tuple[str, tuple[int, ...]]]
+
+
+def foreign_kind(use: str, folder: Path) -> StepKind:
+    """The step called ``module:Class`` whose module lies in ``folder``.
+
+    Its class here has the same parameters and asks a worker for everything else.
+
+    Raises:
+        PipelineError: there is no such class, it is no step, or its file needs others that would not go along.
+    """
+    module, _, name = use.partition(":")
+    path = folder / f"{module.removesuffix('.py').replace('.', '/')}.py"
+    if not path.is_file():
+        raise PipelineError(
+            f"there is no file '{path}' for step '{use}'",
+            cause="a step of your own is a class in a Python file beside the pipeline file",
+            next_step="write `use: file:Class`, without .py",
+        )
+    if path.stem in step_names():
+        raise PipelineError(
+            f"'{path.name}' is called like the shipped step '{path.stem}'",
+            cause="both would be copied to one place",
+            next_step="call your file otherwise",
+        )
+    if name not in _classes(path):
+        raise PipelineError(
+            f"'{path}' has no class '{name}'",
+            cause=f"it has {', '.join(_classes(path)) or 'none'}",
+            next_step="write the name of the class after the colon",
+        )
+    _refuse_neighbours(path)
+    step = _Asked(use=use, path=path.absolute(), name=name)
+    return StepKind(use, _class_for(step, step.ask("describe")), path)
+
+
+# --- what it imports -------------------------------------------------------------------------------------------------
+
+
+def refuse_missing_packages(kind: StepKind) -> None:
+    """For a step of a person's own that is to run in the image without an environment that its pipeline brings.
+
+    Raises:
+        PipelineError: it imports what the image does not have.
+    """
+    known = sys.stdlib_module_names | IMAGE_PACKAGES.keys() | {"numpy"}
+    for name, line in _imports(_tree(kind.source)):
+        if name not in known:
+            raise PipelineError(
+                f"step '{kind.name}' imports '{name}', which the image does not have ('{kind.source}', line {line})",
+                cause=f"it has Python's own modules, numpy, {', '.join(sorted(IMAGE_PACKAGES))}",
+                next_step="do without it, or bring an environment: `execution_env: environment.tar.gz`",
+            )
+
+
+def _refuse_neighbours(path: Path) -> None:
+    for name, line in _imports(_tree(path)):
+        is_beside = (path.parent / f"{name}.py").is_file() or (path.parent / name / "__init__.py").is_file()
+        if not name or name == "repo_tool" or is_beside:
+            what = f"'{name}'" if name else "from its own package"
+            raise PipelineError(
+                f"'{path}', line {line}, imports {what}",
+                cause="the file of a step is copied beside the generated model alone",
+                next_step="keep all that the step needs in its file",
+            )
+
+
+def _imports(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """The packages that it imports anywhere, "" for its own, with their lines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.partition(".")[0], node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "" if node.level else (node.module or "").partition(".")[0], node.lineno
+
+
+def _classes(path: Path) -> tuple[str, ...]:
+    return tuple(node.name for node in _tree(path).body if isinstance(node, ast.ClassDef))
+
+
+def _tree(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise PipelineError(
+            f"'{path}' is not Python that can be read", cause=str(error), next_step=f"run it: python {path.name}"
+        ) from error
+
+
+# --- the class that stands for it ------------------------------------------------------------------------------------
+
+
+def _class_for(step: "_Asked", told: Mapping[str, Any]) -> type[Any]:
+    """A dataclass with the fields of the step's own, whose methods ask the worker."""
+
+    def check(self: Any) -> None:
+        given = _given(self)
+        made = step.ask("make", parameters=encoded(given))
+        values = decoded(made["parameters"])
+        step.refuse_other_files(set(_files(values)) - set(_files(decoded(encoded(given)))))
+        for name in told["fields"]:
+            object.__setattr__(self, name, values[name])
+        object.__setattr__(self, "_input_names", made["input_names"])
+
+    def outputs(self: Any, inputs: _Wires) -> dict[str, tuple[str, tuple[int, ...]]]:
+        wires = {name: [datatype, list(dims)] for name, (datatype, dims) in inputs.items()}
+        found = step.ask("outputs", parameters=encoded(_given(self)), wires=wires)
+        return {name: (datatype, tuple(dims)) for name, (datatype, dims) in found.items()}
+
+    def run(self: Any, **tensors: Any) -> dict[str, Any]:
+        return step.run(encoded(_given(self)), tensors)
+
+    def input_names(self: Any) -> tuple[str, ...]:
+        return tuple(self._input_names or told["inputs"])
+
+    def schema(cls: type[Any], core_schema: Any, handler: Any) -> dict[str, Any]:
+        return dict(told["schema"])
+
+    kinds = inspect.Parameter
+    named = [kinds("self", kinds.POSITIONAL_ONLY), *(kinds(name, kinds.KEYWORD_ONLY) for name in told["inputs"])]
+    run.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]  # which inspect.signature reads
+    body = {
+        "__doc__": told["about"],
+        "__post_init__": check,
+        "__get_pydantic_json_schema__": classmethod(schema),
+        "outputs": outputs,
+        "run": run,
+        "input_names": input_names,
+        "packages": tuple(told["packages"]),
+        "heavy": told["heavy"],
+    }
+    fields = [
+        (name, Any) if required else (name, Any, dataclasses.field(default=_LEFT_OUT))
+        for name, required in told["fields"].items()
+    ]
+    return dataclasses.make_dataclass(step.name, fields, namespace=body, frozen=True, kw_only=True)
+
+
+def _given(made: Any) -> dict[str, Any]:
+    values = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
+    return {name: value for name, value in values.items() if value is not _LEFT_OUT}
+
+
+def _files(value: Any) -> Iterator[Path]:
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _files(inner)
+
+
+# --- asking ----------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A class in a file, and the questions to it, each answered by a process of its own."""
+
+    use: str
+    path: Path
+    name: str
+
+    def ask(self, question: str, **more: Any) -> Any:
+        """The answer; the same question to the same file is asked once.
+
+        Raises:
+            PipelineError: the step refuses, fails, or its process dies.
+            ValueError: the step refuses its inputs.
+        """
+        text = json.dumps({"file": str(self.path), "class": self.name, "question": question, **more}, sort_keys=True)
+        files = [self.path, *_files(decoded(more.get("parameters", {})))]
+        answer = _asked(text, tuple(digest_of(path) for path in files if path.is_file()))
+        if "refused" not in answer:
+            return self._answer(answer)
+        if question == "outputs":
+            raise ValueError(answer["refused"])
+        fact = f"the parameters of step '{self.use}' do not fit" if question == "make" else f"'{self.use}' is no step"
+        raise PipelineError(fact, cause=answer["refused"], next_step=f"compare it with '{self.path.name}'")
+
+    def refuse_other_files(self, files: set[Path]) -> None:
+        """What it names is copied by us, who may read more than it may.
+
+        Raises:
+            PipelineError: a file that its pipeline did not give it and that does not lie beside it.
+        """
+        for path in files:
+            if not path.resolve().is_relative_to(self.path.parent.resolve()) or not path.is_file():
+                raise PipelineError(
+                    f"step '{self.use}' makes '{path}' of its parameters",
+                    cause="it is given files by its pipeline file, and no others are copied",
+                    next_step="name the file in the pipeline file",
+                )
+
+    def run(self, parameters: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """What the step makes of rows.
+
+        Raises:
+            PipelineError: the step fails otherwise than it may, or its process dies.
+            ValueError: the step refuses a row.
+        """
+        job = {"file": str(self.path), "class": self.name, "question": "run", "parameters": parameters}
+        job["rows"] = {name: len(rows) if isinstance(rows, list) else None for name, rows in tensors.items()}
+        with TemporaryDirectory(prefix="repo-tool-step-") as folder:
+            write_published_sample(Path(folder) / "inputs.npz", Sample(inputs=_flat(tensors)), compress=False)
+            answer = _one_answer(job, Path(folder), timeout_s=_RUN_TIMEOUT_S)
+            if "refused" in answer:
+                raise ValueError(answer["refused"])
+            rows = self._answer(answer)
+            stored = read_published_sample(Path(folder) / "outputs.npz").outputs
+        return {
+            name: stored[name] if count is None else [stored[f"{name}/{row}"] for row in range(count)]
+            for name, count in rows.items()
+        }
+
+    def _answer(self, answer: Mapping[str, Any]) -> Any:
+        if "answer" in answer:
+            return answer["answer"]
+        raise PipelineError(
+            f"step '{self.use}' fails in '{self.path.name}'",
+            cause=answer["failed"],
+            next_step="mend it; a row that it cannot process is a ValueError that starts with `row N:`",
+        )
+
+
+def _flat(tensors: Mapping[str, Any]) -> dict[str, Array]:
+    found: dict[str, Array] = {}
+    for name, rows in tensors.items():
+        found |= {f"{name}/{row}": each for row, each in enumerate(rows)} if isinstance(rows, list) else {name: rows}
+    return found
+
+
+@lru_cache(maxsize=256)
+def _asked(question: str, digests: tuple[str, ...]) -> Mapping[str, Any]:
+    """``digests`` are the files', so that it is asked again once they have changed."""
+    with TemporaryDirectory(prefix="repo-tool-step-") as folder:
+        return _one_answer(json.loads(question), Path(folder), timeout_s=_TIMEOUT_S)
+
+
+def _one_answer(job: Mapping[str, Any], folder: Path, *, timeout_s: float) -> Mapping[str, Any]:
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    with TemporaryFile() as log:
+        try:
+            status = run_worker([str(_WORKER)], folder, log, timeout_s=timeout_s)
+        except TimeoutError as error:
+            return {"failed": str(error)}
+        try:
+            answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {"failed": what_it_died_of(status, log)}
+    return answer if isinstance(answer, dict) else {"failed": "it left no answer that reads"}
