@@ -281,17 +281,29 @@ class PipelineFile(_Declaration):
 
     @property
     def digest(self) -> str:
-        """``sha256:`` and the hex digest of what it says, with the files that it names; comments do not count.
+        """``sha256:`` and the hex digest of what it says, with what stands in the files that it names.
+
+        Comments, the names of the files and where they lie do not count.
 
         Raises:
             PipelineError: one of the files is not there.
         """
         values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        return digest_of_bytes(json.dumps([values, self._file_digests()], sort_keys=True).encode())
+        if self.execution_env is not None:
+            values["execution_env"] = self._digest_of(self.execution_env)
+        sources = {name: self._digest_of(name) for name in self.source_names}
+        return digest_of_bytes(json.dumps([self._with_digests(values), sources], sort_keys=True).encode())
 
-    def _file_digests(self) -> dict[str, str]:
-        names = dict.fromkeys([*self.file_names, *self.source_names, *filter(None, [self.execution_env])])
-        return {name: digest_of(self.file(name), through_pointers=True) for name in names}
+    def _digest_of(self, name: str) -> str:
+        return digest_of(self.file(name), through_pointers=True)
+
+    def _with_digests(self, value: Any) -> Any:
+        name = file_reference(value)
+        if name is not None:
+            return {"file": self._digest_of(name)}
+        if isinstance(value, dict):
+            return {key: self._with_digests(inner) for key, inner in value.items()}
+        return [self._with_digests(inner) for inner in value] if isinstance(value, list) else value
 
     @property
     def file_names(self) -> tuple[str, ...]:
