@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -18,9 +18,13 @@ from repo_tool.pipelines.stages import StepStage
 from repo_tool.samples import as_bytes
 from support.step_cases import ROWS, step_for, step_of, wires_of
 
-# All others must be equal bit by bit. Numpy and ONNX Runtime have exponentials of their own, each within some units in
-# the last place, and a sum of k numbers may be added up in any order: k/2 units more, for the few classes of a case.
-WITHIN = {"softmax": 16, "sigmoid": 8}
+# All other steps must be equal bit by bit. Numpy and ONNX Runtime have exponentials of their own, each within some
+# units in the last place, and may add up in another order; ONNX Runtime's Sigmoid is 0 where it is smaller than such a
+# unit. A box is the difference of a centre and half a size: its error is that of the largest number in it.
+UNITS = {"softmax": 16, "sigmoid": 2, "decode_boxes": 8, "decode_yolo": 8}
+
+# Steps that refuse rows which a graph cannot refuse, because no step before them gives such: a picture without pixels.
+REFUSES = ("boxes_to_picture",)
 
 
 def stage_of(key):
@@ -71,9 +75,10 @@ def assert_equal(key, found, wanted):
     assert found.keys() == wanted.keys()
     for tensor, array in wanted.items():
         assert (found[tensor].dtype, found[tensor].shape) == (array.dtype, array.shape)
-        if array.dtype.kind == "f" and step_of(key) in WITHIN:
-            unit = np.finfo(array.dtype)
-            np.testing.assert_allclose(found[tensor], array, rtol=WITHIN[step_of(key)] * unit.eps, atol=unit.tiny)
+        if array.dtype.kind == "f" and step_of(key) in UNITS:
+            unit = UNITS[step_of(key)] * np.finfo(array.dtype).eps
+            largest = np.max(np.abs(array), where=np.isfinite(array), initial=1)
+            np.testing.assert_allclose(found[tensor], array, rtol=unit, atol=unit * largest)
         else:
             np.testing.assert_array_equal(found[tensor], array)
 
@@ -112,7 +117,7 @@ def values(dtype):
 def test_the_graph_answers_as_the_step_on_any_rows(key):
     wires = {name: wire for name, wire in stage_of(key)[1].items() if name in CASES[key].inputs}
 
-    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
     @given(data=st.data())
     def compare(data):
         rows, size = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 9))
@@ -121,6 +126,11 @@ def test_the_graph_answers_as_the_step_on_any_rows(key):
             shape = (rows, *(size if dim < 0 else dim for dim in wire.dims))
             dtype = wire.datatype.numpy
             inputs[name] = data.draw(arrays(dtype, shape, elements=values(dtype)), label=name)
-        assert_equal(key, answers(key, inputs), ran(key, inputs))
+        try:
+            wanted = ran(key, inputs)
+        except ValueError:
+            assert step_of(key) in REFUSES
+            reject()
+        assert_equal(key, answers(key, inputs), wanted)
 
     compare()
