@@ -3,6 +3,7 @@
 
 __all__ = ["AddPipelineRequest", "AddedPipeline", "add_pipeline"]
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,7 @@ from functools import partial
 from repo_tool.errors import RepositoryError, VersionExistsError
 from repo_tool.pipelines.compiled import CompiledPipeline
 from repo_tool.pipelines.compiler import compile_pipeline
-from repo_tool.pipelines.spec import PipelineFile, read_pipeline
+from repo_tool.pipelines.spec import PipelineFile
 from repo_tool.releases import Release, release
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.pins import pins_of
@@ -22,12 +23,13 @@ from repo_tool.verification import Infer, Parity, require_parity, verify
 from repo_tool.workflows.add_pipeline_values import AddedPipeline, AddPipelineRequest
 from repo_tool.workflows.pipeline_provenance import Proof, write_proof
 from repo_tool.workflows.pipeline_rows import PipelineRows, read_pipeline_rows
+from repo_tool.workflows.pipeline_source import read_pipeline_source
 from repo_tool.workflows.pipeline_staging import require_own_names, stage_members, write_pipeline
 from repo_tool.workflows.progress import Progress, Step
 from repo_tool.workflows.proof import EarlyServer, require_valid, triton_inference
 from repo_tool.workflows.reference import Reference, ReferenceAnswers, ask_reference, find_reference
 from repo_tool.workflows.skew import SkewReport, require_no_skew
-from repo_tool.workflows.skew_check import SkewCheck, check_skew
+from repo_tool.workflows.skew_check import SkewCheck, check_skew, told_wires
 from repo_tool.workflows.step_by_step import Rows, Values, as_values, run_stages, stacked, take
 
 _VERIFIED_ROWS = 256
@@ -92,9 +94,9 @@ def _prepared(request: AddPipelineRequest, progress: Progress) -> Iterator[_Run]
     repository, triton_release = ModelRepository(request.repository), release(request.release)
     reference = find_reference(request.reference) if request.reference else None
     with progress.step("compile") as step:
-        pipeline = read_pipeline(request.file)
+        pipeline = read_pipeline_source(request.file)
         repository.model(pipeline.name)  # whose name may be none
-        compiled = compile_pipeline(pipeline, repository)
+        compiled = compile_pipeline(pipeline, repository, release=triton_release)
         typed = compiled.typed
         inputs = {name: typed.wires[name] for name in typed.inputs}
         rows = read_pipeline_rows(request.sample, inputs, columns=typed.columns, count=typed.rows)
@@ -143,6 +145,7 @@ def _ask_reference(run: _Run) -> ReferenceAnswers | None:
         folder = run.stage.work_path / "reference"
         folder.mkdir()
         answers = ask_reference(run.reference, run.rows, folder, told=told)
+        told_wires(run.pipeline, run.compiled, answers)  # a wrong name is told before anything is tried
         step.detail = f"{answers.rows} rows" + (f" of {', '.join(answers.wires)}" if any(answers.wires) else "")
     return answers
 
@@ -184,6 +187,7 @@ def _compare(
         rows=run.rows,
         reference=reference,
         answers=answers,
+        wires=told_wires(run.pipeline, run.compiled, answers),
         members=members,
     )
     report = check_skew(check, run.stage, run.server, step)
@@ -215,6 +219,7 @@ def _publish(run: _Run, staged: list[StagedModel]) -> int:
     """Whole or not at all; the number stays where models ask for one another by it."""
     generated = [model.config.name for model in run.compiled.models]
     require = partial(require_own_names, run.pipeline.name, generated, run.repository)  # again: some may be new
+    _remove_bytecode(staged)
     with run.progress.step("publish"):
         try:
             return publish(staged, run.repository, renumber=not generated, require=require)
@@ -224,3 +229,10 @@ def _publish(run: _Run, staged: list[StagedModel]) -> int:
                 cause=error.fact,
                 next_step="run the command again",
             ) from error
+
+
+def _remove_bytecode(staged: list[StagedModel]) -> None:
+    """What the server's Python has kept for itself, which heeds no variable of the environment."""
+    for model in staged:
+        for folder in model.directory.path.rglob("__pycache__"):
+            shutil.rmtree(folder)

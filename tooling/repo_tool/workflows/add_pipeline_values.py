@@ -19,7 +19,7 @@ from repo_tool.workflows.skew import SkewReport
 class AddPipelineRequest:
     """What ``repo-tool add-pipeline`` was asked for."""
 
-    file: Path
+    file: Path  # or file.py:name
     sample: Path
     repository: Path = Path("model_repository")
     release: str = DEFAULT_RELEASE
@@ -29,6 +29,12 @@ class AddPipelineRequest:
     dry_run: bool = False
     by: str = "add-pipeline"  # the command that is recorded
     owner: str | None = None  # whose repo-tool.yaml lists it: who may remove it
+
+    @property
+    def source(self) -> Path:
+        """The file itself, without the name of a pipeline in it."""
+        place, found, _ = str(self.file).rpartition(".py:")
+        return Path(f"{place}.py") if found else self.file
 
     def allowed_for(self, wire: str) -> Tolerance:
         """How far a wire may be from the reference."""

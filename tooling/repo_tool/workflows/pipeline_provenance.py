@@ -53,7 +53,7 @@ def _facts(proof: Proof, repository: ModelRepository) -> dict[str, Any]:
         "by": request.by,
         "owner": request.owner,
         "source": request.file.name,
-        "source_digest": digest_of(request.file),
+        "source_digest": digest_of(request.source),
         "pipeline_digest": proof.pipeline.digest,
         "generated": [model.config.name for model in compiled.models],
         "members": list(compiled.member_names),

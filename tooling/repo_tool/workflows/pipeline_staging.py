@@ -15,6 +15,8 @@ from repo_tool.config.model import ModelConfig, VersionPolicy
 from repo_tool.config.served_versions import served_versions
 from repo_tool.errors import PipelineError, RepositoryError
 from repo_tool.pipelines.compiled import CompiledModel, CompiledPipeline, Content
+from repo_tool.pipelines.placement import PartKind
+from repo_tool.pipelines.stages import ModelStage, flat
 from repo_tool.repository.disk import link_tree
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.pins import PINS_PARAMETER, pinned_versions
@@ -37,25 +39,31 @@ def write_pipeline(
     staged = []
     for model in (*compiled.models, compiled.own):
         directory = stage.model(model.config.name)
-        _write(directory, _pinned(model, generated, version), version, linkable)
+        called = _called_by(model.config.name, compiled)
+        _write(directory, _pinned(model, called, generated, version), version, linkable)
         staged.append(StagedModel(directory=directory, version=version))
     return staged
 
 
-def _pinned(model: CompiledModel, generated: Collection[str], version: int) -> CompiledModel:
-    """The same, asking for ``version`` of each generated model that it calls."""
+def _called_by(name: str, compiled: CompiledPipeline) -> Mapping[str, int]:
+    """The versions of the repository's models that a generated model calls itself."""
+    stages = [part.stages for part in compiled.parts if part.kind is PartKind.CONTROL and part.name == name]
+    models = [stage for inner in stages for stage in flat(inner) if isinstance(stage, ModelStage)]
+    return {stage.config.name: stage.version for stage in models}
+
+
+def _pinned(model: CompiledModel, called: Mapping[str, int], generated: Collection[str], version: int) -> CompiledModel:
+    """The same, asking for ``version`` of each generated model, and telling which others it calls."""
     return replace(
         model,
-        config=_with_pins(model.config, generated, version),
-        variants={name: _with_pins(config, generated, version) for name, config in model.variants.items()},
+        config=_with_pins(model.config, called, generated, version),
+        variants={name: _with_pins(config, called, generated, version) for name, config in model.variants.items()},
     )
 
 
-def _with_pins(config: ModelConfig, generated: Collection[str], version: int) -> ModelConfig:
-    if PINS_PARAMETER in config.parameters:
-        pins = json.loads(config.parameters[PINS_PARAMETER])
-        pins |= dict.fromkeys(set(pins) & set(generated), version)
-        config = replace(config, parameters={**config.parameters, PINS_PARAMETER: json.dumps(pins)})
+def _with_pins(config: ModelConfig, called: Mapping[str, int], generated: Collection[str], version: int) -> ModelConfig:
+    if called:
+        config = replace(config, parameters={**config.parameters, PINS_PARAMETER: json.dumps(called)})
     if config.ensemble_scheduling is None:
         return config
     steps = tuple(

@@ -35,7 +35,7 @@ class WireSkew:
     worst_index: tuple[int, ...]
     served: str  # the worst value, or what else differs
     wanted: str
-    allowed: str
+    allowed: str  # in words
     looks_like: str = ""  # what the difference comes from, where that is sure
 
     @property
@@ -48,10 +48,9 @@ class WireSkew:
         """How it differs, in a sentence about it."""
         if self.worst_row is None:
             return f"equal in all {self.rows} rows"
-        at = f"[{', '.join(map(str, self.worst_index))}]" if self.worst_index else ""
         return (
-            f"{self.rows_that_differ} of {self.rows} rows differ, most in row {self.worst_row}"
-            f"{at}: {self.served} is served, {self.wanted} is the reference's"
+            f"{self.rows_that_differ} of {self.rows} rows differ, most in {_place(self)}: "
+            f"{self.served} is served, {self.wanted} is the reference's"
         )
 
 
@@ -96,15 +95,19 @@ class SkewReport:
         }
 
 
+def _place(wire: WireSkew) -> str:
+    at = f" at [{', '.join(map(str, wire.worst_index))}]" if wire.worst_index else ""
+    return f"row {wire.worst_row}{at}"
+
+
 def _cells(wire: WireSkew) -> tuple[str, ...]:
-    at = f"[{', '.join(map(str, wire.worst_index))}]" if wire.worst_index else ""
     return (
         wire.step,
         wire.wire,
         f"{wire.rows_that_differ} of {wire.rows}",
         f"{wire.largest_absolute:.3g}",
         f"{wire.largest_relative:.3g}",
-        "" if wire.worst_row is None else f"row {wire.worst_row}{at}: {wire.served}, not {wire.wanted}",
+        "" if wire.worst_row is None else f"{_place(wire)}: {wire.served}, not {wire.wanted}",
     )
 
 
@@ -133,7 +136,7 @@ def require_no_skew(report: SkewReport, *, pipeline: str) -> None:
     raise ParityError(
         f"'{pipeline}' as served differs from '{report.reference}', first in {first.step}, which writes '{first.wire}'"
         f"{guess}",
-        cause=f"{first.words}; allowed is {first.allowed}\n{report.table}",
+        cause=f"{first.words}; {first.allowed}\n{report.table}",
         next_step="nothing was published; mend that step or the reference, or allow more: "
         f"--tolerate {first.wire}=NUMBER",
     )
@@ -234,7 +237,7 @@ class WireComparison:
             worst_index=at,
             served=served,
             wanted=wanted,
-            allowed="none" if is_exact else self.tolerance.words,
+            allowed="it must be equal" if is_exact else f"{self.tolerance.words} is allowed",
             looks_like=looks_like,
         )
 

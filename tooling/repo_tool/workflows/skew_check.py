@@ -5,7 +5,7 @@ Wires that a client does not see are read from a probe: the same pipeline under 
 compiled into the staging folder only.
 """
 
-__all__ = ["SkewCheck", "check_skew"]
+__all__ = ["SkewCheck", "check_skew", "told_wires"]
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -44,6 +44,7 @@ class SkewCheck:
     rows: PipelineRows
     reference: Reference
     answers: ReferenceAnswers
+    wires: Mapping[str, str]  # as `told_wires` gives them
     members: Mapping[str, Infer]
 
 
@@ -51,10 +52,10 @@ def check_skew(check: SkewCheck, stage: Staging, server: EarlyServer, step: Step
     """Compare all rows; ``step`` is told how far it is.
 
     Raises:
-        PipelineError: the reference tells wires that the pipeline does not have, or that do not leave a block.
+        PipelineError: the probe cannot be compiled.
         LoadRefusedError: Triton does not load the probe.
     """
-    wires = _wires(check)
+    wires = check.wires
     final = {wire: wire for wire in wires.values() if wire in check.pipeline.outputs}
     inner = {wire: wire for wire in wires.values() if wire not in final}
     typed = check.compiled.typed
@@ -83,38 +84,41 @@ def check_skew(check: SkewCheck, stage: Staging, server: EarlyServer, step: Step
     return _report(check, typed, comparisons)
 
 
-def _wires(check: SkewCheck) -> dict[str, str]:
-    """The pipeline's wires by what the reference calls them, in the order in which the pipeline writes them."""
-    if check.answers.wires == (MODEL_INPUT,):
-        return {MODEL_INPUT: _model_input(check)}
-    by_file_name = {wire: told for told, wire in check.pipeline.outputs.items()}
-    known = [wire for wire in check.compiled.wires if wire not in check.compiled.typed.inputs]
-    meant = {told: told if told in known else by_file_name.get(told, told) for told in check.answers.wires}
+def told_wires(pipeline: PipelineFile, compiled: CompiledPipeline, answers: ReferenceAnswers) -> dict[str, str]:
+    """The pipeline's wires by what the reference calls them, in the order in which the pipeline writes them.
+
+    Raises:
+        PipelineError: it tells wires that the pipeline does not have, or that do not leave a block.
+    """
+    if answers.wires == (MODEL_INPUT,):
+        return {MODEL_INPUT: _model_input(compiled)}
+    told_as = {wire: told for told, wire in pipeline.outputs.items()}
+    known = [wire for wire in compiled.wires if wire not in compiled.typed.inputs]
+    meant = {told: told if told in known else told_as.get(told, told) for told in answers.wires}
     for told, wire in meant.items():
         if wire not in known:
             raise PipelineError(
-                f"'{check.reference.source}' tells a '{told}', and the pipeline has no such wire",
+                f"the reference tells a '{told}', and the pipeline has no such wire",
                 cause=f"it has {', '.join(known)}; what is inside a block is not told",
                 next_step=did_you_mean(told, known) or "call what it answers as the pipeline calls its wires",
             )
     return dict(sorted(meant.items(), key=lambda pair: known.index(pair[1])))
 
 
-def _model_input(check: SkewCheck) -> str:
+def _model_input(compiled: CompiledPipeline) -> str:
     """What an array without a name is.
 
     Raises:
         PipelineError: there is no model, or it has more than one input.
     """
-    stages = check.compiled.stages
-    model = next((stage for stage in stages if isinstance(stage, ModelStage)), None)
-    wires = dict.fromkeys(model.inputs.values()) if model else dict.fromkeys(check.pipeline.outputs)
-    found = [wire for wire in wires if wire not in check.compiled.typed.inputs]
+    model = next((stage for stage in compiled.stages if isinstance(stage, ModelStage)), None)
+    wires = dict.fromkeys(model.inputs.values() if model else compiled.typed.outputs)
+    found = [wire for wire in wires if wire not in compiled.typed.inputs]
     if len(found) == 1:
         return found[0]
     raise PipelineError(
-        f"'{check.reference.source}' answers one array, and it is not clear of which wire",
-        cause=f"the model's inputs are {', '.join(wires)}" if model else f"the outputs are {', '.join(wires)}",
+        "the reference answers one array, and it is not clear of which wire",
+        cause=f"the {'inputs of the first model' if model else 'outputs'} are {', '.join(wires)}",
         next_step="answer a dict of arrays by the names of wires",
     )
 
