@@ -6,11 +6,12 @@ __all__ = ["control_model", "python_model"]
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from repo_tool.config.execution import InstanceGroup, InstanceKind
-from repo_tool.config.model import ModelConfig, VersionPolicy
+from repo_tool.config.model import ModelConfig, ModelTensor, VersionPolicy
 from repo_tool.config.scheduling import DynamicBatching
 from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
@@ -86,7 +87,7 @@ def _compiled(
         name=part.name,
         backend="python",
         max_batch_size=part.max_batch_size,
-        inputs=part.inputs(wires),
+        inputs=tuple(_ragged(tensor) if part.max_batch_size > 0 else tensor for tensor in part.inputs(wires)),
         outputs=part.outputs(wires),
         dynamic_batching=DynamicBatching() if part.max_batch_size > 0 else None,
         instance_groups=(InstanceGroup(kind=InstanceKind.KIND_CPU, count=_instances(waiting, heavy=heavy)),),
@@ -95,6 +96,11 @@ def _compiled(
     )
     beside = {environment.name: environment} if environment is not None else {}
     return CompiledModel(config=config, files=files, directory_files=beside)
+
+
+def _ragged(tensor: ModelTensor) -> ModelTensor:
+    """Requests of different sizes may be one batch: the model takes each as it comes."""
+    return replace(tensor, allow_ragged_batch=True) if -1 in tensor.dims else tensor
 
 
 def _instances(least: int, *, heavy: bool) -> int:

@@ -248,25 +248,26 @@ class Step:
         """
         try:
             results = self.code.run(**{own: tensors[wire] for own, wire in self.inputs.items()})
-            return {wire: self._plain(own, results[own], len(names)) for own, wire in self.outputs.items()}
+            return {wire: self._plain(own, results[own], names) for own, wire in self.outputs.items()}
         except StepError:
             raise
         except ValueError as error:
             row, why = _row_and_reason(str(error), names)
             raise StepError(self.title, why, row=row) from error
-        except Exception as error:  # a step may raise anything, and the other requests are to be answered
+        except (Exception, SystemExit) as error:  # a step may raise anything, and the other requests are to be answered
             row, why = _row_and_reason(f"{type(error).__name__}: {error}", names)
             raise StepError(self.title, why, row=row, code=pb_utils.TritonError.INTERNAL) from error
 
-    def _plain(self, tensor: str, value: Any, rows: int) -> Rows:
+    def _plain(self, tensor: str, value: Any, names: RowNames) -> Rows:
         wire = self.wires[self.outputs[tensor]]
         found: Rows = [_array(row, wire) for row in value] if wire.is_free else _array(value, wire)
         shapes = [row.shape for row in found] if isinstance(found, list) else [found.shape[1:]]
         odd = [shape for shape in shapes if not wire.fits(shape)]
-        if len(found) != rows or odd:
-            gives = f"rows of {list(odd[0])}" if odd else f"{len(found)} rows for {rows}"
+        if len(found) != len(names) or odd:
+            gives = f"rows of {list(odd[0])}" if odd else f"{len(found)} rows for {len(names)}"
             why = f"it gives '{tensor}' as {gives} and announced {wire.datatype} {list(wire.dims)}"
-            raise StepError(self.title, why, code=pb_utils.TritonError.INTERNAL)
+            row = names[0] if len(names) == 1 else None
+            raise StepError(self.title, why, row=row, code=pb_utils.TritonError.INTERNAL)
         return found
 
 
