@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the commands of ``repo-tool pipeline`` take alike."""
 
-__all__ = ["JsonOption", "RepositoryOption", "SourceArgument", "complete_step"]
+__all__ = ["JsonOption", "RepositoryOption", "SourceArgument"]
 
 from pathlib import Path
 from typing import Annotated
@@ -18,13 +18,6 @@ def complete_pipeline(context: typer.Context, incomplete: str) -> list[str]:
     files = {str(path) for kind in ("*.yaml", "*.yml", "*.py") for path in folder.glob(kind)}
     folders = {f"{path}/" for path in folder.glob("*/") if not path.name.startswith(".")}
     return sorted(name for name in published | files | folders if name.startswith(incomplete))
-
-
-def complete_step(incomplete: str) -> list[str]:
-    """The shipped steps that start with what was typed."""
-    from repo_tool.pipelines.catalogue import step_names
-
-    return [name for name in step_names() if name.startswith(incomplete)]
 
 
 SourceArgument = Annotated[

@@ -4,17 +4,17 @@
 __all__ = ["pipeline_schema"]
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from repo_tool.datatypes import DataType
 from repo_tool.pipelines.catalogue import StepKind, step_kind, step_names
 from repo_tool.pipelines.spec import BlockDeclaration, PipelineFile, StepDeclaration
-from repo_tool.pipelines.step_facts import step_facts
+from repo_tool.pipelines.step_page import step_facts
 
 _Schema = dict[str, Any]
 _FILE = {"$ref": "#/$defs/FileReference"}
-_TOLD_OF = re.compile(r"`(\w+)`(?: and `(\w+)`)?:?\s")
+_NAME = re.compile(r"`(\w+)`")
 _DESCRIPTIONS: Mapping[type, Mapping[str, str]] = {
     PipelineFile: {
         "name": "Of the model that clients call.",
@@ -49,6 +49,8 @@ def pipeline_schema() -> _Schema:
     shared |= _described(shared, schema)
     step: _Schema = shared.pop("StepDeclaration")
     names = step_names()
+    shared["Wire"] = {"type": "string", "minLength": 1}
+    shared |= {f"Step{key.capitalize()}": step["properties"][key] for key in ("name", "merge")}
     shared["InputDeclaration"]["properties"]["datatype"] = {"enum": list(DataType.__members__)}
     shared["FileReference"] = {
         "type": "object",
@@ -90,23 +92,23 @@ def _names_or_map(outputs: _Schema, kind: type) -> _Schema:
 
 
 def _shipped(kind: StepKind, step: _Schema, shared: dict[str, _Schema]) -> _Schema:
-    """A shipped step: its parameters under ``with``, the names of its tensors under ``inputs``."""
-    parameters = kind.parameters
+    """A shipped step: its parameters under ``with``, the names of its tensors under ``inputs`` and ``outputs``."""
+    parameters, facts = kind.parameters, step_facts(kind)
     shared |= {name: _with_files(inner) for name, inner in parameters.pop("$defs", {}).items()}
-    facts = step_facts(kind.name)
     fields = {
-        name: _parameter(field, _told_of(name, facts.about)) for name, field in parameters.get("properties", {}).items()
+        name: _parameter(field, _told_of(name, facts["text"]))
+        for name, field in parameters.get("properties", {}).items()
     }
     needed = {"required": parameters["required"]} if parameters.get("required") else {}
     properties = {
-        "use": {"const": kind.name, "description": facts.headline},
+        "use": {"const": kind.name, "description": facts["summary"]},
         "with": {"type": "object", "properties": fields, "additionalProperties": False, **needed},
         **_own_keys(step),
     }
-    properties["inputs"] = _inputs(kind, properties["inputs"])
+    properties |= {key: _tensors(facts[key], properties[key]) for key in ("inputs", "outputs")}
     return {
         "type": "object",
-        "description": facts.headline,
+        "description": facts["summary"],
         "properties": properties,
         "required": ["use", *(["with"] if needed else [])],
         "additionalProperties": False,
@@ -114,14 +116,16 @@ def _shipped(kind: StepKind, step: _Schema, shared: dict[str, _Schema]) -> _Sche
 
 
 def _own_keys(step: _Schema) -> _Schema:
-    return {key: dict(step["properties"][key]) for key in ("name", "inputs", "outputs", "merge")}
+    own = {key: dict(step["properties"][key]) for key in ("inputs", "outputs")}
+    return {"name": {"$ref": "#/$defs/StepName"}, **own, "merge": {"$ref": "#/$defs/StepMerge"}}
 
 
-def _inputs(kind: StepKind, schema: _Schema) -> _Schema:
-    if not kind.inputs:
+def _tensors(names: Sequence[str], schema: _Schema) -> _Schema:
+    """Only those names, where they are known."""
+    if not names:
         return schema
-    names = {name: {"type": "string", "minLength": 1} for name in kind.inputs}
-    return {"type": "object", "description": schema["description"], "properties": names, "additionalProperties": False}
+    wires = {name: {"$ref": "#/$defs/Wire"} for name in names}
+    return {"type": "object", "description": schema["description"], "properties": wires, "additionalProperties": False}
 
 
 def _own(step: _Schema) -> _Schema:
@@ -145,13 +149,19 @@ def _model(step: _Schema) -> _Schema:
     }
 
 
-def _told_of(name: str, about: str) -> str:
-    """The paragraph about a parameter in a step's docstring; "" where there is none."""
-    for paragraph in about.split("\n\n"):
-        found = _TOLD_OF.match(paragraph)
-        if found and name in found.groups():
-            return paragraph
-    return ""
+def _told_of(name: str, text: str) -> str:
+    """The line about a parameter in what a step says of itself, or the paragraph that names it; "" if none does."""
+    for line in text.removeprefix("- ").split("\n- "):
+        names, colon, words = line.partition(":")
+        if colon and name in _NAME.findall(names):
+            return _sentence(words.partition("\n\n")[0])
+    about = [paragraph for paragraph in text.split("\n\n") if name in _NAME.findall(paragraph)]
+    return _sentence(about[0].removeprefix("- ")) if about else ""
+
+
+def _sentence(text: str) -> str:
+    words = " ".join(text.split())
+    return words[:1].upper() + words[1:]
 
 
 def _parameter(field: _Schema, description: str) -> _Schema:

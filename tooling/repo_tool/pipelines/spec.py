@@ -28,7 +28,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import pydantic
 import yaml
 
-from repo_tool.bounded_yaml import read_bounded_yaml
+from repo_tool.bounded_yaml import bounded_text, read_bounded_yaml
 from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
 from repo_tool.near_names import did_you_mean
@@ -376,6 +376,11 @@ def _names_of(value: Any) -> Iterator[str]:
             yield from _names_of(inner)
 
 
+def _values(path: Path) -> Any:
+    # PyYAML follows YAML 1.1, to which JSON's 1e-05 is text.
+    return json.loads(bounded_text(path)) if path.suffix == ".json" else read_bounded_yaml(path)
+
+
 def read_pipeline(path: Path) -> PipelineFile:
     """Read a pipeline file, or the ``pipeline.json`` of a published one; the files that it names must be there.
 
@@ -383,7 +388,7 @@ def read_pipeline(path: Path) -> PipelineFile:
         PipelineError: missing, not YAML, or not of the form above.
     """
     try:
-        pipeline = PipelineFile.model_validate(read_bounded_yaml(path))
+        pipeline = PipelineFile.model_validate(_values(path))
     except pydantic.ValidationError as error:
         problems = "; ".join(f"{_place(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
         near = _meant(error)

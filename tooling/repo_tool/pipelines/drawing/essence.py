@@ -66,7 +66,7 @@ def block_condition(control: When | ForEach | Repeat) -> tuple[str, str] | None:
                 control.wire if value is True else f"{control.wire} {_COMPARISONS[name]} {_value(value)}",
             )
         case ForEach(count=str(count)):
-            return count, f"{count} of them"
+            return count, f"the first {count}"
         case Repeat(until=str(until)):
             return until, f"until {until}"
     return None
@@ -76,7 +76,8 @@ def block_details(stage: BlockStage) -> str:
     """What else a block says, as prose."""
     match stage.control:
         case When(otherwise=otherwise):
-            return "; ".join(f"otherwise {name} = {_otherwise(value)}" for name, value in otherwise.items())
+            told = {stage.outputs.get(name, name): _otherwise(value) for name, value in otherwise.items()}
+            return "; ".join(f"otherwise {name} = {value}" for name, value in told.items())
         case ForEach(items=items, pad=pad):
             padded = "".join(f"; {name} is padded with {_value(value)}" for name, value in pad.items())
             return ", ".join(f"{inside} of {outside}" for inside, outside in items.items()) + padded

@@ -171,8 +171,8 @@ def _block(stage: BlockStage, scope: _Scope, drawn: _Drawn) -> tuple[Item, dict[
 def _items_of_rows(stage: BlockStage, inner: _Scope, drawn: _Drawn) -> Iterator[Node]:
     """The items of ``for_each`` are wires of their own."""
     if isinstance(stage.control, ForEach):
-        for inside in stage.control.items:
-            yield _wire(inside, [inner.source[inside]], inner, drawn)
+        for inside, outside in stage.control.items.items():
+            yield _wire(inside, [inner.source[outside]], inner, drawn)
 
 
 def _read_inside(stage: BlockStage) -> Iterator[str]:

@@ -274,21 +274,22 @@ def _distances(row: Sequence[Cell]) -> list[float]:
 
 def _pull(row: list[Cell], layers: Layers, *, up: bool, down: bool) -> None:
     """Move the cells of a row towards where their links would be straight."""
+    arriving = Counter(id(link.head) for link in layers.links)
     wishes, weights = [], []
     for cell in row:
-        pulls = [
-            (cell.x + link.start - link.end, _pull_weight(link)) for link in layers.links if up and link.head is cell
-        ]
-        pulls += [
-            (cell.x + link.end - link.start, _pull_weight(link)) for link in layers.links if down and link.tail is cell
-        ]
-        total = sum(weight for _, weight in pulls)
-        wishes.append(sum(x * weight for x, weight in pulls) / total if total else cell.x)
+        pulls = [(cell.x + link.start - link.end, link) for link in layers.links if up and link.head is cell]
+        pulls += [(cell.x + link.end - link.start, link) for link in layers.links if down and link.tail is cell]
+        strengths = [_strength(link, arriving[id(link.head)]) for _, link in pulls]
+        total = sum(strengths)
+        pulled = sum(x * strength for (x, _), strength in zip(pulls, strengths, strict=True))
+        wishes.append(pulled / total if total else cell.x)
         weights.append(total or 0.01)
     for cell, x in zip(row, settled(wishes, weights, _distances(row)), strict=True):
         cell.x = x
 
 
-def _pull_weight(link: Link) -> float:
-    """A long edge is to be straight in its middle."""
-    return 12.0 if link.tail.is_bend and link.head.is_bend else 1.0 + link.tail.is_bend + link.head.is_bend
+def _strength(link: Link, arriving: int) -> float:
+    """A long edge is to be straight in its middle, and a wire to hang right below the step that writes it."""
+    if link.tail.is_bend and link.head.is_bend:
+        return 12.0
+    return 4.0 if arriving == 1 and not link.tail.is_bend else 1.0 + link.tail.is_bend + link.head.is_bend
