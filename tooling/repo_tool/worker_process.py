@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -16,12 +17,21 @@ from repo_tool.environment import without_credentials
 from repo_tool.sandbox import memory_limit
 
 _LOG_BYTES, _LOG_LINES = 2**12, 8
+_POLL_S = 0.1
 
 
-def run_worker(worker: Sequence[str], folder: Path, log: IO[bytes], *, timeout_s: float) -> int:
+def run_worker(
+    worker: Sequence[str],
+    folder: Path,
+    log: IO[bytes],
+    *,
+    timeout_s: float,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> int:
     """The exit status of ``python <worker> <our process id> <folder> <bytes of memory> <seconds of processor time>``.
 
-    Whatever it started ends with it. It may write in ``folder`` only, if it puts up its walls.
+    Whatever it started ends with it. It may write in ``folder`` only, if it puts up its walls. ``meanwhile`` is called
+    again and again until it ends.
 
     Raises:
         TimeoutError: it took longer than ``timeout_s``.
@@ -37,13 +47,22 @@ def run_worker(worker: Sequence[str], folder: Path, log: IO[bytes], *, timeout_s
         start_new_session=True,
     )
     try:
-        return process.wait(timeout_s)
+        return _wait(process, timeout_s, meanwhile)
     except subprocess.TimeoutExpired as error:
         raise TimeoutError(f"it took longer than {timeout_s:g} s") from error
     finally:
         with suppress(ProcessLookupError):  # the group also holds what the code may have started
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], timeout_s: float, meanwhile: Callable[[], None]) -> int:
+    deadline = time.monotonic() + timeout_s
+    while (left := deadline - time.monotonic()) > _POLL_S:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(_POLL_S)
+        meanwhile()
+    return process.wait(max(left, 0.0))
 
 
 def _environment(folder: Path) -> dict[str, str]:

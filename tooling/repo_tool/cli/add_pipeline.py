@@ -56,11 +56,17 @@ def add_pipeline(
 
         repo-tool add-pipeline pipeline.yaml --sample pictures/ --reference train.py:preprocess
     """
+    from repo_tool.errors import UserMistakeError
     from repo_tool.releases import DEFAULT_RELEASE
     from repo_tool.verification import Tolerance
     from repo_tool.workflows.add_pipeline import AddPipelineRequest
     from repo_tool.workflows.add_pipeline import add_pipeline as run
 
+    if tolerate and not reference:
+        raise UserMistakeError(
+            "--tolerate says how far from a reference a wire may be, and there is none",
+            next_step="name the training code's own with --reference file.py:function",
+        )
     added = run(
         AddPipelineRequest(
             file=file,

@@ -5,6 +5,7 @@ __all__ = ["ConsoleProgress", "complete_model", "console", "error_console", "sho
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from repo_tool.errors import PipelineError, RepoToolError
-from repo_tool.printable import printable_lines
+from repo_tool.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from repo_tool.workflows.progress import Step
 
@@ -36,6 +38,18 @@ def error_console() -> "Console":
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
+
+
+@dataclass(slots=True)
+class _Running:
+    """A step's line while it runs, which tells its detail as that changes."""
+
+    step: "Step"
+
+    def __rich__(self) -> "Text":
+        from rich.text import Text
+
+        return Text(printable(f"{self.step.title} … {self.step.detail}".rstrip()))
 
 
 class ConsoleProgress:
@@ -59,7 +73,7 @@ class ConsoleProgress:
         out = error_console()
         mark, style = "✗", "red"
         try:
-            with out.status(f"{title} …"), recorded as step:
+            with recorded as step, out.status(_Running(step)):
                 yield step
             mark, style = "✓", "green"
         finally:

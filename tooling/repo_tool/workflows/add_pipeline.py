@@ -5,12 +5,13 @@ __all__ = ["AddPipelineRequest", "AddedPipeline", "add_pipeline"]
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from repo_tool.errors import RepositoryError, VersionExistsError
+from repo_tool.errors import PipelineError, RepositoryError, VersionExistsError
+from repo_tool.near_names import did_you_mean
 from repo_tool.pipelines.compiled import CompiledPipeline
 from repo_tool.pipelines.compiler import compile_pipeline
 from repo_tool.pipelines.spec import PipelineFile
@@ -145,9 +146,20 @@ def _ask_reference(run: _Run) -> ReferenceAnswers | None:
         folder = run.stage.work_path / "reference"
         folder.mkdir()
         answers = ask_reference(run.reference, run.rows, folder, told=told)
-        told_wires(run.pipeline, run.compiled, answers)  # a wrong name is told before anything is tried
+        _require_known(run, told_wires(run.pipeline, run.compiled, answers).values())
         step.detail = f"{answers.rows} rows" + (f" of {', '.join(answers.wires)}" if any(answers.wires) else "")
     return answers
+
+
+def _require_known(run: _Run, wires: Collection[str]) -> None:
+    """See that what is tolerated is told at all, before anything is tried."""
+    unknown = [wire for wire in run.request.tolerances if wire not in wires]
+    if unknown:
+        raise PipelineError(
+            f"'{unknown[0]}' is tolerated, and the reference does not tell it",
+            cause=f"it tells {', '.join(wires)}",
+            next_step=did_you_mean(unknown[0], wires) or "name one of them",
+        )
 
 
 def _prove(run: _Run, answers: ReferenceAnswers | None) -> tuple[Parity, Sample, SkewReport | None]:

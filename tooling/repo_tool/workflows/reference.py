@@ -9,30 +9,24 @@ It answers an array, which is the input of the pipeline's model, or a dict of ar
 __all__ = ["Reference", "ReferenceAnswers", "ask_reference", "find_reference"]
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import Any
 
-from repo_tool.environment import without_credentials
 from repo_tool.errors import PipelineError, error_from_dict
 from repo_tool.importers.foreign import refusing
 from repo_tool.importers.python_source import find_module
 from repo_tool.repository.provenance import digest_of, digest_of_bytes
 from repo_tool.samples import Array, Sample, read_published_sample, write_published_sample
-from repo_tool.sandbox import memory_limit
+from repo_tool.worker_process import run_worker, what_it_died_of
 from repo_tool.workflows.pipeline_rows import PipelineRows
 from repo_tool.workflows.source_digests import digest_of_source
 
 ROWS_A_FILE = 32
 MODEL_INPUT = ""  # the name of the answer that is no dict
-_POLL_S, _LOG_BYTES = 0.1, 2**12
+_WORKER = ("-m", "repo_tool.workflows._reference_worker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,56 +127,28 @@ def ask_reference(
     }
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     write_published_sample(folder / "sample.npz", Sample(inputs=rows.inputs))
+    done = folder / "done"
     with TemporaryFile() as log:
-        status = _run_worker(reference, folder, log, told, timeout_s)
+        try:
+            status = run_worker(_WORKER, folder, log, timeout_s=timeout_s, meanwhile=lambda: told(_size(done)))
+        except TimeoutError as error:
+            raise PipelineError(
+                f"'{reference.source}' took longer than {timeout_s:g} s",
+                cause=f"{_size(done)} of {rows.count} rows were done",
+                next_step="try fewer rows first, to see whether it hangs",
+            ) from error
         answer = _read_answer(folder)
         if answer is None:
-            raise _died(reference, status, log, folder)
+            raise PipelineError(
+                f"the process of '{reference.source}' died at row {_size(done)}",
+                cause=what_it_died_of(status, log),
+                next_step="call the function with that row in Python yourself",
+            )
     return ReferenceAnswers(wires=tuple(answer["wires"]), rows=rows.count, folder=folder)
 
 
-def _run_worker(
-    reference: Reference, folder: Path, log: IO[bytes], told: Callable[[int], None], timeout_s: float
-) -> int:
-    # -P: a file in the caller's folder called like a package must not shadow it.
-    command = [sys.executable, "-P", "-m", "repo_tool.workflows._reference_worker", str(os.getpid()), str(folder)]
-    command += [str(memory_limit()), str(int(timeout_s * (os.cpu_count() or 1)) + 1)]
-    worker = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        command,
-        env=_environment(folder),
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        return _wait(worker, folder / "done", told, timeout_s)
-    except subprocess.TimeoutExpired as error:
-        raise PipelineError(
-            f"'{reference.source}' took longer than {timeout_s:g} s",
-            next_step="try fewer rows first, to see whether it hangs",
-        ) from error
-    finally:
-        with suppress(ProcessLookupError):  # the group also holds what the function may have started
-            os.killpg(worker.pid, signal.SIGKILL)
-        worker.wait()
-
-
-def _wait(worker: subprocess.Popen[bytes], done: Path, told: Callable[[int], None], timeout_s: float) -> int:
-    for _ in range(int(timeout_s / _POLL_S)):
-        with suppress(subprocess.TimeoutExpired):
-            return worker.wait(_POLL_S)
-        told(done.stat().st_size if done.exists() else 0)
-    return worker.wait(0)
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    caches = folder / "caches"
-    caches.mkdir()
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
-    moved = dict.fromkeys(("TMPDIR", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "KERAS_HOME"), str(caches))
-    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    return without_credentials(os.environ) | kept | moved | offline
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _read_answer(folder: Path) -> Mapping[str, Any] | None:
@@ -195,15 +161,3 @@ def _read_answer(folder: Path) -> Mapping[str, Any] | None:
     if error is not None:
         raise error
     return answer
-
-
-def _died(reference: Reference, status: int, log: IO[bytes], folder: Path) -> PipelineError:
-    log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_BYTES))
-    printed = "\n".join(f"  {line}" for line in log.read().decode(errors="replace").splitlines()[-8:])
-    ended = signal.Signals(-status).name if status < 0 else f"status {status}"
-    done = (folder / "done").stat().st_size if (folder / "done").exists() else 0
-    return PipelineError(
-        f"the process of '{reference.source}' died at row {done}",
-        cause=f"it ended with {ended}; the last it printed:\n{printed}" if printed else f"it ended with {ended}",
-        next_step="call the function with that row in Python yourself",
-    )
