@@ -388,6 +388,8 @@ def rows_without_ends(model: ModelSubject) -> Iterator[Finding]:
         batch_input [ { kind: BATCH_ACCUMULATED_ELEMENT_COUNT target_name: "ends" data_type: TYPE_FP32
                         source_input: "tokens" } ]
     """
+    if model.config.backend == "python" and "wires" in model.config.parameters:
+        return  # made for a pipeline: it takes the requests of a batch one by one, as the Python backend gives them
     counted = {name for made in model.config.batch_inputs for name in made.source_inputs}
     for index, tensor in enumerate(model.config.inputs):
         is_ragged = tensor.allow_ragged_batch and model.config.max_batch_size > 1 and not model.config.is_ensemble
