@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from repo_tool.pipelines.drawing.figure import Box, BoxKind, Edge, Figure, Item, Node, NodeKind
 from repo_tool.pipelines.drawing.layers import Cell, Layers, Link, layered
 from repo_tool.pipelines.drawing.lettering import LINE, code_width, shortened, wrapped
+from repo_tool.printable import printable
 
 NAME_COLUMNS, TEXT_COLUMNS, REASON_LINES = 44, 48, 7
 _COLUMN = 200.0  # px for the text of a box
@@ -42,7 +43,6 @@ class PlacedBox:
     box: Box
     title: tuple[str, ...]
     reason: tuple[str, ...]
-    depth: int
     x: float
     y: float
     width: float
@@ -90,43 +90,46 @@ class _Inside:
 
 def lay_out(figure: Figure) -> Layout:
     """Place everything; the upper left corner of the whole is 0, 0."""
-    return _inside(figure.items, figure.edges, depth=0).layout
+    return _inside(figure.items, figure.edges, pad=0.0).layout
 
 
-def _inside(items: Sequence[Item], edges: Sequence[Edge], *, depth: int) -> _Inside:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """The layers of a container with the top and the height of each."""
+
+    layers: Layers
+    tops: list[float]
+    heights: list[float]
+    width: float
+    height: float
+
+    def top_of(self, cell: Cell) -> float:
+        """Cells lie in the middle of their layer."""
+        return self.tops[cell.layer] + (self.heights[cell.layer] - cell.height) / 2
+
+    def is_alone(self, cell: Cell) -> bool:
+        """Whether nothing else is in its layer, no edge either."""
+        return len(self.layers.rows[cell.layer]) == 1
+
+
+def _inside(items: Sequence[Item], edges: Sequence[Edge], *, pad: float) -> _Inside:
+    """Place what is in a container; ``pad`` is left free above and below, where no edge enters or leaves."""
     holder = {node.identity: item.identity for item in items for node in _nodes_of(item)}
-    nested = {item.identity: _box(item, edges, depth=depth) for item in items if isinstance(item, Box)}
+    nested = {item.identity: _box(item, edges) for item in items if isinstance(item, Box)}
     cells = {item.identity: _cell(item, nested) for item in items}
     entries, exits, links = _links(holder, cells, edges)
     layers = layered([*entries.values(), *cells.values(), *exits.values()], links, spread=_spread_of(items))
-    tops, heights = _rows(layers)
-    left = min((cell.x for row in layers.rows for cell in row), default=0.0)
-    right = max((cell.x + cell.width for row in layers.rows for cell in row), default=0.0)
-    width = right - left
-    for cell in (cell for row in layers.rows for cell in row):
-        cell.x -= left
-    placed = [
-        _placed(
-            item,
-            cells[item.identity],
-            nested,
-            tops,
-            heights,
-            alone=width if _is_alone(cells[item.identity], layers) else None,
-        )
-        for item in items
-    ]
-    own = tuple(_paths(layers, tops, heights, {item.identity: item for item in items}))
-    total = tops[-1] + heights[-1] if tops else 0.0
-    layout = Layout(
-        width=width,
-        height=total,
-        boxes=tuple(box for each in placed for box in each.boxes),
-        nodes=tuple(node for each in placed for node in each.nodes),
-        paths=(*own, *(path for each in placed for path in each.paths)),
-    )
+    rows = _rows(layers, above=0.0 if entries else pad, below=0.0 if exits else pad)
+    placed = [_placed(item, cells[item.identity], nested, rows) for item in items]
+    own = tuple(_paths(rows, {item.identity: item for item in items}))
     return _Inside(
-        layout=layout,
+        layout=Layout(
+            width=rows.width,
+            height=rows.height,
+            boxes=tuple(box for each in placed for box in each.boxes),
+            nodes=tuple(node for each in placed for node in each.nodes),
+            paths=(*own, *(path for each in placed for path in each.paths)),
+        ),
         ports_in={source: cell.x for source, cell in entries.items()},
         ports_out={source: cell.x for source, cell in exits.items()},
     )
@@ -174,8 +177,8 @@ def _cell(item: Item, nested: dict[str, "_Boxed"]) -> Cell:
 
 def _lettered(node: Node) -> tuple[str, tuple[str, ...], float, float]:
     """A node's text as it is written, and the size that it needs."""
-    title = shortened(node.title, NAME_COLUMNS)
-    lines = tuple(shortened(line, TEXT_COLUMNS) for line in node.lines)
+    title = shortened(printable(node.title), NAME_COLUMNS)
+    lines = tuple(shortened(printable(line), TEXT_COLUMNS) for line in node.lines)
     if node.kind in {NodeKind.STEP, NodeKind.MODEL}:
         width = max(150.0, *(code_width(line) + 28 for line in (title, *lines)))
         return title, lines, width, 14 + LINE * (1 + len(lines))
@@ -193,11 +196,11 @@ class _Boxed:
     height: float
 
 
-def _box(box: Box, edges: Sequence[Edge], *, depth: int) -> _Boxed:
-    inside = _inside(box.items, edges, depth=depth + 1)
+def _box(box: Box, edges: Sequence[Edge]) -> _Boxed:
+    inside = _inside(box.items, edges, pad=_PORT_GAP)
     width = max(_BLOCK_COLUMN if box.kind is BoxKind.BLOCK else _COLUMN, code_width(box.tag) + 28)
     title = _name_lines(box.title, width - 28)
-    reason = wrapped(box.reason, width - 28, most=REASON_LINES)
+    reason = wrapped(printable(box.reason), width - 28, most=REASON_LINES)
     text = 24 + LINE * (len(title) + bool(box.tag) + len(reason)) + (4 if reason else 0)
     return _Boxed(inside=inside, title=title, reason=reason, column=width, height=max(inside.layout.height, text))
 
@@ -205,7 +208,7 @@ def _box(box: Box, edges: Sequence[Edge], *, depth: int) -> _Boxed:
 def _name_lines(name: str, width: float) -> tuple[str, ...]:
     """A model's name, broken after an underscore or a blank where it is too long for one line."""
     lines: list[str] = []
-    rest = shortened(name, 66)
+    rest = shortened(printable(name), 66)
     most = max(8, int(width / code_width("m")))
     while len(rest) > most and len(lines) < 3:
         cut = max(rest.rfind(sign, 1, most) for sign in "_ -.") + 1 or most
@@ -231,42 +234,38 @@ def _fan(sources: Sequence[str], width: float) -> dict[str, float]:
     return {source: width / 2 + (place - (len(unique) - 1) / 2) * step for place, source in enumerate(unique)}
 
 
-def _rows(layers: Layers) -> tuple[list[float], list[float]]:
+def _rows(layers: Layers, *, above: float, below: float) -> _Rows:
     """Of each layer the top and the height; the further edges go sideways, the more room they have."""
     heights = [max((cell.height for cell in row), default=0.0) for row in layers.rows]
-    tops = [0.0]
+    tops = [above]
     for place in range(1, len(heights)):
         sideways = max((abs(link.end - link.start) for link in layers.links if link.head.layer == place), default=0.0)
         is_port = all(cell.first or cell.last for cell in layers.rows[place]) or not heights[place - 1]
         gap = min(_WIDEST_GAP, (_PORT_GAP if is_port else _EDGE_GAP) + sideways * 0.07)
         tops.append(tops[-1] + heights[place - 1] + gap)
-    return tops, heights
+    cells = [cell for row in layers.rows for cell in row]
+    left = min((cell.x for cell in cells), default=0.0)
+    for cell in cells:
+        cell.x -= left
+    width = max((cell.x + cell.width for cell in cells), default=0.0)
+    return _Rows(layers=layers, tops=tops, heights=heights, width=width, height=tops[-1] + heights[-1] + below)
 
 
-def _is_alone(cell: Cell, layers: Layers) -> bool:
-    return len(layers.rows[cell.layer]) == 1
-
-
-def _placed(
-    item: Item, cell: Cell, nested: dict[str, _Boxed], tops: list[float], heights: list[float], *, alone: float | None
-) -> Layout:
+def _placed(item: Item, cell: Cell, nested: dict[str, _Boxed], rows: _Rows) -> Layout:
     """One item with all that is in it; a box that is alone in its layer is as wide as what holds it."""
-    y = tops[cell.layer] + (heights[cell.layer] - cell.height) / 2
+    y = rows.top_of(cell)
     if isinstance(item, Node):
         title, lines, width, height = _lettered(item)
         node = PlacedNode(node=item, title=title, lines=lines, x=cell.x, y=y, width=width, height=height)
         return Layout(width=width, height=height, nodes=(node,))
     boxed = nested[item.identity]
     inner = boxed.inside.layout
-    left, width = (0.0, alone) if alone is not None else (cell.x, cell.width)
-    own = PlacedBox(
-        box=item, title=boxed.title, reason=boxed.reason, depth=0, x=left, y=y, width=width, height=cell.height
-    )
+    left, width = (0.0, rows.width) if rows.is_alone(cell) else (cell.x, cell.width)
+    own = PlacedBox(box=item, title=boxed.title, reason=boxed.reason, x=left, y=y, width=width, height=cell.height)
     spare = (cell.height - inner.height) / 2
     inside = inner.moved(cell.x + boxed.column, y + spare)
-    deeper = tuple(replace(box, depth=box.depth + 1) for box in inside.boxes)
     stretched = tuple(_stretched(path, y, y + cell.height, inner, y + spare) for path in inside.paths)
-    return replace(inside, boxes=(own, *deeper), paths=stretched)
+    return replace(inside, boxes=(own, *inside.boxes), paths=stretched)
 
 
 def _stretched(path: Path, top: float, bottom: float, inner: Layout, inner_top: float) -> Path:
@@ -280,17 +279,12 @@ def _stretched(path: Path, top: float, bottom: float, inner: Layout, inner_top: 
     return replace(path, points=tuple(points))
 
 
-def _paths(layers: Layers, tops: list[float], heights: list[float], items: dict[str, Item]) -> Iterator[Path]:
-    for link in layers.links:
+def _paths(rows: _Rows, items: dict[str, Item]) -> Iterator[Path]:
+    for link in rows.layers.links:
         tail, head = link.tail, link.head
-        upper = tops[tail.layer] + (heights[tail.layer] + tail.height) / 2
-        lower = tops[head.layer] + (heights[head.layer] - head.height) / 2
-        edge_top, edge_bottom = tops[tail.layer] + heights[tail.layer], tops[head.layer]
-        if tail.is_bend or (tail.first and not tail.height):
-            upper = edge_top
-        if head.is_bend:
-            lower = edge_bottom + heights[head.layer]
-        points = ((link.start, upper), (link.start, edge_top), (link.end, edge_bottom), (link.end, lower))
+        leaves, arrives = rows.tops[tail.layer] + rows.heights[tail.layer], rows.tops[head.layer]
+        upper = leaves if tail.is_bend else rows.top_of(tail) + tail.height
+        lower = arrives + rows.heights[head.layer] if head.is_bend else rows.top_of(head)
+        points = ((link.start, upper), (link.start, leaves), (link.end, arrives), (link.end, lower))
         target = items.get(head.name)
-        has_arrow = isinstance(target, Node) and target.kind is not NodeKind.WIRE
-        yield Path(points=points, has_arrow=has_arrow)
+        yield Path(points=points, has_arrow=isinstance(target, Node) and target.kind is not NodeKind.WIRE)

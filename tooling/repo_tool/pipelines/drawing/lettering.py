@@ -37,7 +37,12 @@ def shortened(text: str, most: int) -> str:
     """At most ``most`` columns of it: the middle is left out, since names differ at their ends."""
     if columns(text) <= most:
         return text
-    head, tail = (most + 1) // 2, (most - 1) // 2
-    while head > 1 and columns(text[:head]) + 1 + columns(text[len(text) - tail :]) > most:
-        head, tail = head - 1, max(1, tail - 1)
-    return f"{text[:head]}…{text[len(text) - tail :]}"
+    head = _that_fits(text, most // 2)
+    tail = _that_fits(text[::-1], most - 1 - columns(head))[::-1]
+    return f"{head}…{tail}"
+
+
+def _that_fits(text: str, most: int) -> str:
+    """As much of its beginning as fits."""
+    place = next((at for at in range(len(text)) if columns(text[: at + 1]) > most), len(text))
+    return text[:place]
