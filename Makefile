@@ -42,9 +42,10 @@ format: $(READY)  ## Format and mend what can be mended by itself
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-docs: $(READY)  ## Write docs/rules.md and docs/steps.md anew, from the rules and steps
+docs: $(READY)  ## Write docs/rules.md, docs/steps.md and docs/pipeline.schema.json anew, from the rules and steps
 	@$(BIN)/repo-tool rule --page > docs/rules.md
 	@$(BIN)/repo-tool pipeline steps --page > docs/steps.md
+	@$(BIN)/repo-tool pipeline schema > docs/pipeline.schema.json
 
 bench-speed: $(READY)  ## Measure our own commands; figures go to perf/results/
 	@$(BIN)/python perf/speed.py $(SPEED_FLAGS)

@@ -65,7 +65,10 @@ def pipeline_schema() -> _Schema:
     kinds = [*(f"step_{name}" for name in names), "own_step", "model", "BlockDeclaration"]
     shared["step"] = {"oneOf": [{"$ref": f"#/$defs/{kind}"} for kind in kinds]}
     schema["properties"]["steps"]["items"] = {"$ref": "#/$defs/step"}
-    shared["BlockDeclaration"]["properties"]["steps"]["items"] = {"$ref": "#/$defs/step"}
+    block = shared["BlockDeclaration"]
+    block["properties"]["steps"]["items"] = {"$ref": "#/$defs/step"}
+    block["oneOf"] = [{"required": [kind]} for kind in ("when", "for_each", "repeat")]
+    block["anyOf"] = [{"required": ["when"]}, {"required": ["outputs"]}]
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "pipeline.yaml"}
     return {**head, **{key: value for key, value in schema.items() if key != "title"}, "$defs": shared}
 
