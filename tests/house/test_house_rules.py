@@ -31,6 +31,7 @@ COMMANDS = (
     "pipeline",
     "pipeline check",
     "pipeline graph",
+    "pipeline run",
     "pipeline steps",
     "pipeline schema",
 )

@@ -8,6 +8,7 @@ import typer
 from repo_tool.cli.pipeline_check import check
 from repo_tool.cli.pipeline_graph import graph
 from repo_tool.cli.pipeline_rollback import rollback
+from repo_tool.cli.pipeline_run import run
 from repo_tool.cli.pipeline_schema import schema
 from repo_tool.cli.pipeline_steps import steps
 
@@ -26,6 +27,7 @@ pipeline = typer.Typer(
 )
 pipeline.command("check")(check)
 pipeline.command("graph")(graph)
+pipeline.command("run")(run)
 pipeline.command("steps")(steps)
 pipeline.command("rollback")(rollback)
 pipeline.command("schema")(schema)
