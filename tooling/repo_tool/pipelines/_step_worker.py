@@ -135,7 +135,9 @@ def _made(code: type[Any], job: Mapping[str, Any]) -> Any:
     import pydantic
 
     try:
-        return pydantic.TypeAdapter(code).validate_python(decoded(job["parameters"]))
+        return pydantic.TypeAdapter(code).validate_python(
+            {name: decoded(value) for name, value in job["parameters"].items()}
+        )
     except pydantic.ValidationError as error:
         raise _Refusal("; ".join(_problem(each) for each in error.errors())) from error
 

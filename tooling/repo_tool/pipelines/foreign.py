@@ -127,20 +127,20 @@ def _class_for(step: "_Asked", told: Mapping[str, Any]) -> type[Any]:
 
     def check(self: Any) -> None:
         given = _given(self)
-        made = step.ask("make", parameters=encoded(given))
-        values = decoded(made["parameters"])
-        step.refuse_other_files(set(_files(values)) - set(_files(decoded(encoded(given)))))
+        made = step.ask("make", parameters=_encoded(given))
+        values = {name: decoded(value) for name, value in made["parameters"].items()}
+        step.refuse_other_files(set(_files(values)) - {path.absolute() for path in _files(given)})
         for name in told["fields"]:
             object.__setattr__(self, name, values[name])
         object.__setattr__(self, "_input_names", made["input_names"])
 
     def outputs(self: Any, inputs: _Wires) -> dict[str, tuple[str, tuple[int, ...]]]:
         wires = {name: [datatype, list(dims)] for name, (datatype, dims) in inputs.items()}
-        found = step.ask("outputs", parameters=encoded(_given(self)), wires=wires)
+        found = step.ask("outputs", parameters=_encoded(_given(self)), wires=wires)
         return {name: (datatype, tuple(dims)) for name, (datatype, dims) in found.items()}
 
     def run(self: Any, **tensors: Any) -> dict[str, Any]:
-        return step.run(encoded(_given(self)), tensors)
+        return step.run(_encoded(_given(self)), tensors)
 
     def input_names(self: Any) -> tuple[str, ...]:
         return tuple(self._input_names or told["inputs"])
@@ -173,6 +173,10 @@ def _given(made: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not _LEFT_OUT}
 
 
+def _encoded(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: encoded(value) for name, value in parameters.items()}
+
+
 def _files(value: Any) -> Iterator[Path]:
     if isinstance(value, Path):
         yield value
@@ -200,7 +204,8 @@ class _Asked:
             ValueError: the step refuses its inputs.
         """
         text = json.dumps({"file": str(self.path), "class": self.name, "question": question, **more}, sort_keys=True)
-        files = [self.path, *_files(decoded(more.get("parameters", {})))]
+        parameters = [decoded(value) for value in more.get("parameters", {}).values()]
+        files = [self.path, *_files(parameters)]
         answer = _asked(text, tuple(digest_of(path) for path in files if path.is_file()))
         if "refused" not in answer:
             return self._answer(answer)
