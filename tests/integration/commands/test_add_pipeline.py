@@ -91,10 +91,10 @@ def client(workshop, added):
 
 
 def test_it_is_published_as_an_ensemble_and_its_step_models(added, workshop):
-    assert added["models"] == ["reader_pre", "brightness", "reader_post", "reader"]
+    assert added["models"] == ["reader_pre", "reader_model", "reader"]
     assert added["max_batch_size"] == 8
     names = [path.name for path in sorted((workshop / "models").iterdir())]
-    assert names == ["brightness", "reader", "reader_post", "reader_pre"]
+    assert names == ["brightness", "reader", "reader_model", "reader_pre"]
 
 
 def test_it_was_proven_against_its_steps(added):
@@ -105,7 +105,7 @@ def test_it_was_proven_against_its_steps(added):
 def test_what_is_known_of_it_can_be_shown_and_verified(added, workshop):
     shown = repo_tool("show", "reader", "-r", "models", cwd=workshop)
     assert shown.returncode == 0, shown.stderr
-    for words in ("takes │ image", "BYTES [-1, 1]", "1 as published", "compared with its steps"):
+    for words in ("takes │ image", "BYTES [-1, 1]", "3 as published", "compared with its steps"):
         assert words in shown.stdout
     part = repo_tool("show", "reader_pre", "-r", "models", cwd=workshop)
     assert "pipeline reader" in part.stdout
@@ -155,7 +155,7 @@ def test_one_picture_is_a_sample_too(workshop, added):
         ("height: 2", "height: 3", "takes FP32 [1, 2, 2] as 'picture' and gets FP32 [1, 3, 2]"),
         ("model: brightness", "model: darkness", "no model 'darkness'"),
         ("name: reader", "name: a b", "is not a model name"),
-        ("file: words.txt", "file: absent.txt", "cannot be read as a pipeline"),
+        ("file: words.txt", "file: absent.txt", "there is no file 'absent.txt'"),
     ],
 )
 def test_a_mistake_gets_one_message_and_leaves_nothing(workshop, added, old, new, words):

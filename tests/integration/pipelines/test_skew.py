@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pipeline that does otherwise than the training code is not published, and the step that does so is named."""
+
+import json
+
+import pytest
+
+from repo_tool.errors import ParityError, PipelineError
+from repo_tool.workflows.add_pipeline import AddPipelineRequest, add_pipeline
+from repo_tool.workflows.progress import RecordedProgress
+from support.colour_reader import write_workshop
+from support.command import everything_in, repo_tool
+
+RESIZED_DIFFERS = ["'resize'", "resized", "6", "of", "6"]
+TENSOR_DIFFERS = ["'normalise'", "tensor", "6", "of", "6"]
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory):
+    """The files of the colour reader, and a repository with its model."""
+    folder = tmp_path_factory.mktemp("skew")
+    write_workshop(folder)
+    done = repo_tool("add-model", "colours.onnx", "-n", "colours", "-r", "models", "--max-batch-size", 4, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def tried(workshop, function, **more):
+    request = AddPipelineRequest(
+        file=workshop / "colours.yaml",
+        sample=workshop / "pictures",
+        repository=workshop / "models",
+        reference=f"{workshop / 'train.py'}:{function}",
+        dry_run=True,
+        **more,
+    )
+    return add_pipeline(request, RecordedProgress())
+
+
+@pytest.mark.parametrize(
+    ("function", "first", "looks_like", "table"),
+    [
+        (
+            "bgr",
+            "first in step 'resize', which writes 'resized'",
+            "looks like BGR and RGB swapped",
+            [RESIZED_DIFFERS, TENSOR_DIFFERS],
+        ),
+        (
+            "bgr_model_input",
+            "first in step 'normalise', which writes 'tensor'",
+            "looks like BGR and RGB swapped",
+            [TENSOR_DIFFERS],
+        ),
+        (
+            "other_mean",
+            "first in step 'normalise', which writes 'tensor'",
+            "looks like another mean: with mean: [0.485, 0.456, 0.406] in step 'normalise' they agree",
+            [["'resize'", "resized", "0", "of", "6"], TENSOR_DIFFERS],
+        ),
+        (
+            "other_interpolation",
+            "first in step 'normalise', which writes 'tensor'",
+            "looks like another interpolation: with interpolation: bicubic in step 'resize' they agree",
+            [TENSOR_DIFFERS],
+        ),
+    ],
+)
+def test_a_mismatch_is_caught_and_named(workshop, function, first, looks_like, table):
+    before = everything_in(workshop / "models")
+    with pytest.raises(ParityError) as raised:
+        tried(workshop, function)
+    assert first in raised.value.fact
+    assert raised.value.fact.endswith(looks_like)
+    assert "6 of 6 rows differ, most in row " in raised.value.cause
+    assert [line.split()[1:6] for line in raised.value.cause.splitlines() if line.startswith("step '")] == table
+    assert everything_in(workshop / "models") == before
+
+
+def test_what_is_tolerated_passes(workshop):
+    added = tried(workshop, "other_mean", tolerances={"tensor": 10.0})
+    assert added.skew.first_that_differs is None
+    assert added.skew.wires[-1].largest_absolute > 0.1
+
+
+def test_training_code_that_agrees_lets_it_be_published(workshop):
+    done = repo_tool(
+        *("add-pipeline", "colours.yaml", "-s", "pictures", "-r", "models", "--reference", "train.py:preprocess"),
+        cwd=workshop,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "compared with train.py:preprocess, 6 rows" in done.stdout
+    assert sorted(path.name for path in (workshop / "models").iterdir()) == [
+        "colour_reader",
+        "colour_reader_model",
+        "colour_reader_pre",
+        "colours",
+    ]
+    facts = json.loads((workshop / "models" / "colour_reader" / "1" / "provenance.json").read_text())
+    assert facts["member_versions"] == {"colours": 1}
+    assert facts["pipeline_digest"].startswith("sha256:")
+    assert facts["reference"]["source"] == "train.py:preprocess"
+    assert facts["reference"]["digest"].startswith("sha256:")
+    assert [(wire["wire"], wire["rows_that_differ"]) for wire in facts["reference"]["wires"]] == [
+        ("resized", 0),
+        ("tensor", 0),
+    ]
+
+
+def test_a_wire_that_the_pipeline_does_not_have_is_told_before_anything_is_tried(workshop):
+    with pytest.raises(PipelineError) as raised:
+        tried(workshop, "misnamed")
+    assert raised.value.next_step == "did you mean 'tensor'?"
+
+
+def test_what_the_reference_does_not_tell_cannot_be_tolerated(workshop):
+    with pytest.raises(PipelineError, match="'pixels' is tolerated"):
+        tried(workshop, "preprocess", tolerances={"pixels": 1.0})
