@@ -266,8 +266,8 @@ def markdown(
         "# What processing before and after a model costs",
         "",
         f"{machine.summary()}; load {machine.load_average:g} before; {day}.",
-        f"Concurrency {CONCURRENCY}, one row a request, gRPC; medians of {rounds} rounds that take turns, ratios of one",
-        "round each. Written by `perf/pipelines.py`; every way gave the same labels before it was measured.",
+        f"Concurrency {CONCURRENCY}, one row a request, gRPC; medians of {rounds} rounds that take turns, ratios of",
+        "one round each. Written by `perf/pipelines.py`; every way gave the same labels before it was measured.",
     ]
     for workload in workloads():
         found = {figure.way: figure for figure in figures if figure.workload == workload.name}
