@@ -8,6 +8,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class StepKind:
     @property
     def parameters(self) -> dict[str, Any]:
         """JSON schema of its parameters."""
-        return pydantic.TypeAdapter(self.code).json_schema()
+        return _adapter(self.code).json_schema()
 
     def with_parameters(self, given: Mapping[str, Any]) -> "Step":
         """The step, with its parameters checked and the others at their defaults.
@@ -67,7 +68,7 @@ class StepKind:
         for unknown in sorted(set(given) - set(names)):
             raise self._misfit(f"{unknown}: no such parameter", did_you_mean(unknown, names))
         try:
-            return Step(self, pydantic.TypeAdapter(self.code).validate_python(dict(given)))
+            return Step(self, _adapter(self.code).validate_python(dict(given)))
         except pydantic.ValidationError as error:
             raise self._misfit(_problems(error)) from error
 
@@ -139,6 +140,12 @@ class Step:
             raise NotImplementedError("it is no arithmetic")
         values_out: dict[str, Any] = graph(op, plain_wires(inputs), **values)
         return values_out
+
+
+@cache
+def _adapter(code: type[Any]) -> "pydantic.TypeAdapter[Any]":
+    """What pydantic makes of a step's class, which takes it some milliseconds."""
+    return pydantic.TypeAdapter(code)
 
 
 def plain_wires(wires: Mapping[str, Wire]) -> dict[str, tuple[str, tuple[int, ...]]]:

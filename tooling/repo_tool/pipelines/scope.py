@@ -134,6 +134,12 @@ class Scope:
             PipelineError: a wire of that name is there.
         """
         for tensor, wire in outputs.items():
+            if not wire:
+                raise PipelineError(
+                    f"{self.steps[at].title} has an output without a name",
+                    cause=f"its outputs are {', '.join(map(repr, outputs))}",
+                    next_step="name all that its parameters list",
+                )
             if wire in self.wires:
                 raise self._written_twice(at, tensor, wire)
             self.wires[wire] = found[tensor]
