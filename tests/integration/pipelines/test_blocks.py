@@ -78,7 +78,16 @@ def models(repository):
 @pytest.fixture(scope="module")
 def client(repository, models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("steps")
-    for compiled in (cascade(models), crops(models, folder), loop(models, folder), words(folder)):
+    write_meeting(repository, models, tmp_path_factory.mktemp("meeting"))
+    made = (
+        cascade(models),
+        crops(models, folder),
+        loop(models, folder),
+        words(folder),
+        meeting(models),
+        absent(models),
+    )
+    for compiled in made:
         write_compiled(repository, compiled)
     with EmbeddedServer(repository) as server:
         outcomes = server.load_all()
@@ -163,6 +172,36 @@ def words(folder):
     wires = {"line": wire("FP32", -1), "kind": wire("BYTES", 1), "smalls": wire("BOOL", -1)}
     compiled = part("words", [outer], reads=["line", "kind"], writes=["smalls"])
     return control_model(compiled, PIPELINE, wires)
+
+
+def write_meeting(repository, models, place):
+    """Two models that answer only while both are asked."""
+    for name, other in (("left", "right"), ("right", "left")):
+        wait = f"meet({str(place / name)!r}, {str(place / other)!r}, x)"
+        models[name] = write_python_model(repository, name, wait, tensors=(FLOAT, FLOAT), max_batch_size=8)
+
+
+def meeting(models):
+    """Both of them, neither waiting for the other's answer."""
+    stages = [called(models["left"], x="number", y="one"), called(models["right"], x="number", y="other")]
+    compiled = part("meeting", stages, reads=["number"], writes=["one", "other"])
+    return control_model(compiled, PIPELINE, {"number": FLOAT, "one": FLOAT, "other": FLOAT})
+
+
+def absent(models):
+    """A version that is not there."""
+    stage = replace(called(models["halve"], x="number", y="half"), version=7)
+    compiled = part("absent", [stage], reads=["number"], writes=["half"])
+    return control_model(compiled, PIPELINE, {"number": FLOAT, "half": FLOAT})
+
+
+def test_models_that_do_not_wait_for_one_another_are_called_at_once(client):
+    assert client.model("meeting").infer({"number": floats(1, 2)})["other"].ravel().tolist() == [1, 2]
+
+
+def test_a_version_that_is_not_there_is_named(client):
+    with pytest.raises(RepoClientError, match="model 'halve' version 7"):
+        client.model("absent").infer({"number": floats(1, 2)})
 
 
 def test_the_expensive_model_sees_only_the_rows_that_need_it(client):
