@@ -60,22 +60,6 @@ def other_interpolation(image):
 
 def misnamed(image):
     return {"tensr": model_input(image)}
-
-
-def failing(image):
-    raise KeyError("no such colour")
-
-
-def dying(image):
-    import os
-
-    os._exit(3)
-
-
-def reaching_out(image):
-    import socket
-
-    socket.socket()
 """
 
 

@@ -214,7 +214,8 @@ def _verdict(ran: "RanPipeline", trace: "Trace") -> "Text":
 
     if trace.failed_at:
         return Text.assemble(("failed at ", "bold red"), (trace.failed_at, "bold red"))
-    whole = f"the whole pipeline: {ran.seconds * 1e3:.2f} ms; its models one by one: {trace.seconds * 1e3:.2f} ms\n"
+    alone = f"its models one by one: {trace.seconds * 1e3:.2f} ms\n"
+    whole = alone if ran.error else f"the whole pipeline: {ran.seconds * 1e3:.2f} ms; {alone}"
     if trace.largest_difference == 0:
         return Text.assemble(whole, ("the pipeline gives the same answer, bit for bit", "green"))
     if trace.agrees:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from repo_tool.errors import PipelineError
+from repo_client import RepoClientError
+from repo_tool.errors import RepoToolError
 from repo_tool.pipelines.stages import BlockStage, Stage, StepStage, TypedPipeline
 from repo_tool.samples import Array
 from repo_tool.verification import Infer, Tolerance
@@ -188,7 +189,14 @@ def _rerun(suspect: Suspect, stage: StepStage, values: Mapping[str, Any]) -> lis
         raw = {name: array[[row.row for row in suspect.rows]] for name, array in suspect.raw.inputs.items()}
         tensors = run_stages(stages, suspect.typed.wires, as_values(raw, suspect.typed.wires), suspect.members)
         return list(tensors[suspect.wire])
-    except (PipelineError, ValueError, TypeError, KeyError, IndexError):  # what the change made of the steps after it
+    except (
+        RepoToolError,
+        RepoClientError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+    ):  # what the change made of the steps after it
         return None
 
 

@@ -266,7 +266,8 @@ def _serving(
             options = ServerOptions(graceful_stop_s=0, environment={"PYTHONDONTWRITEBYTECODE": "1"})
             with progress.step("start Triton") as step:
                 server = stack.enter_context(EmbeddedServer(folder, options))
-                server.load(pipeline.name)
+                for name in (*compiled.called_versions, pipeline.name):  # blocks call models that nobody loads for them
+                    server.load(name)
                 step.detail = "embedded"
             load, url = server.load, f"grpc://{server.grpc_url}"
         stack.enter_context(translating_client_errors(pipeline.name, request.repository))
