@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Let known categories through, for a model that would be silent about another."""
+"""Let known categories through, for a model that would fail a whole batch of another, or be silent about it."""
 
 import difflib
 from dataclasses import dataclass
