@@ -64,19 +64,22 @@ class Reader:
         for block in blocks(page):
             for command in block.commands:
                 self._type(command)
-            if block.language == "python":
+            if block.language == "python" and not self._save(block.text):
                 self._check([sys.executable, "-c", self._on_own_ports(self._with_rows(block.text))])
             if block.language == "yaml":
                 self._save(block.text)
 
-    def _save(self, text: str) -> None:
-        """A file that the page shows whole: a pipeline by its name, any other by the path in its first line."""
+    def _save(self, text: str) -> bool:
+        """Whether it is a file that the page shows whole: a pipeline by its name, others by the path in line 1."""
         if name := re.match(r"name: (\w+)", text):
             (self._folder / f"{name[1]}.yaml").write_text(text)
-        if path := re.match(r"# ([\w./-]+\.yaml)\n", text):
+            return True
+        if path := re.match(r"# ([\w./-]+\.(?:yaml|py))\n", text):
             target = self._folder / path[1]
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text)
+            return True
+        return False
 
     def _on_own_ports(self, text: str) -> str:
         return re.sub(r"\b[89]00[0-2]\b", lambda port: self._ports[port[0]], text)
