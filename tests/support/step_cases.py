@@ -69,3 +69,13 @@ def list_of_rows(shapes: Sequence[tuple[int, ...]], dtype: Any, seed: int = 3) -
     """Random rows of different sizes."""
     generator = np.random.default_rng(seed)
     return [(generator.random(shape) * 255).astype(dtype) for shape in shapes]
+
+
+def complaint_of(step: Any, inputs: Mapping[str, Any]) -> str | None:
+    """What it refuses the rows for; None where it has an answer for each of them."""
+    try:
+        answers = step.run(inputs)
+    except ValueError as error:
+        return str(error)
+    assert {len(rows) for rows in answers.values()} == {len(rows) for rows in inputs.values()}
+    return None

@@ -5,10 +5,12 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from repo_tool.errors import PipelineError
 from repo_tool.pipelines.catalogue import step_kind
-from support.step_cases import rows_of_bytes
+from support.step_cases import complaint_of, rows_of_bytes
 
 COLUMNS = {"age": "FP32", "name": "BYTES", "member": "BOOL", "visits": "INT32", "small": "UINT8"}
 GOOD = {"age": 1.5, "name": "Ada", "member": True, "visits": 3, "small": 255}
@@ -29,13 +31,13 @@ def read(made, *rows):
 
 
 def csv_rows(**parameters):
-    given = {"header": ["age", "name", "visits"], "columns": {"age": "FP32", "name": "BYTES", "visits": "INT32"}}
-    return step("csv_rows", **{**given, **parameters})
+    answer = {"header": ["age", "name", "visits"], "columns": {"age": "FP32", "name": "BYTES", "visits": "INT32"}}
+    return step("csv_rows", **{**answer, **parameters})
 
 
 def test_an_object_becomes_typed_columns():
-    given = read(json_rows(), GOOD)
-    assert {name: array.item() for name, array in given.items()} == {**GOOD, "name": b"Ada"}
+    answer = read(json_rows(), GOOD)
+    assert {name: array.item() for name, array in answer.items()} == {**GOOD, "name": b"Ada"}
 
 
 @pytest.mark.parametrize(
@@ -111,18 +113,18 @@ def test_a_key_of_any_length_and_signs_is_shown_short():
 
 
 def test_what_is_missing_is_empty_where_that_is_wanted():
-    given = read(json_rows(missing="empty", defaults={"visits": 7}), {"member": False, "small": 0, "age": None})
-    assert np.isnan(given["age"].item())
-    assert given["name"].item() == b""
-    assert given["visits"].item() == 7
+    answer = read(json_rows(missing="empty", defaults={"visits": 7}), {"member": False, "small": 0, "age": None})
+    assert np.isnan(answer["age"].item())
+    assert answer["name"].item() == b""
+    assert answer["visits"].item() == 7
     with pytest.raises(ValueError, match="row 0: column 'member' is missing"):
         read(json_rows(missing="empty"), {"visits": 1, "small": 0})
 
 
 def test_a_table_has_the_order_that_is_told_and_not_that_of_the_row():
-    given = read(step("json_rows", table=["b", "a"], table_datatype="FP64"), {"a": 1, "b": 0.1}, {"b": 2, "a": 3})
-    np.testing.assert_array_equal(given["table"], [[0.1, 1], [2, 3]])
-    assert list(given) == ["table"]
+    answer = read(step("json_rows", table=["b", "a"], table_datatype="FP64"), {"a": 1, "b": 0.1}, {"b": 2, "a": 3})
+    np.testing.assert_array_equal(answer["table"], [[0.1, 1], [2, 3]])
+    assert list(answer) == ["table"]
 
 
 @pytest.mark.parametrize(
@@ -143,8 +145,8 @@ def test_columns_that_contradict_one_another_are_refused(parameters):
 
 
 def test_a_line_of_csv_becomes_typed_columns():
-    given = read(csv_rows(), b'1.5,"a, ""b""\n",-3\r\n')
-    assert {name: array.item() for name, array in given.items()} == {"age": 1.5, "name": b'a, "b"\n', "visits": -3}
+    answer = read(csv_rows(), b'1.5,"a, ""b""\n",-3\r\n')
+    assert {name: array.item() for name, array in answer.items()} == {"age": 1.5, "name": b'a, "b"\n', "visits": -3}
     assert read(csv_rows(delimiter=";"), b"1;x;3")["visits"].item() == 3
 
 
@@ -168,6 +170,36 @@ def test_a_line_of_csv_becomes_typed_columns():
 def test_a_line_that_does_not_fit_is_refused_by_row_and_column(line, words):
     with pytest.raises(ValueError, match=f"^row 1: {words}"):
         read(csv_rows(), b"1,a,2", line)
+
+
+def test_an_empty_field_takes_the_default_of_its_column():
+    answer = read(csv_rows(defaults={"age": "7.5", "name": "nobody"}, empty_words=["?"]), b"?,,3")
+    assert (answer["age"].item(), answer["name"].item()) == (7.5, b"nobody")
+    for wrong in ({"age": "old"}, {"aeg": "1"}):
+        with pytest.raises(PipelineError, match="do not fit"):
+            csv_rows(defaults=wrong)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+ROWS = st.one_of(
+    st.binary(max_size=60),
+    st.dictionaries(st.sampled_from([*COLUMNS, "agee"]), VALUES).map(lambda row: json.dumps(row).encode()),
+    st.tuples(*(VALUES for _ in COLUMNS)).map(lambda row: json.dumps(dict(zip(COLUMNS, row, strict=True))).encode()),
+    VALUES.map(lambda value: json.dumps(value).encode()),
+)
+
+
+@given(row=ROWS, unknown=st.sampled_from(["refuse", "ignore"]), missing=st.sampled_from(["refuse", "empty"]))
+def test_any_bytes_are_typed_columns_or_refused_by_their_row(row, unknown, missing):
+    json_step = json_rows(unknown=unknown, missing=missing)
+    for made, good in ((json_step, json.dumps(GOOD).encode()), (csv_rows(missing=missing), b"1,a,2")):
+        complaint = complaint_of(made, {"row": rows_of_bytes(good, row)})
+        assert complaint is None or complaint.startswith("row 1: ")
+        assert complaint is None or (complaint.isprintable() and len(complaint) < 400)
 
 
 def test_columns_go_into_a_table_and_back():

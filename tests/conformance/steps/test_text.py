@@ -3,13 +3,15 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from conformance.steps.cases_text import TEXTS, TOKENIZER, VOCABULARY, WORDS, tokenizer
 from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
 from repo_tool.pipelines.catalogue import step_kind
 from repo_tool.pipelines.wire import Wire
-from support.step_cases import Case, rows_of_bytes, step_for
+from support.step_cases import Case, complaint_of, rows_of_bytes, step_for
 
 TEXT = {"text": Wire(DataType.BYTES, (1,))}
 
@@ -85,6 +87,22 @@ def test_an_empty_text_is_refused_unless_it_is_let_in(made, words):
     assert all(len(rows) == 2 for rows in kept.run({"text": rows_of_bytes(b"Satz", b"")}).values())
 
 
+EVERY = (
+    step("lower_case"),
+    step("clean_text", form="NFKD"),
+    tokenize(),
+    vocabulary(length=3),
+    vocabulary(gives="counts"),
+)
+
+
+@given(text=st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_any_bytes_are_a_text_or_refused_by_their_row(text):
+    for made in EVERY:
+        complaint = complaint_of(made, {"text": rows_of_bytes(b"Satz", text)})
+        assert complaint is None or complaint.startswith("row 1: the text ")
+
+
 def test_ids_masks_and_types_are_the_library_s_own():
     library = tokenizer()
     library.enable_truncation(5)
@@ -103,9 +121,9 @@ def test_the_padding_of_the_file_holds_where_nothing_overrules_it():
     library = tokenizer()
     library.enable_padding(direction="left", pad_id=9, pad_type_id=1, pad_token=WORDS[9], length=99)
     files = {"tokenizer": ("tokenizer.json", library.to_str().encode())}
-    given = step("tokenize_text", files, length=5).run({"text": rows_of_bytes(b"Satz")})
-    assert given["input_ids"].tolist() == [[9, 9, 2, 5, 3]]
-    assert given["token_type_ids"].tolist() == [[1, 1, 0, 0, 0]]
+    answer = step("tokenize_text", files, length=5).run({"text": rows_of_bytes(b"Satz")})
+    assert answer["input_ids"].tolist() == [[9, 9, 2, 5, 3]]
+    assert answer["token_type_ids"].tolist() == [[1, 1, 0, 0, 0]]
     right = step("tokenize_text", files, length=5, side="right", pad_token=WORDS[4]).run(
         {"text": rows_of_bytes(b"Satz")}
     )
@@ -116,8 +134,8 @@ def test_the_padding_of_the_file_holds_where_nothing_overrules_it():
 def test_rows_can_be_as_long_as_the_longest_beside_them():
     made = tokenize(padding="longest", length=6)
     assert made.output_wires(TEXT)["input_ids"].dims == (-1,)
-    given = made.run({"text": rows_of_bytes(b"Satz", b"Ein Satz va")})["input_ids"]
-    assert [row.tolist() for row in given] == [[2, 5, 3, 0, 0], [2, 4, 5, 6, 3]]
+    answer = made.run({"text": rows_of_bytes(b"Satz", b"Ein Satz va")})["input_ids"]
+    assert [row.tolist() for row in answer] == [[2, 5, 3, 0, 0], [2, 4, 5, 6, 3]]
     assert [len(row) for row in made.run({"text": rows_of_bytes(b"Ein " * 9)})["input_ids"]] == [6]
 
 

@@ -19,14 +19,15 @@ class CsvRows:
     """``header`` names the fields of a line; what neither ``columns`` nor ``table`` has is left out.
 
     Each of ``columns`` becomes a tensor ``[1]`` of its name; those of ``table`` are side by side in one, ``table``. An
-    empty field, or one of ``empty_words``, is refused, or with ``missing: empty`` it is NaN among floats and the empty
-    text among texts.
+    empty field, or one of ``empty_words``, takes the column's value in ``defaults``; else it is refused, or with
+    ``missing: empty`` it is NaN among floats and the empty text among texts.
     """
 
     header: list[str]
     columns: dict[str, Datatype] = field(default_factory=dict)
     table: list[str] = field(default_factory=list)
     table_datatype: Literal["FP32", "FP64"] = "FP32"
+    defaults: dict[str, str] = field(default_factory=dict)
     missing: Literal["refuse", "empty"] = "refuse"
     empty_words: list[str] = field(default_factory=list)
     delimiter: str = ","
@@ -43,6 +44,13 @@ class CsvRows:
             raise ValueError(f"'{absent[0]}' is not in the header")
         if len(self.delimiter) != 1:
             raise ValueError("delimiter is one character")
+        self._check_defaults()
+
+    def _check_defaults(self) -> None:
+        for name, text in self.defaults.items():
+            if name not in self._datatypes():
+                raise ValueError(f"defaults: '{name}' is no column")
+            _typed(f"defaults: '{name}'", text, self._datatypes()[name])
 
     def outputs(self, inputs: Wires) -> Wires:
         """Typed as the parameters say."""
@@ -53,7 +61,7 @@ class CsvRows:
 
     def run(self, row: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Row by row."""
-        datatypes = {**self.columns, **dict.fromkeys(self.table, self.table_datatype)}
+        datatypes = self._datatypes()
         made = {name: np.empty((len(row), 1), dtype=_dtype(datatype)) for name, datatype in self.columns.items()}
         table = np.empty((len(row), len(self.table)), dtype=_dtype(self.table_datatype))
         for index, (line,) in enumerate(row):
@@ -63,6 +71,9 @@ class CsvRows:
                 array[index, 0] = values[name]
             table[index] = [values[name] for name in self.table]
         return {**made, "table": table} if self.table else dict(made)
+
+    def _datatypes(self) -> dict[str, str]:
+        return {**self.columns, **dict.fromkeys(self.table, self.table_datatype)}
 
     def _fields(self, index: int, line: bytes) -> list[str]:
         if len(line) > self.most_bytes:
@@ -79,13 +90,17 @@ class CsvRows:
         return lines[0]
 
     def _value(self, index: int, name: str, datatype: str, text: str) -> Any:
-        if not text.strip() or text.strip() in self.empty_words:
-            if self.missing == "empty" and datatype in ("FP32", "FP64", "BYTES"):
-                return b"" if datatype == "BYTES" else math.nan
-            raise ValueError(f"row {index}: column '{name}' is empty")
-        if datatype == "BYTES":
-            return text.encode()
-        return _number(f"row {index}: column '{name}'", text.strip(), datatype)
+        if text.strip() and text.strip() not in self.empty_words:
+            return _typed(f"row {index}: column '{name}'", text, datatype)
+        if name in self.defaults:
+            return _typed(f"row {index}: column '{name}'", self.defaults[name], datatype)
+        if self.missing == "empty" and datatype in ("FP32", "FP64", "BYTES"):
+            return b"" if datatype == "BYTES" else math.nan
+        raise ValueError(f"row {index}: column '{name}' is empty")
+
+
+def _typed(place: str, text: str, datatype: str) -> Any:
+    return text.encode() if datatype == "BYTES" else _number(place, text.strip(), datatype)
 
 
 def _number(place: str, text: str, datatype: str) -> Any:
