@@ -6,11 +6,11 @@ __all__ = ["Step", "StepKind", "plain_wires", "step_kind", "step_names"]
 import dataclasses
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pydantic
 
@@ -56,7 +56,7 @@ class StepKind:
     @property
     def parameters(self) -> dict[str, Any]:
         """JSON schema of its parameters."""
-        return _adapter(self.code).json_schema()
+        return _adapter(cast(Hashable, self.code)).json_schema()
 
     def with_parameters(self, given: Mapping[str, Any]) -> "Step":
         """The step, with its parameters checked and the others at their defaults.
@@ -68,7 +68,7 @@ class StepKind:
         for unknown in sorted(set(given) - set(names)):
             raise self._misfit(f"{unknown}: no such parameter", did_you_mean(unknown, names))
         try:
-            return Step(self, _adapter(self.code).validate_python(dict(given)))
+            return Step(self, _adapter(cast(Hashable, self.code)).validate_python(dict(given)))
         except pydantic.ValidationError as error:
             raise self._misfit(_problems(error)) from error
 
@@ -143,7 +143,7 @@ class Step:
 
 
 @cache
-def _adapter(code: type[Any]) -> "pydantic.TypeAdapter[Any]":
+def _adapter(code: Any) -> "pydantic.TypeAdapter[Any]":
     """What pydantic makes of a step's class, which takes it some milliseconds."""
     return pydantic.TypeAdapter(code)
 

@@ -146,10 +146,10 @@ def _reason(run: _Run, apart: Mapping[str, str | None]) -> str:
         return f"{titles[first.name]} runs as it is: {apart[first.name] or _NO_NEIGHBOUR}"
     if run.kind is PartKind.GRAPH:
         return f"one ONNX graph, without a hop between {_listed(titles.values())}" if len(titles) > 1 else _LONE_GRAPH
-    needing = [f"{titles[name]} ({why})" for name in titles if (why := apart[name]) is not None]
+    needing = [f"{titles[name]} needs Python: {why}" for name in titles if (why := apart[name]) is not None]
     others = [title for name, title in titles.items() if apart[name] is None]
-    beside = f"; {_listed(others)} could be a graph, which would be a hop more" if others else ""
-    return f"{_listed(needing)} {'need' if len(needing) > 1 else 'needs'} Python{beside}"
+    beside = [f"{_listed(others)} could be a graph, which would be a hop more"] if others else []
+    return "; ".join([*needing, *beside])
 
 
 def _listed(names: Iterable[str]) -> str:
