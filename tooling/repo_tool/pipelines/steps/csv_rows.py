@@ -5,6 +5,7 @@ import csv
 import io
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -13,8 +14,13 @@ from numpy.typing import NDArray
 Wires = dict[str, tuple[str, tuple[int, ...]]]
 Datatype = Literal["FP32", "FP64", "INT32", "INT64", "UINT8", "BYTES"]
 
+_LARGEST = {
+    "FP32": 3.4028235677973362e38,
+    "FP64": 1.7976931348623157e308,
+}  # what a float32 still rounds to a finite one
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True)
 class CsvRows:
     """``header`` names the fields of a line; what neither ``columns`` nor ``table`` has is left out.
 
@@ -48,9 +54,9 @@ class CsvRows:
 
     def _check_defaults(self) -> None:
         for name, text in self.defaults.items():
-            if name not in self._datatypes():
+            if name not in self._datatypes:
                 raise ValueError(f"defaults: '{name}' is no column")
-            _typed(f"defaults: '{name}'", text, self._datatypes()[name])
+            _typed(f"defaults: '{name}'", text, self._datatypes[name])
 
     def outputs(self, inputs: Wires) -> Wires:
         """Typed as the parameters say."""
@@ -61,17 +67,19 @@ class CsvRows:
 
     def run(self, row: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Row by row."""
-        datatypes = self._datatypes()
         made = {name: np.empty((len(row), 1), dtype=_dtype(datatype)) for name, datatype in self.columns.items()}
         table = np.empty((len(row), len(self.table)), dtype=_dtype(self.table_datatype))
         for index, (line,) in enumerate(row):
             fields = dict(zip(self.header, self._fields(index, line), strict=True))
-            values = {name: self._value(index, name, datatype, fields[name]) for name, datatype in datatypes.items()}
+            values = {
+                name: self._value(index, name, datatype, fields[name]) for name, datatype in self._datatypes.items()
+            }
             for name, array in made.items():
                 array[index, 0] = values[name]
             table[index] = [values[name] for name in self.table]
         return {**made, "table": table} if self.table else dict(made)
 
+    @cached_property
     def _datatypes(self) -> dict[str, str]:
         return {**self.columns, **dict.fromkeys(self.table, self.table_datatype)}
 
@@ -103,19 +111,17 @@ def _typed(place: str, text: str, datatype: str) -> Any:
     return text.encode() if datatype == "BYTES" else _number(place, text.strip(), datatype)
 
 
-def _number(place: str, text: str, datatype: str) -> Any:
+def _number(place: str, text: str, datatype: str) -> float:
     shown = text[:40] if text.isprintable() else "unprintable"
-    is_float = datatype in ("FP32", "FP64")
+    is_float = datatype in _LARGEST
     try:
-        with np.errstate(over="ignore"):
-            number = _dtype(datatype)(text) if is_float else int(text)
+        number = float(text) if is_float else int(text)
     except ValueError as error:
         raise ValueError(f"{place} is '{shown}', not a {'' if is_float else 'whole '}number") from error
-    limits = None if is_float else np.iinfo(_dtype(datatype))
-    if limits is not None and not limits.min <= number <= limits.max:
-        raise ValueError(f"{place} is {shown}, out of the range of {datatype}")
-    if is_float and not math.isfinite(number):
+    if is_float and not abs(number) <= _LARGEST[datatype]:
         raise ValueError(f"{place} is '{shown}', no finite {datatype}")
+    if not is_float and not np.iinfo(_dtype(datatype)).min <= number <= np.iinfo(_dtype(datatype)).max:
+        raise ValueError(f"{place} is {shown}, out of the range of {datatype}")
     return number
 
 

@@ -5,6 +5,7 @@ import difflib
 import json
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -14,10 +15,14 @@ Wires = dict[str, tuple[str, tuple[int, ...]]]
 Datatype = Literal["FP32", "FP64", "INT32", "INT64", "UINT8", "BOOL", "BYTES"]
 
 _DEEPEST = 64
+_LARGEST = {
+    "FP32": 3.4028235677973362e38,
+    "FP64": 1.7976931348623157e308,
+}  # what a float32 still rounds to a finite one
 _WORDS = {bool: "a truth value", str: "a text", list: "a list", dict: "an object", type(None): "null"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class JsonRows:
     """Each of ``columns`` becomes a tensor ``[1]`` of its name; those of ``table`` are side by side in one, ``table``.
 
@@ -41,7 +46,7 @@ class JsonRows:
         for name in self.defaults:
             if name not in names:
                 raise ValueError(f"defaults: '{name}' is no column")
-            _typed(f"defaults: '{name}'", self.defaults[name], self._datatypes()[name])
+            _typed(f"defaults: '{name}'", self.defaults[name], self._datatypes[name])
 
     def outputs(self, inputs: Wires) -> Wires:
         """Typed as the parameters say."""
@@ -52,17 +57,17 @@ class JsonRows:
 
     def run(self, row: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Row by row."""
-        datatypes = self._datatypes()
         made = {name: np.empty((len(row), 1), dtype=_dtype(datatype)) for name, datatype in self.columns.items()}
         table = np.empty((len(row), len(self.table)), dtype=_dtype(self.table_datatype))
         for index, (text,) in enumerate(row):
             record = self._record(index, text)
-            values = {name: self._value(index, name, datatype, record) for name, datatype in datatypes.items()}
+            values = {name: self._value(index, name, datatype, record) for name, datatype in self._datatypes.items()}
             for name, array in made.items():
                 array[index, 0] = values[name]
             table[index] = [values[name] for name in self.table]
         return {**made, "table": table} if self.table else dict(made)
 
+    @cached_property
     def _datatypes(self) -> dict[str, str]:
         return {**self.columns, **dict.fromkeys(self.table, self.table_datatype)}
 
@@ -81,14 +86,15 @@ class JsonRows:
         return record
 
     def _refuse_unknown(self, index: int, record: dict[str, Any]) -> None:
-        known = [*self.columns, *self.table]
-        foreign = next((name for name in record if name not in known), None)
-        if self.unknown == "refuse" and foreign is not None:
-            near = _near(foreign, [name for name in known if name not in record])
+        if self.unknown == "refuse" and not record.keys() <= self._datatypes.keys():
+            foreign = next(name for name in record if name not in self._datatypes)
+            near = _near(foreign, [name for name in self._datatypes if name not in record])
             raise ValueError(f"row {index}: there is no column {_shown(foreign)}{near}")
 
     def _value(self, index: int, name: str, datatype: str, record: dict[str, Any]) -> Any:
         value = record.get(name)
+        if type(value) is float and datatype in _LARGEST and abs(value) <= _LARGEST[datatype]:
+            return value  # as most are
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return self._instead(index, name, datatype, record)
         return _typed(f"row {index}: column '{name}'", value, datatype)
@@ -100,8 +106,7 @@ class JsonRows:
             return b"" if datatype == "BYTES" else math.nan
         if name in record:
             raise ValueError(f"row {index}: column '{name}' is {'null' if record[name] is None else 'NaN'}")
-        known = {*self.columns, *self.table}
-        near = _near(name, [key for key in record if key not in known])
+        near = _near(name, [key for key in record if key not in self._datatypes])
         raise ValueError(f"row {index}: column '{name}' is missing{near}")
 
 
@@ -127,13 +132,12 @@ def _bytes(place: str, value: Any) -> bytes:
         raise ValueError(f"{place} is no Unicode text (half of a surrogate pair)") from error
 
 
-def _float(place: str, value: float, datatype: str) -> Any:
+def _float(place: str, value: float, datatype: str) -> float:
     try:
-        with np.errstate(over="ignore"):
-            number = _dtype(datatype)(value)
+        number = float(value)
     except OverflowError:
         number = math.inf
-    if math.isinf(number):
+    if abs(number) > _LARGEST[datatype]:
         raise ValueError(f"{place} is {str(value)[:40]}, too large for {datatype}")
     return number
 
