@@ -11,6 +11,7 @@ from typing import Any
 from repo_tool.datatypes import DataType
 
 _TYPES = {"float": "FP32", "double": "FP64", "float16": "FP16", "string": "BYTES"}  # else as Triton's, in small letters
+_LARGE = 2**28  # bytes
 
 
 def main() -> None:
@@ -36,6 +37,9 @@ def _load(path: Path) -> dict[str, Any]:
     onnx.checker.check_model(_without_external_data(onnx.load_model(path, load_external_data=False)))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    if sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file()) > _LARGE:
+        # Shapes are inferred all the same; optimising would read all weights and keep them twice.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return {
         "inputs": [_tensor(value) for value in session.get_inputs()],
