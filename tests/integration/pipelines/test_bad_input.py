@@ -15,6 +15,7 @@ from PIL import Image
 
 from repo_client import Client, RefusedRequestError, RepoClientError
 from repo_tool.config.scheduling import DynamicBatching
+from repo_tool.errors import LoadRefusedError
 from repo_tool.pipelines.compiler import compile_pipeline
 from repo_tool.pipelines.spec import read_pipeline
 from repo_tool.repository.layout import ModelRepository
@@ -245,6 +246,19 @@ def test_a_step_that_fails_as_it_must_not_fails_one_request_only(server, client,
     answer = client.model("fragile").infer({"number": np.array([[1], [2], [4]], np.float32), "line": lines})
     assert answer["share"].ravel().tolist() == [1, 0.5, 0.25]
     assert is_ready(server)
+
+
+def test_a_step_that_does_not_start_is_named_when_its_model_is_loaded(server, tmp_path):
+    (tmp_path / "late.py").write_text(
+        FRAGILE.replace("    def run(", "    def warm(self):\n        1 / 0\n\n    def run(")
+    )
+    (tmp_path / "late.yaml").write_text(f"name: late\n{PIPELINES['fragile'].replace('fragile_steps', 'late')}")
+    models = ModelRepository(server.repository)
+    write_compiled(models.path, compile_pipeline(read_pipeline(tmp_path / "late.yaml"), models).own)
+    with pytest.raises(
+        LoadRefusedError, match="step 'late:Fragile' does not start: ZeroDivisionError: division by zero"
+    ):
+        server.load("late")
 
 
 def executions(server, model):

@@ -66,7 +66,7 @@ def _refuse_uncallable(stage: ModelStage) -> None:
 def _compiled(
     part: Part, pipeline: PipelineFile, wires: Mapping[str, Wire], models: Mapping[str, Content], *, waiting: int
 ) -> CompiledModel:
-    _refuse_bfloat(part, wires)
+    _refuse_bfloat(part.stages, wires)
     steps = [stage for stage in flat(part.stages) if isinstance(stage, StepStage)]
     _check_files(steps, pipeline)
     assets = _asset_names(steps)
@@ -108,8 +108,8 @@ def _instances(least: int, *, heavy: bool) -> int:
     return max(least, os.cpu_count() or 1) if heavy else least
 
 
-def _refuse_bfloat(part: Part, wires: Mapping[str, Wire]) -> None:
-    named = {wire for stage in part.stages for wire in (*stage.inputs.values(), *stage.outputs.values())}
+def _refuse_bfloat(stages: Iterable[Stage], wires: Mapping[str, Wire]) -> None:
+    named = {wire for stage in stages for wire in (*stage.inputs.values(), *stage.outputs.values())}
     odd = sorted(name for name in named if wires[name].datatype is DataType.BF16)
     if odd:
         raise PipelineError(
@@ -117,6 +117,9 @@ def _refuse_bfloat(part: Part, wires: Mapping[str, Wire]) -> None:
             cause="NumPy has no such type",
             next_step="add the model again with FP32 there",
         )
+    for stage in stages:
+        if isinstance(stage, BlockStage):
+            _refuse_bfloat(stage.stages, stage.wires)
 
 
 def _check_files(steps: Sequence[StepStage], pipeline: PipelineFile) -> None:

@@ -287,11 +287,18 @@ def _row_and_reason(text: str, names: RowNames) -> tuple[str | None, str]:
 
 
 def load_step(declared: Mapping[str, Any], wires: Mapping[str, Wire], folder: Path) -> Step:
-    """Make the step of an entry of ``steps``, all files being in ``folder``, and let it load what it needs."""
-    kind = _load(folder / declared["file"], declared["class"])
-    code = kind(**{name: _with_file(value, folder) for name, value in declared["parameters"].items()})
-    if hasattr(code, "warm"):
-        code.warm()
+    """Make the step of an entry of ``steps``, all files being in ``folder``, and let it load what it needs.
+
+    Raises:
+        RuntimeError: it does not start, and so neither does the model.
+    """
+    try:
+        kind = _load(folder / declared["file"], declared["class"])
+        code = kind(**{name: _with_file(value, folder) for name, value in declared["parameters"].items()})
+        if hasattr(code, "warm"):
+            code.warm()
+    except Exception as error:
+        raise RuntimeError(f"step '{declared['step']}' does not start: {type(error).__name__}: {error}") from error
     return Step(declared["step"], code, declared["inputs"], declared["outputs"], wires)
 
 

@@ -15,7 +15,8 @@ fields
     Takes the arrays of its input tensors by the names of its arguments and returns its outputs by name. A tensor whose
     dims are all fixed is one array whose first dimension counts the rows; one with a free dim (-1) is a list of arrays,
     one for each row, and so is an output that ``outputs`` announces with a free dim. BYTES are object arrays of
-    ``bytes``. A row it cannot process is a ``ValueError`` that starts with ``row N:``, counted from 0.
+    ``bytes``. A row it cannot process is a ``ValueError`` that starts with ``row N:``, counted from 0; any other
+    exception counts as a fault of the step. It changes none of the arrays that it is given: others read them too.
     A step whose parameters name its inputs takes them as ``**tensors``, and has ``input_names(self)``, their names.
 
 ``outputs(self, inputs)``
@@ -27,6 +28,9 @@ fields
     (``op.Div(value, 255.0)``); ``inputs`` is what ``outputs`` takes; each tensor is an ONNX value whose first dimension
     counts the rows. It gives values by the names of the outputs. Where the parameters ask for what a graph cannot do it
     raises ``NotImplementedError`` with the reason, which ``repo-tool pipeline explain`` shows.
+
+``warm(self)``, where something large is read or imported
+    Called once when the generated model starts, so that no request waits for it. ``run`` works without it, too.
 
 ``packages`` and ``heavy``: class variables
     The packages that it imports beside numpy, as in ``deploy/triton/requirements.txt``; whether a row costs a
