@@ -44,7 +44,9 @@ def compile_pipeline(
         own = replace(own, config=_with_columns(own.config, typed.columns))
     else:
         own = CompiledModel(config=_ensemble(pipeline, typed, parts))
-    own = own.with_files(published_files(pipeline, taken=own.files))
+    models_of = (stage for stage in typed.all_stages() if isinstance(stage, ModelStage))
+    newest = {stage.config.name: stage.version for stage in models_of if not stage.is_pinned}
+    own = own.with_files(published_files(pipeline, taken=own.files, newest=newest))
     return CompiledPipeline(own=own, models=tuple(generated), parts=parts, typed=typed)
 
 
