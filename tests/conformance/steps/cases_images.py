@@ -39,6 +39,9 @@ CASES = {
     ),
     "resize": Case({"pixels": PIXELS}, {"height": 5, "width": 11}),
     "resize: pil, nearest": Case({"pixels": PIXELS}, {"height": 5, "width": 11, "interpolation": "nearest"}),
+    "resize: pil, bicubic, larger": Case({"pixels": GREY}, {"height": 13, "width": 20, "interpolation": "bicubic"}),
+    "resize: pil, area, smaller": Case({"pixels": PIXELS}, {"height": 4, "width": 5, "interpolation": "area"}),
+    "resize: pil, lanczos": Case({"pixels": PIXELS}, {"height": 12, "width": 3, "interpolation": "lanczos"}),
     "resize: opencv, nearest, floats": Case(
         {"pixels": FLOATS}, {"shorter": 13, "library": "opencv", "interpolation": "nearest"}
     ),

@@ -18,6 +18,9 @@ _OPENCV = {
     "lanczos": "INTER_LANCZOS4",
 }
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_FIXED_POINT = 2.0**22  # of the weights with which Pillow resizes bytes
+_MOST_PRODUCTS = 4_000_000  # a millisecond's worth
+_UINT8, _DOUBLE = 2, 11  # of onnx.TensorProto
 _DTYPES = {"UINT8": np.uint8, "FP32": np.float32}
 
 
@@ -114,15 +117,58 @@ class Resize:
             raise ValueError(f"row {row}: {' x '.join(map(str, picture.shape[:2]))} pixels: {error}") from error
 
     def graph(self, op: Any, inputs: Wires, pixels: Any) -> dict[str, Any]:
-        """Nearest only, where each new pixel is one old one, and which one the library itself is asked."""
-        _, dims = inputs["pixels"]
+        """Nearest as a choice of pixels, Pillow's other filters as two products with matrices, in its arithmetic."""
+        datatype, dims = inputs["pixels"]
         if -1 in dims:
             raise NotImplementedError("the rows have sizes of their own")
-        if self.interpolation != "nearest":
-            raise NotImplementedError(f"no ONNX operator has the arithmetic of {self.library}'s {self.interpolation}")
-        height, width = self._size(dims[0], dims[1])
-        across = op.Gather(pixels, _chosen(self, dims[0], height), axis=1)
-        return {"resized": op.Gather(across, _chosen(self, dims[1], width), axis=2)}
+        old, new = dims[:2], self._size(dims[0], dims[1])
+        if self.interpolation == "nearest":
+            rows = op.Gather(pixels, _chosen(self, old[0], new[0]), axis=1)
+            return {"resized": op.Gather(rows, _chosen(self, old[1], new[1]), axis=2)}
+        if self.library == "opencv":
+            raise NotImplementedError(f"no ONNX operator has the arithmetic of OpenCV's {self.interpolation}")
+        if datatype != "UINT8" or dims[2] == 4:
+            raise NotImplementedError(
+                "only bytes without alpha are resized by Pillow in whole numbers, which a graph can do"
+            )
+        products = dims[2] * (old[0] * old[1] * new[1] + old[0] * new[0] * new[1])
+        if products > _MOST_PRODUCTS:
+            raise NotImplementedError(f"Pillow is faster than the {products:,} multiplications of a graph")
+        resized = op.Cast(op.Transpose(pixels, perm=[0, 3, 1, 2]), to=_DOUBLE)
+        for axis in _order(self.interpolation, old, new, dims[2]):
+            resized = _filtered_in_graph(op, resized, _whole_weights(self.interpolation, old[axis], new[axis]), axis)
+        return {"resized": op.Cast(op.Transpose(resized, perm=[0, 2, 3, 1]), to=_UINT8)}
+
+
+def _filtered_in_graph(op: Any, planes: Any, weights: NDArray[np.float64], axis: int) -> Any:
+    """The planes ``[rows, channels, height, width]`` after one pass; float64 holds all sums without error."""
+    summed = op.MatMul(planes, weights) if axis == 1 else op.MatMul(np.ascontiguousarray(weights.T), planes)
+    return op.Clip(op.Floor(op.Div(op.Add(summed, _FIXED_POINT / 2), _FIXED_POINT)), 0.0, 255.0)
+
+
+def _filtered(planes: NDArray[Any], weights: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """The same in numpy."""
+    summed = planes @ weights if axis == 1 else weights.T @ planes
+    return np.asarray(np.clip(np.floor((summed + _FIXED_POINT / 2) / _FIXED_POINT), 0, 255))
+
+
+def _order(interpolation: str, old: tuple[int, ...], new: tuple[int, ...], channels: int) -> tuple[int, int]:
+    """Which axis this Pillow does first, by which the last bit differs: asked with noise, since versions differ.
+
+    Raises:
+        NotImplementedError: neither is its arithmetic.
+    """
+    count = max(2, 200_000 // (old[0] * old[1] * channels))
+    noise = np.random.default_rng(0).integers(0, 256, (count, *old, channels), dtype=np.uint8)
+    noise[::2] = (noise[::2] > 127) * np.uint8(255)
+    wanted = np.stack([_with_pillow(picture, new[0], new[1], interpolation) for picture in noise])
+    for order in ((1, 0), (0, 1)):
+        planes = noise.transpose(0, 3, 1, 2).astype(np.float64)
+        for axis in order:
+            planes = _filtered(planes, _whole_weights(interpolation, old[axis], new[axis]), axis)
+        if np.array_equal(planes.transpose(0, 2, 3, 1), wanted):
+            return order
+    raise NotImplementedError(f"this Pillow's {interpolation} is not the arithmetic that a graph would have")
 
 
 def _chosen(step: Resize, old: int, new: int) -> list[int]:
@@ -131,6 +177,49 @@ def _chosen(step: Resize, old: int, new: int) -> list[int]:
     resize = _with_pillow if step.library == "pil" else _with_opencv
     found: list[int] = resize(ramp, new, 2, "nearest")[:, 0, 0].astype(int).tolist()
     return found
+
+
+def _weights(interpolation: str, old: int, new: int) -> NDArray[np.float64]:
+    """What each of ``old`` pixels gives to each of ``new`` ones, ``[old, new]``, as Pillow's Resample.c has it."""
+    curve, reach = _CURVES[interpolation]
+    scale = old / new
+    widened = max(scale, 1.0)
+    weights = np.zeros((old, new))
+    for place in range(new):
+        centre = (place + 0.5) * scale
+        first = max(int(centre - reach * widened + 0.5), 0)
+        last = min(int(centre + reach * widened + 0.5), old)
+        found = curve((np.arange(first, last) - centre + 0.5) * (1 / widened))
+        weights[first:last, place] = found / sum(found.tolist())
+    return weights
+
+
+def _whole_weights(interpolation: str, old: int, new: int) -> NDArray[np.float64]:
+    """As whole numbers of 22 bits, which is how Pillow resizes bytes."""
+    weights = _weights(interpolation, old, new)
+    return np.asarray(np.trunc(weights * _FIXED_POINT + np.copysign(0.5, weights)))
+
+
+def _box(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return ((x > -0.5) & (x <= 0.5)).astype(np.float64)
+
+
+def _triangle(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.maximum(1.0 - np.abs(x), 0.0)
+
+
+def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    x = np.abs(x)
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = (((x - 5) * x + 8) * x - 4) * -0.5
+    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+
+
+def _lanczos(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where((x >= -3) & (x < 3), np.sinc(x) * np.sinc(x / 3), 0.0)
+
+
+_CURVES = {"bilinear": (_triangle, 1.0), "bicubic": (_cubic, 2.0), "area": (_box, 0.5), "lanczos": (_lanczos, 3.0)}
 
 
 def _with_pillow(picture: NDArray[Any], height: int, width: int, interpolation: str) -> NDArray[Any]:
