@@ -89,7 +89,9 @@ class Stages:
     @property
     def reads(self) -> frozenset[str]:
         """The wires that they read, among them some that they write."""
-        return frozenset(wire for wave in self.waves for stage in wave for wire in stage.inputs.values())
+        stages = [stage for wave in self.waves for stage in wave]
+        maps = [stage.inputs if isinstance(stage, Step | Call) else stage.scope.inputs for stage in stages]
+        return frozenset(wire for inputs in maps for wire in inputs.values())
 
     def run(self, tensors: Tensors, names: RowNames) -> Tensors:
         """All wires, those given included.
@@ -137,14 +139,17 @@ class Loader:
 def _waves(stages: Iterable[Any]) -> Iterator[list[Any]]:
     wave: list[Any] = []
     for stage in stages:
-        written = {wire for call in wave for wire in call.outputs.values()}
-        calls = isinstance(stage, Call) and all(isinstance(before, Call) for before in wave)
-        if wave and not (calls and written.isdisjoint(stage.inputs.values())):
+        if wave and not (isinstance(stage, Call) and all(_is_beside(stage, before) for before in wave)):
             yield wave
             wave = []
         wave = [*wave, stage]
     if wave:
         yield wave
+
+
+def _is_beside(call: "Call", before: Any) -> bool:
+    """Whether it needs nothing of what stands before it."""
+    return isinstance(before, Call) and set(before.outputs.values()).isdisjoint(call.inputs.values())
 
 
 # --- models ----------------------------------------------------------------------------------------------------------
@@ -263,8 +268,16 @@ class Scope:
         """The wires that are read inside, by their names there."""
         return {own: tensors[wire] for own, wire in self.inputs.items()}
 
+    def leave(self, written: Mapping[str, Sequence[NDArray[Any]]]) -> Tensors:
+        """Rows by wires inside, as the wires outside."""
+        return {wire: gather(written[own], self.outside[wire]) for own, wire in self.outputs.items()}
+
     def run(self, tensors: Tensors, names: RowNames) -> Tensors:
-        """Run the stages; errors name the block too."""
+        """Run the stages; errors name the block too.
+
+        Raises:
+            StepError: a step or a model fails.
+        """
         try:
             return self.stages.run(tensors, names)
         except StepError as error:
@@ -284,31 +297,19 @@ class When:
     comparison: tuple[str, Any]
     otherwise: Mapping[str, Any]
 
-    @property
-    def inputs(self) -> Mapping[str, str]:
-        """Inside to outside."""
-        return self.scope.inputs
-
-    @property
-    def outputs(self) -> Mapping[str, str]:
-        """Inside to outside."""
-        return self.scope.outputs
-
     def run(self, tensors: Tensors, names: RowNames) -> Tensors:
         """Both kinds of rows, in their order."""
         entered = self.scope.enter(tensors)
         chosen = [place for place, row in enumerate(entered[self.wire]) if self._holds(row)]
-        results = {}
+        results: Tensors = {}
         if chosen:
             some = {own: take(rows, chosen) for own, rows in entered.items()}
             results = self.scope.run(some, [names[place] for place in chosen])
-        written = {}
-        for own, wire in self.outputs.items():
-            rows = self._others(own, entered, len(names))
+        written = {own: self._others(own, entered, len(names)) for own in self.scope.outputs}
+        for own, rows in written.items():
             for at, place in enumerate(chosen):
                 rows[place] = results[own][at]
-            written[wire] = gather(rows, self.scope.outside[wire])
-        return written
+        return self.scope.leave(written)
 
     def _holds(self, row: NDArray[Any]) -> bool:
         name, value = self.comparison
@@ -319,7 +320,7 @@ class When:
         value = self.otherwise[own]
         if isinstance(value, dict):
             return list(entered[value["wire"]])
-        return [filled(self.scope.outside[self.outputs[own]], value)] * count
+        return [filled(self.scope.inside[own], value)] * count
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,64 +332,60 @@ class ForEach:
     count: str | None
     pad: Mapping[str, Any]
 
-    @property
-    def inputs(self) -> Mapping[str, str]:
-        """Inside to outside."""
-        return self.scope.inputs
-
-    @property
-    def outputs(self) -> Mapping[str, str]:
-        """Inside to outside."""
-        return self.scope.outputs
-
     def run(self, tensors: Tensors, names: RowNames) -> Tensors:
         """The results of the items of each row, put back together."""
         entered = self.scope.enter(tensors)
-        there = [self._items_of(entered, row, name) for row, name in enumerate(names)]
-        used = [self._used(entered, row, name, there[row]) for row, name in enumerate(names)]
-        owners = [row for row, many in enumerate(used) for _ in range(many)]
-        within = [item for many in used for item in range(many)]
+        sizes = [self._size(entered, row, name) for row, name in enumerate(names)]
+        counts = [self._count(entered, row, name, sizes[row]) for row, name in enumerate(names)]
+        places = [(row, item) for row, count in enumerate(counts) for item in range(count)]
+        results: Tensors = {}
+        if places:
+            labels = [f"{names[row]}, item {item}" for row, item in places]
+            results = self.scope.run(self._as_rows(entered, places), labels)
+        ends = np.cumsum(counts).tolist()
+        return self.scope.leave(
+            {
+                own: [
+                    self._together(own, list(results[own][end - count : end]) if count else [], size)
+                    for size, count, end in zip(sizes, counts, ends, strict=True)
+                ]
+                for own in self.scope.outputs
+            }
+        )
+
+    def _as_rows(self, entered: Tensors, places: Sequence[tuple[int, int]]) -> Tensors:
+        """Each item as a row, and beside it what its row has of the other wires that are read."""
         shared = self.scope.stages.reads - self.items.keys()
-        inner = {own: take(rows, owners) for own, rows in entered.items() if own in shared}
+        owners = [row for row, _ in places]
+        inside = {own: take(rows, owners) for own, rows in entered.items() if own in shared}
         for own, wire in self.items.items():
             dims = self.scope.inside[own].dims
-            rows = [_as_row(entered[wire][row][item], dims) for row, item in zip(owners, within, strict=True)]
-            inner[own] = gather(rows, self.scope.inside[own])
-        labels = [f"{names[row]}, item {item}" for row, item in zip(owners, within, strict=True)]
-        results = self.scope.run(inner, labels) if owners else {}
-        ends = np.cumsum(used).tolist()
-        written = {}
-        for own, wire in self.outputs.items():
-            parts = [list(results[own][end - many : end]) if many else [] for end, many in zip(ends, used, strict=True)]
-            rows = [self._together(own, part, there[row], names[row]) for row, part in enumerate(parts)]
-            written[wire] = gather(rows, self.scope.outside[wire])
-        return written
+            rows = [_as_row(entered[wire][row][item], dims) for row, item in places]
+            inside[own] = gather(rows, self.scope.inside[own])
+        return inside
 
-    def _items_of(self, entered: Tensors, row: int, name: str) -> int:
+    def _size(self, entered: Tensors, row: int, name: str) -> int:
         sizes = {wire: len(entered[wire][row]) for wire in self.items.values()}
         if len(set(sizes.values())) > 1:
             told = " and ".join(f"{size} of '{wire}'" for wire, size in sizes.items())
             raise self.scope.failure(f"there are {told}", name)
         return next(iter(sizes.values()))
 
-    def _used(self, entered: Tensors, row: int, name: str, there: int) -> int:
+    def _count(self, entered: Tensors, row: int, name: str, size: int) -> int:
         if self.count is None:
-            return there
-        wanted = int(entered[self.count][row].reshape(-1)[0])
-        if not 0 <= wanted <= there:
-            raise self.scope.failure(f"'{self.count}' says {wanted} and there are {there} items", name)
-        return wanted
+            return size
+        count = int(entered[self.count][row].reshape(-1)[0])
+        if not 0 <= count <= size:
+            raise self.scope.failure(f"'{self.count}' says {count} and there are {size} items", name)
+        return count
 
-    def _together(self, own: str, results: Sequence[NDArray[Any]], size: int, name: str) -> NDArray[Any]:
-        if any(result.shape != results[0].shape for result in results):
-            raise self.scope.failure(f"the items' '{own}' differ in shape and cannot be put together", name)
+    def _together(self, own: str, results: Sequence[NDArray[Any]], size: int) -> NDArray[Any]:
         wire = self.scope.inside[own]
-        shape = results[0].shape if results else filled(wire, 0).shape
-        together = np.full((size, *shape), _value(wire, self.pad.get(own)), dtype=wire.dtype)
-        for item, result in enumerate(results):
-            together[item] = result
-        dims = self.scope.outside[self.outputs[own]].dims
-        return together.reshape(size) if len(dims) == 1 else together
+        rest = [filled(wire, self.pad.get(own))] * (size - len(results))
+        items = [*results, *rest]
+        together = np.stack(items) if items else np.empty((0, *wire.dims), dtype=wire.dtype)
+        is_flat = len(self.scope.outside[self.scope.outputs[own]].dims) == 1
+        return together.reshape(size) if is_flat else together
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,20 +397,10 @@ class Repeat:
     until: str | None
     at_most: int
 
-    @property
-    def inputs(self) -> Mapping[str, str]:
-        """Inside to outside."""
-        return self.scope.inputs
-
-    @property
-    def outputs(self) -> Mapping[str, str]:
-        """Inside to outside."""
-        return self.scope.outputs
-
     def run(self, tensors: Tensors, names: RowNames) -> Tensors:
         """What each row's last round wrote."""
         entered = self.scope.enter(tensors)
-        last: dict[str, list[Any]] = {own: [None] * len(names) for own in self.outputs}
+        last: dict[str, list[Any]] = {own: [None] * len(names) for own in self.scope.outputs}
         running = list(range(len(names)))
         for _ in range(self.at_most):
             results = self.scope.run(entered, [names[place] for place in running])
@@ -426,7 +413,7 @@ class Repeat:
             running = [running[at] for at in going]
             if not running:
                 break
-        return {wire: gather(last[own], self.scope.outside[wire]) for own, wire in self.outputs.items()}
+        return self.scope.leave(last)
 
 
 _BLOCKS: dict[str, Any] = {"when": When, "for_each": ForEach, "repeat": Repeat}
