@@ -17,6 +17,7 @@ from repo_tool.pipelines.graphs import compiled_graph, is_arithmetic
 from repo_tool.pipelines.placement import Part, PartKind
 from repo_tool.pipelines.stages import ModelStage, StepStage
 from repo_tool.pipelines.wire import Wire
+from repo_tool.releases import release
 from repo_tool.repository.layout import ModelRepository
 
 RANDOM = np.random.default_rng(7)
@@ -420,6 +421,23 @@ def test_a_model_that_is_more_than_its_graph_stays_apart(repository, settings, r
     config = add(repository, classifier(), config_of(**settings))
     with pytest.raises(NotImplementedError, match=f"model 'net': {reason}"):
         compiled_graph(whole(config), WIRES, repository)
+
+
+def test_an_old_graph_that_onnx_does_not_convert_stays_as_it_is(repository):
+    nodes = [helper.make_node("ReduceSum", ["label"], ["sum"], axes=[1], keepdims=1)]
+    nodes.append(helper.make_node("Div", ["label", "sum"], ["logits"]))
+    options = {"save_as_external_data": True, "location": "net.weights", "size_threshold": 0}
+    config = add(repository, classifier(opset=12, nodes=nodes), **options)
+    with pytest.raises(NotImplementedError, match="model 'net' is of opset ai.onnx 12, not 18, and onnx converts no"):
+        compiled_graph(whole(config), WIRES, repository)
+
+
+def test_a_model_newer_than_the_release_is_not_merged(repository):
+    config = add(repository, classifier(opset=21))
+    with pytest.raises(
+        NotImplementedError, match="model 'net': its opset 21 or IR version 8 is newer than Triton 23.10"
+    ):
+        compiled_graph(whole(config), WIRES, repository, release=release("23.10"))
 
 
 def test_a_graph_that_onnx_runtime_refuses_is_told_in_its_words(repository):

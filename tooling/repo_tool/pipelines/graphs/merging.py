@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Steps and models put together to one ONNX graph, whose inputs and outputs are called like the wires."""
 
-__all__ = ["GraphModel", "graph_model"]
+__all__ = ["GraphModel", "graph_model", "merge"]
 
 import os
 import shutil
@@ -56,7 +56,7 @@ def graph_model(
     """
     pieces, notes = _in_one_opset(part, wires, repository)
     _fits(pieces, release)
-    merged, files = _merged(part, wires, pieces)
+    merged, files = merge(part, wires, pieces)
     content = _serialized(merged)
     loaded = _loaded(content, files, repository)
     _refuse_other_shapes(loaded, part, wires)
@@ -125,9 +125,7 @@ def _fits(pieces: Sequence[Piece], release: Release | None) -> None:
 # --- one graph -------------------------------------------------------------------------------------------------------
 
 
-def _merged(
-    part: Part, wires: Mapping[str, Wire], pieces: Sequence[Piece]
-) -> tuple[OnnxModel, dict[str, bytes | Path]]:
+def merge(part: Part, wires: Mapping[str, Wire], pieces: Sequence[Piece]) -> tuple[OnnxModel, dict[str, bytes | Path]]:
     """All pieces in the model of the largest, so that the most of the weights are never copied."""
     values: dict[str, list[Any]] = {}  # declarations of wires, by name
     functions: dict[tuple[str, str, str], bytes] = {}
