@@ -75,15 +75,16 @@ class Scope:
         """``pixels: UINT8 [8, 8, 1]``."""
         return f"{wire}: {self.wires[wire]}"
 
-    def down_to(self, at: int, wires: Iterable[str], *broken: str) -> str:
-        """The writers of the wires, what is between, the wires, what is wrong, and the step that reads them."""
+    def down_to(self, at: int, wires: Iterable[str], broken: str, *, more: Sequence[Piece] = ()) -> str:
+        """The writers of the wires, what is between, the wires, what is wrong, the step that reads them, and more."""
         known = [wire for wire in dict.fromkeys(wires) if wire in self.wires]
         spots = list(dict.fromkeys(self.writers[wire] for wire in known)) or self._before(at)
         pieces: list[Piece] = []
         for spot, following in zip(spots, [*spots[1:], self.spot(at)], strict=True):
             pieces += [Box(spot.text), *(Line(self.shown(wire)) for wire in known if self.writers[wire] == spot)]
-            pieces.append(Gap(self._between(spot, following)))
-        return draw([*pieces, *map(Break, broken), Box(self.spot(at).text)])
+            between = self._between(spot, following)
+            pieces += [Gap(between)] if between else []
+        return draw([*pieces, Break(broken), Box(self.spot(at).text), *more])
 
     def up_to_client(self, wire: str | None, broken: str) -> str:
         """The writer of a wire, or the last step, and a client who misses something."""
@@ -111,15 +112,20 @@ class Scope:
         is_here = [spot.place[:depth] == self.place and len(spot.place) == depth + 1 for spot in (first, second)]
         return second.place[-1] - first.place[-1] - 1 if all(is_here) else 0
 
-    def missing(self, at: int, wire: str, tensor: str, *, why: str = "", next_step: str = "") -> PipelineError:
-        """A wire that a step reads and nothing before it writes."""
+    def missing(
+        self, at: int, wire: str, tensor: str, *, why: str = "", next_step: str = "", later: int | None = None
+    ) -> PipelineError:
+        """A wire that a step reads and nothing before it writes; the step ``later`` does."""
         near = did_you_mean(wire, self.wires)
         why = why or "nothing before it writes"
+        more: list[Piece] = []
+        if later is not None and later > at:
+            more = [Gap(later - at - 1), Box(self.spot(later).text), Line(f"{wire}, too late")]
         return PipelineError(
             f"{self.steps[at].title} reads '{wire}' for its input '{tensor}', which {why}",
             cause=f"so far there are {', '.join(self.wires)}",
             next_step=next_step or near or f"wire it: inputs: {{{tensor}: <one of them>}}",
-            drawing=self.down_to(at, self.newest(), f"'{tensor}' reads '{wire}', which {why}"),
+            drawing=self.down_to(at, self.newest(), f"'{tensor}' reads '{wire}', which {why}", more=more),
         )
 
     def newest(self) -> list[str]:

@@ -61,7 +61,7 @@ def draw(pieces: Sequence[Piece]) -> str:
         if isinstance(piece, Box):
             lines += _box(piece, width, is_fed=at > 0, feeds=at + 1 < len(pieces))
         elif isinstance(piece, Gap):
-            lines += [f"  ⋮ {piece.steps} step{'s' * (piece.steps != 1)} between"] if piece.steps else []
+            lines.append(f"  ⋮ {piece.steps} step{'s' * (piece.steps != 1)} between" if piece.steps else "  ⋮")
         else:
             mark = "✗" if isinstance(piece, Break) else "│"
             lines.append(f"  {mark} {_cut(piece.text)}")

@@ -3,7 +3,7 @@
 
 __all__ = ["type_pipeline"]
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from repo_tool.config.model import ModelConfig, ModelTensor
@@ -16,10 +16,12 @@ from repo_tool.pipelines.endings import renamed, told
 from repo_tool.pipelines.scope import Scope
 from repo_tool.pipelines.sizes import batching
 from repo_tool.pipelines.spec import BlockDeclaration, PipelineFile, StepDeclaration
-from repo_tool.pipelines.stages import BlockStage, ModelStage, Stage, StepStage, TypedPipeline
+from repo_tool.pipelines.stages import BlockStage, ModelStage, Stage, StepStage, TypedPipeline, flat
 from repo_tool.pipelines.step_parameters import with_files
 from repo_tool.pipelines.wire import Wire
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
+
+_REPEAT = "a `repeat:` block"
 
 
 def type_pipeline(pipeline: PipelineFile, repository: ModelRepository) -> TypedPipeline:
@@ -31,8 +33,20 @@ def type_pipeline(pipeline: PipelineFile, repository: ModelRepository) -> TypedP
     """
     scope = Scope.outermost(pipeline)
     stages = _type_stages(scope, repository)
+    _check_versions(stages)
     typed = told(scope, stages)
     return renamed(replace(typed, **batching(scope, typed)), pipeline)
+
+
+def _check_versions(stages: Iterable[Stage]) -> None:
+    found: dict[str, int] = {}
+    for stage in flat(stages):
+        if isinstance(stage, ModelStage) and found.setdefault(stage.config.name, stage.version) != stage.version:
+            raise PipelineError(
+                f"model '{stage.config.name}' is used in the versions {found[stage.config.name]} and {stage.version}",
+                cause="a pipeline pins one version of each model, so that it is proven and rolled back as a whole",
+                next_step="write the same `version:` both times, or add one of the versions under a name of its own",
+            )
 
 
 def _type_stages(scope: Scope, repository: ModelRepository) -> tuple[Stage, ...]:
@@ -103,6 +117,7 @@ def _type_model(scope: Scope, at: int, declaration: StepDeclaration, repository:
         )
     member = repository.existing_model(declaration.model or "")
     config = member.read_config()
+    _refuse_decoupled(declaration, config)
     version = _version(declaration, member)
     wanted = {tensor.name: _row_wire(declaration, config, tensor) for tensor in _read_of(config, declaration, scope)}
     inputs = _wired(scope, at, wanted, declaration.inputs, "input")
@@ -119,6 +134,15 @@ def _type_model(scope: Scope, at: int, declaration: StepDeclaration, repository:
         merge=_merges(scope, declaration),
         is_pinned=declaration.version is not None,
     )
+
+
+def _refuse_decoupled(declaration: StepDeclaration, config: ModelConfig) -> None:
+    if config.decoupled:
+        raise PipelineError(
+            f"{declaration.title} is decoupled",
+            cause="it may answer a request several times or never, and the steps after it wait for one answer",
+            next_step="use a model that answers each request once",
+        )
 
 
 def _read_of(config: ModelConfig, declaration: StepDeclaration, scope: Scope) -> list[ModelTensor]:
@@ -172,26 +196,25 @@ def _wired(
 def _known(scope: Scope, at: int, inputs: Mapping[str, str], repository: ModelRepository) -> dict[str, Wire]:
     for tensor, wire in inputs.items():
         if wire not in scope.wires:
-            why, next_step = _written_later(scope, at, wire, repository)
-            raise scope.missing(at, wire, tensor, why=why, next_step=next_step)
+            why, next_step, later = _written_later(scope, at, wire, repository)
+            raise scope.missing(at, wire, tensor, why=why, next_step=next_step, later=later)
     return {tensor: scope.wires[wire] for tensor, wire in inputs.items()}
 
 
-def _written_later(scope: Scope, at: int, wire: str, repository: ModelRepository) -> tuple[str, str]:
-    """Whether a step further down writes the wire, as far as these can be typed without it."""
+def _written_later(scope: Scope, at: int, wire: str, repository: ModelRepository) -> tuple[str, str, int | None]:
+    """Whether a step further down writes the wire, as far as these can be typed without it, and which."""
     ahead = replace(scope, wires=dict(scope.wires), writers=dict(scope.writers), names=set(scope.names))
-    for later in range(at, len(scope.steps)):
+    own, reader = _promised(scope.steps[at], repository), scope.steps[at].title
+    if wire in own:
+        return "it writes itself: a step cannot wait for its own answer", f"wire another, or use {_REPEAT}", None
+    for later in range(at + 1, len(scope.steps)):
         step = scope.steps[later]
-        if later == at and wire in _promised(step, repository):
-            return "it writes itself: a step cannot wait for its own answer", "wire another, or use a `repeat:` block"
-        if later == at:
-            continue
         if _can_type(ahead, later, repository) and wire in ahead.wires:
-            return f"{step.title} writes after it", f"move {step.title} above {scope.steps[at].title}"
+            return f"{step.title} writes after it", f"move {step.title} above {reader}", later
         if wire in _promised(step, repository):
-            circle = f"{step.title} writes, which waits for {scope.steps[at].title}: a circle"
-            return circle, "wire one of them to a step above both, or use a `repeat:` block"
-    return "", ""
+            why = f"{step.title} writes, which waits for {reader}: a circle"
+            return why, f"wire one of them to a step above both, or use {_REPEAT}", later
+    return "", "", None
 
 
 def _can_type(ahead: Scope, at: int, repository: ModelRepository) -> bool:
