@@ -206,14 +206,16 @@ class Call:
             yield from (places[start : start + size] for start in range(0, len(places), size))
 
     def _ask(self, sent: Mapping[str, Rows], places: Sequence[int], names: RowNames) -> dict[str, NDArray[Any]]:
+        row = names[places[0]] if len(places) == 1 else None
+        who = f"model '{self.model}' version {self.version}"
         try:
             return self._infer(sent, len(places))
         except _RefusedError as refused:
-            row = names[places[0]] if len(places) == 1 else None
             if row is None and self.max_batch_size > 0 and refused.code != pb_utils.TritonError.UNAVAILABLE:
                 self._ask_one_by_one(sent, places, names)
-            who = f"model '{self.model}' version {self.version}"
             raise StepError(who, str(refused), row=row, code=refused.code) from None
+        except Exception as error:  # the stub's own, when the server has no memory left or is ending
+            raise StepError(who, str(error), row=row, code=pb_utils.TritonError.INTERNAL) from error
 
     def _ask_one_by_one(self, sent: Mapping[str, Rows], places: Sequence[int], names: RowNames) -> None:
         """Fail of the row to blame, if it can be told."""

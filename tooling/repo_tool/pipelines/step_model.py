@@ -102,14 +102,14 @@ def _read(request: Any, wires: Mapping[str, "Wire"]) -> Tensors:
 def _run_together(sent: Sequence[Tensors], run: Run) -> list[Tensors]:
     joined = {name: join([tensors[name] for tensors in sent]) for name in sent[0]}
     ends = np.cumsum([count(tensors) for tensors in sent]).tolist()
-    answered = run(joined, _names(ends[-1]))
+    answered = _run(run, joined, _names(ends[-1]))
     starts = [0, *ends[:-1]]
     return [{name: rows[start:end] for name, rows in answered.items()} for start, end in zip(starts, ends, strict=True)]
 
 
 def _answer_alone(request: Any, tensors: Tensors, run: Run, wires: Mapping[str, "Wire"], *, are_batched: bool) -> Any:
     try:
-        return _response(request, run(tensors, _names(count(tensors))), wires)
+        return _response(request, _run(run, tensors, _names(count(tensors))), wires)
     except StepError as error:
         found = _first_failure(tensors, run) if are_batched and not error.row else None
         return _failure(found or error)
@@ -119,10 +119,22 @@ def _first_failure(tensors: Tensors, run: Run) -> "StepError | None":
     """What the first row to fail alone fails of, for a step that does not tell its row; None where none fails alone."""
     for row, name in enumerate(_names(count(tensors))):
         try:
-            run({wire: take(rows, [row]) for wire, rows in tensors.items()}, [name])
+            _run(run, {wire: take(rows, [row]) for wire, rows in tensors.items()}, [name])
         except StepError as error:
             return error
     return None
+
+
+def _run(run: Run, tensors: Tensors, names: RowNames) -> Tensors:
+    """The answers, or a ``StepError`` whatever happens: an exception would fail all requests of the batch."""
+    try:
+        return run(tensors, names)
+    except StepError:
+        raise
+    except Exception as error:
+        row = names[0] if len(names) == 1 else None
+        why = f"{type(error).__name__}: {error}"
+        raise StepError("the steps", why, row=row, code=pb_utils.TritonError.INTERNAL) from error
 
 
 def _names(rows: int) -> list[str]:
