@@ -428,14 +428,14 @@ def test_an_old_graph_that_onnx_does_not_convert_stays_as_it_is(repository):
     nodes.append(helper.make_node("Div", ["label", "sum"], ["logits"]))
     options = {"save_as_external_data": True, "location": "net.weights", "size_threshold": 0}
     config = add(repository, classifier(opset=12, nodes=nodes), **options)
-    with pytest.raises(NotImplementedError, match="model 'net' is of opset ai.onnx 12, not 18, and onnx converts no"):
+    with pytest.raises(NotImplementedError, match=r"model 'net' is of opset ai\.onnx 12, not 18, and onnx converts no"):
         compiled_graph(whole(config), WIRES, repository)
 
 
 def test_a_model_newer_than_the_release_is_not_merged(repository):
     config = add(repository, classifier(opset=21))
     with pytest.raises(
-        NotImplementedError, match="model 'net': its opset 21 or IR version 8 is newer than Triton 23.10"
+        NotImplementedError, match=r"model 'net': its opset 21 or IR version 8 is newer than Triton 23\.10"
     ):
         compiled_graph(whole(config), WIRES, repository, release=release("23.10"))
 

@@ -54,8 +54,7 @@ def graph_model(
     Raises:
         NotImplementedError: they cannot be one graph, with the reason.
     """
-    pieces, notes = _in_one_opset(part, wires, repository)
-    _fits(pieces, release)
+    pieces, notes = _in_one_opset(part, wires, repository, release)
     merged, files = merge(part, wires, pieces)
     content = _serialized(merged)
     loaded = _loaded(content, files, repository)
@@ -74,7 +73,7 @@ def graph_model(
 
 
 def _in_one_opset(
-    part: Part, wires: Mapping[str, Wire], repository: ModelRepository
+    part: Part, wires: Mapping[str, Wire], repository: ModelRepository, release: Release | None
 ) -> tuple[tuple[Piece, ...], tuple[str, ...]]:
     """Every stage as a piece, all in the newest opsets among the models; steps are written in those."""
     members = {
@@ -82,6 +81,7 @@ def _in_one_opset(
         for index, stage in enumerate(part.stages)
         if isinstance(stage, ModelStage)
     }
+    _fits(members.values(), release)
     wanted = _newest(member.model for member in members.values())
     opset = wanted.setdefault("", OPSET)
     steps = {
@@ -111,11 +111,11 @@ def _raised(member: Piece, wanted: Mapping[str, int]) -> Iterator[str]:
             yield f"{member.title}: opset of {domain or 'ai.onnx'} raised from {version} to {wanted[domain]}"
 
 
-def _fits(pieces: Sequence[Piece], release: Release | None) -> None:
+def _fits(members: Iterable[Piece], release: Release | None) -> None:
     """Only a model of the repository can be newer than the release: steps are written in the oldest opset that can."""
     if release is None or release.max_onnx_opset is None or release.max_onnx_ir is None:
         return
-    for piece in pieces:
+    for piece in members:
         opset, ir = declared_opsets(piece.model).get("", 0), piece.model.ir_version
         if opset > release.max_onnx_opset or ir > release.max_onnx_ir:
             newer = f"opset {opset} or IR version {ir} is newer than Triton {release.name} loads"
