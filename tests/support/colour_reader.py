@@ -24,6 +24,33 @@ steps:
     with: {k: 2, labels: {file: labels.txt}}
 outputs: [label, probability]
 """
+CASCADE = """
+name: colour_cascade
+inputs:
+  image: {datatype: BYTES, dims: [1]}
+steps:
+  - use: decode_image
+    with: {height: 8, width: 8}
+  - use: normalise
+    with: {mean: [0.4, 0.45, 0.5], std: [0.2, 0.25, 0.3]}
+  - model: colours
+    inputs: {x: tensor}
+  - use: softmax
+  - use: top_k_labels
+    with: {k: 1, labels: {file: labels.txt}}
+  - name: unsure
+    when: {wire: probability, is_below: 0.5, otherwise: {second: {wire: logits}}}
+    steps:
+      - use: normalise
+        name: brighter
+        with: {mean: [0.3, 0.35, 0.4], std: [0.2, 0.25, 0.3]}
+        outputs: {tensor: brighter}
+      - model: colours
+        name: again
+        inputs: {x: brighter}
+        outputs: {logits: second}
+outputs: [label, second]
+"""
 TRAINING = """
 import io
 
@@ -64,9 +91,10 @@ def misnamed(image):
 
 
 def write_workshop(folder: Path) -> None:
-    """``colours.onnx``, ``colours.yaml``, ``labels.txt``, ``train.py`` and six ``pictures/`` of 17 x 20 pixels."""
+    """``colours.onnx``, both pipelines with ``labels.txt``, ``train.py``, and six ``pictures/`` of 17 x 20 pixels."""
     write_model(folder / "colours.onnx")
     (folder / "colours.yaml").write_text(PIPELINE)
+    (folder / "cascade.yaml").write_text(CASCADE)
     (folder / "labels.txt").write_text("red\ngreen\nblue\n")
     (folder / "train.py").write_text(TRAINING)
     (folder / "pictures").mkdir()

@@ -125,8 +125,8 @@ def _show_skew(skew: "SkewReport") -> None:
     title = f"compared with {skew.reference}, {skew.rows} rows"
     table = Table(title=printable(title), title_justify="left", title_style="bold")
     for heading in ("step", "wire"):
-        table.add_column(heading)
-    for heading in ("rows that\ndiffer", "largest difference\nabsolute", "\nrelative", "worst\nrow"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("rows that\ndiffer", "largest\ndifference", "\nrelative", "worst\nrow"):
         table.add_column(heading, justify="right")
     for wire in skew.wires:
         table.add_row(

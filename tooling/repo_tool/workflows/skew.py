@@ -29,7 +29,7 @@ class WireSkew:
     shape: tuple[int, ...]  # of a row
     rows: int
     rows_that_differ: int
-    largest_absolute: float
+    largest_absolute: float  # infinite where words, types or shapes differ
     largest_relative: float
     worst_row: int | None  # None: no row differs in the least
     worst_index: tuple[int, ...]
@@ -72,6 +72,9 @@ class SkewReport:
     def summary(self) -> str:
         """In one line."""
         names = ", ".join(wire.wire for wire in self.wires)
+        first = self.first_that_differs
+        if first is not None:
+            return f"{self.rows} rows, {names}: '{first.wire}' differs"
         largest = max((wire.largest_absolute for wire in self.wires), default=0.0)
         return f"{self.rows} rows, {names}: largest difference {largest:.2g}"
 
@@ -95,6 +98,10 @@ class SkewReport:
         }
 
 
+def _size(difference: float) -> str:
+    return f"{difference:.3g}" if np.isfinite(difference) else ""
+
+
 def _place(wire: WireSkew) -> str:
     at = f" at [{', '.join(map(str, wire.worst_index))}]" if wire.worst_index else ""
     return f"row {wire.worst_row}{at}"
@@ -105,8 +112,8 @@ def _cells(wire: WireSkew) -> tuple[str, ...]:
         wire.step,
         wire.wire,
         f"{wire.rows_that_differ} of {wire.rows}",
-        f"{wire.largest_absolute:.3g}",
-        f"{wire.largest_relative:.3g}",
+        _size(wire.largest_absolute),
+        _size(wire.largest_relative),
         "" if wire.worst_row is None else f"{_place(wire)}: {wire.served}, not {wire.wanted}",
     )
 
@@ -137,8 +144,8 @@ def require_no_skew(report: SkewReport, *, pipeline: str) -> None:
         f"'{pipeline}' as served differs from '{report.reference}', first in {first.step}, which writes '{first.wire}'"
         f"{guess}",
         cause=f"{first.words}; {first.allowed}\n{report.table}",
-        next_step="nothing was published; mend that step or the reference, or allow more: "
-        f"--tolerate {first.wire}=NUMBER",
+        next_step="nothing was published; mend that step or the reference"
+        + (f", or allow more: --tolerate {first.wire}=NUMBER" if np.isfinite(first.largest_absolute) else ""),
     )
 
 
@@ -196,6 +203,7 @@ class WireComparison:
         differs = np.asarray(served != wanted, dtype=bool)
         if not differs.any():
             return False
+        self._absolute = self._relative = np.inf
         at = tuple(int(place) for place in np.argwhere(differs)[0])
         self._worst = self._worst or (row, at, _word(served[at]), _word(wanted[at]))
         return True

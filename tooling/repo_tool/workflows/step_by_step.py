@@ -153,7 +153,7 @@ def _numpy(wire: Wire) -> Any:
 
 def _filled(shape: Sequence[int], wire: Wire, value: Any) -> Array:
     array = np.empty(tuple(shape), dtype=_numpy(wire))
-    array[...] = value.encode() if isinstance(value, str) else value
+    array[...] = str(value).encode() if wire.datatype is DataType.BYTES else value
     return array
 
 
