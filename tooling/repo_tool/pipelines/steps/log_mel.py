@@ -34,7 +34,8 @@ class LogMel:
     ``slaney``; ``mel_norm``: ``slaney`` makes their areas equal.
     ``power``: 2 for the energy, 1 for the amplitude.
     ``centre``: whether frame t is around sample t * hop; ``edge``: what is then before the first sample.
-    ``log``: ``natural``, ``log10``, ``db`` (10 * log10) or ``none``, of at least ``floor``.
+    ``log``: ``natural``, ``log10``, ``db`` (10 * log10) or ``none``, of at least ``floor``; left out it is
+    ``log10`` for ``whisper`` and ``natural`` otherwise.
     ``range_below_peak``: what lies further below the row's largest value is raised to it (80 in librosa's dB, 8 in
     Whisper, whose values then become (value + 4) / 4).
     """

@@ -36,6 +36,8 @@ class Resize:
     ``other_side``: how the side that follows is made whole: ``floor`` as torchvision and transformers do it, ``round``
     as albumentations does it.
 
+    ``most_megapixels``: a row that would become larger is refused.
+
     UINT8 stays UINT8, FP32 is computed in floats.
     """
 
