@@ -33,13 +33,13 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 from step_model import (  # type: ignore[import-not-found]  # copied beside this file
+    Answers,
     RowNames,
     Rows,
     Step,
     StepError,
     Tensors,
     Wire,
-    answer,
     load_step,
     read_wires,
     take,
@@ -61,16 +61,16 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Read the configuration and load the steps' files."""
         config = json.loads(args["model_config"])
-        self._wires = read_wires(config["parameters"]["wires"]["string_value"])
-        self._are_batched = config["max_batch_size"] > 0
+        wires = read_wires(config["parameters"]["wires"]["string_value"])
         declared = json.loads(config["parameters"]["steps"]["string_value"])
         self._pool = ThreadPoolExecutor(_CALLS_AT_ONCE)
-        self._stages = Loader(folder=Path(__file__).parent, pool=self._pool).stages(declared, self._wires)
+        stages = Loader(folder=Path(__file__).parent, pool=self._pool).stages(declared, wires)
+        self._answers = Answers(run=stages.run, wires=wires, are_batched=config["max_batch_size"] > 0)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response a request, in their order."""
-        answers: list[Any] = answer(requests, self._stages.run, self._wires, are_batched=self._are_batched)
-        return answers
+        responses: list[Any] = self._answers.to(requests)
+        return responses
 
     def finalize(self) -> None:
         """Let the threads go."""

@@ -60,14 +60,14 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Read the configuration, load the steps' files, and let them load what they need before the first request."""
         config = json.loads(args["model_config"])
-        self._wires = read_wires(config["parameters"]["wires"]["string_value"])
-        self._are_batched = config["max_batch_size"] > 0
+        wires = read_wires(config["parameters"]["wires"]["string_value"])
         declared = json.loads(config["parameters"]["steps"]["string_value"])
-        self._steps = [load_step(step, self._wires, Path(__file__).parent) for step in declared]
+        self._steps = [load_step(step, wires, Path(__file__).parent) for step in declared]
+        self._answers = Answers(run=self._run, wires=wires, are_batched=config["max_batch_size"] > 0)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response a request, in their order."""
-        return answer(requests, self._run, self._wires, are_batched=self._are_batched)
+        return self._answers.to(requests)
 
     def _run(self, tensors: Tensors, names: RowNames) -> Tensors:
         for step in self._steps:
@@ -78,77 +78,79 @@ class TritonPythonModel:
 # --- the requests of a batch -----------------------------------------------------------------------------------------
 
 
-def answer(requests: Sequence[Any], run: Run, wires: Mapping[str, "Wire"], *, are_batched: bool) -> list[Any]:
-    """Run all rows at once; where that fails, run each request alone, which tells the row as its sender counts it."""
-    sent = [_read(request, wires) for request in requests]
-    if len(requests) > 1 and are_batched:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """Answers requests by ``run``, whose rows travel along ``wires``; ``are_batched``: rows do not depend on others."""
+
+    run: Run
+    wires: "Mapping[str, Wire]"
+    are_batched: bool
+
+    def to(self, requests: Sequence[Any]) -> list[Any]:
+        """Run all rows at once; where that fails, each request alone, which tells the row as its sender counts it."""
+        sent = [self._read(request) for request in requests]
+        if len(requests) > 1 and self.are_batched:
+            try:
+                answers = self._together(sent)
+            except StepError:
+                pass  # one of them is to blame, and the others are answered below
+            else:
+                return [self._response(request, tensors) for request, tensors in zip(requests, answers, strict=True)]
+        return [self._alone(request, tensors) for request, tensors in zip(requests, sent, strict=True)]
+
+    def _read(self, request: Any) -> Tensors:
+        arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+        return {name: list(array) if self.wires[name].is_free else array for name, array in arrays.items()}
+
+    def _together(self, sent: Sequence[Tensors]) -> list[Tensors]:
+        joined = {name: join([tensors[name] for tensors in sent]) for name in sent[0]}
+        ends = np.cumsum([count(tensors) for tensors in sent]).tolist()
+        answered = self._ask(joined, _names(ends[-1]))
+        places = list(zip([0, *ends[:-1]], ends, strict=True))
+        return [{name: rows[start:end] for name, rows in answered.items()} for start, end in places]
+
+    def _alone(self, request: Any, tensors: Tensors) -> Any:
         try:
-            answers = _run_together(sent, run)
-        except StepError:
-            pass  # one of them is to blame, and the others are answered below
-        else:
-            return [_response(request, tensors, wires) for request, tensors in zip(requests, answers, strict=True)]
-    return [
-        _answer_alone(request, tensors, run, wires, are_batched=are_batched)
-        for request, tensors in zip(requests, sent, strict=True)
-    ]
-
-
-def _read(request: Any, wires: Mapping[str, "Wire"]) -> Tensors:
-    arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-    return {name: list(array) if wires[name].is_free else array for name, array in arrays.items()}
-
-
-def _run_together(sent: Sequence[Tensors], run: Run) -> list[Tensors]:
-    joined = {name: join([tensors[name] for tensors in sent]) for name in sent[0]}
-    ends = np.cumsum([count(tensors) for tensors in sent]).tolist()
-    answered = _run(run, joined, _names(ends[-1]))
-    starts = [0, *ends[:-1]]
-    return [{name: rows[start:end] for name, rows in answered.items()} for start, end in zip(starts, ends, strict=True)]
-
-
-def _answer_alone(request: Any, tensors: Tensors, run: Run, wires: Mapping[str, "Wire"], *, are_batched: bool) -> Any:
-    try:
-        return _response(request, _run(run, tensors, _names(count(tensors))), wires)
-    except StepError as error:
-        found = _first_failure(tensors, run) if are_batched and not error.row else None
-        return _failure(found or error)
-
-
-def _first_failure(tensors: Tensors, run: Run) -> "StepError | None":
-    """What the first row to fail alone fails of, for a step that does not tell its row; None where none fails alone."""
-    for row, name in enumerate(_names(count(tensors))):
-        try:
-            _run(run, {wire: take(rows, [row]) for wire, rows in tensors.items()}, [name])
+            return self._response(request, self._ask(tensors, _names(count(tensors))))
         except StepError as error:
-            return error
-    return None
+            found = self._first_failure(tensors) if self.are_batched and not error.row else None
+            return _failure(found or error)
 
+    def _first_failure(self, tensors: Tensors) -> "StepError | None":
+        """What the first row to fail alone fails of, where a step did not tell its row; None where none fails alone."""
+        for row, name in enumerate(_names(count(tensors))):
+            try:
+                self._ask({wire: take(rows, [row]) for wire, rows in tensors.items()}, [name])
+            except StepError as error:
+                return error
+        return None
 
-def _run(run: Run, tensors: Tensors, names: RowNames) -> Tensors:
-    """The answers, or a ``StepError`` whatever happens: an exception would fail all requests of the batch."""
-    try:
-        return run(tensors, names)
-    except StepError:
-        raise
-    except Exception as error:
-        row = names[0] if len(names) == 1 else None
-        why = f"{type(error).__name__}: {error}"
-        raise StepError("the steps", why, row=row, code=pb_utils.TritonError.INTERNAL) from error
+    def _ask(self, tensors: Tensors, names: RowNames) -> Tensors:
+        """What comes of it, or a ``StepError`` whatever happens: an exception would fail all requests of the batch."""
+        try:
+            return self.run(tensors, names)
+        except StepError:
+            raise
+        except Exception as error:
+            row = names[0] if len(names) == 1 else None
+            why = f"{type(error).__name__}: {error}"
+            raise StepError("the steps", why, row=row, code=pb_utils.TritonError.INTERNAL) from error
+
+    def _response(self, request: Any, tensors: Tensors) -> Any:
+        try:
+            arrays = {name: stack(name, tensors[name]) for name in request.requested_output_names()}
+        except StepError as error:
+            return _failure(error)
+        return pb_utils.InferenceResponse(
+            [
+                pb_utils.Tensor(name, np.ascontiguousarray(array, self.wires[name].dtype))
+                for name, array in arrays.items()
+            ]
+        )
 
 
 def _names(rows: int) -> list[str]:
     return [f"row {row}" for row in range(rows)]
-
-
-def _response(request: Any, tensors: Tensors, wires: Mapping[str, "Wire"]) -> Any:
-    try:
-        arrays = {name: stack(name, tensors[name]) for name in request.requested_output_names()}
-    except StepError as error:
-        return _failure(error)
-    return pb_utils.InferenceResponse(
-        [pb_utils.Tensor(name, np.ascontiguousarray(array, wires[name].dtype)) for name, array in arrays.items()]
-    )
 
 
 def _failure(error: "StepError") -> Any:
