@@ -30,8 +30,10 @@ COMMANDS = (
     "apply",
     "pipeline",
     "pipeline check",
+    "pipeline explain",
     "pipeline graph",
     "pipeline run",
+    "pipeline rollback",
     "pipeline steps",
     "pipeline schema",
 )

@@ -101,6 +101,29 @@ def test_a_name_that_is_none_is_told_with_what_is_near(published):
     assert "did you mean 'soft'?" in done.stderr
 
 
+def test_explain_says_what_runs_where_and_what_travels():
+    done = repo_tool("pipeline", "explain", DEMO / "digits_reader.yaml", cwd=ROOT, COLUMNS="80")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "digits_reader: an ensemble of 2 models, max_batch_size 32"
+    assert any(line.startswith("  ↓ from digits_reader_pre: pixels UINT8 [8, 8, 1]; 64 bytes a row") for line in lines)
+    assert "    digits_reader_model: ONNX Runtime, 1 instance" in lines
+    assert "because: step 'decode_image' needs Python" in done.stdout
+    assert max(map(len, lines)) <= 80
+
+
+def test_explain_says_of_a_single_model_that_nothing_travels(published):
+    done = repo_tool("pipeline", "explain", "soft", cwd=published)
+    assert done.stdout.startswith("soft: 1 model, max_batch_size ")
+    assert done.stdout.endswith("No hops: a request costs what its model costs.\n")
+    told = json.loads(repo_tool("pipeline", "explain", "soft", "--json", cwd=published).stdout)
+    assert (told["is_ensemble"], told["cost_us"], told["merged"]) == (False, 0, {"relu": 1})
+    assert [hop["wires"] for hop in told["hops"]] == [
+        {"x": {"datatype": "FP32", "dims": [4]}},
+        {"probabilities": {"datatype": "FP32", "dims": [4]}},
+    ]
+
+
 def test_the_shell_completes_pipelines_and_files(published):
     done = repo_tool(
         cwd=published,

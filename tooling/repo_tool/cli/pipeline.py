@@ -6,6 +6,7 @@ __all__ = ["pipeline"]
 import typer
 
 from repo_tool.cli.pipeline_check import check
+from repo_tool.cli.pipeline_explain import explain
 from repo_tool.cli.pipeline_graph import graph
 from repo_tool.cli.pipeline_rollback import rollback
 from repo_tool.cli.pipeline_run import run
@@ -26,6 +27,7 @@ pipeline = typer.Typer(
     """,
 )
 pipeline.command("check")(check)
+pipeline.command("explain")(explain)
 pipeline.command("graph")(graph)
 pipeline.command("run")(run)
 pipeline.command("steps")(steps)

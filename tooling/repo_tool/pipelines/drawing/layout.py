@@ -200,7 +200,8 @@ def _box(box: Box, edges: Sequence[Edge]) -> _Boxed:
     inside = _inside(box.items, edges, pad=_PORT_GAP)
     width = max(_BLOCK_COLUMN if box.kind is BoxKind.BLOCK else _COLUMN, code_width(box.tag) + 28)
     title = _name_lines(box.title, width - 28)
-    reason = wrapped(printable(box.reason), width - 28, most=REASON_LINES)
+    room = int(inside.layout.height / LINE) - len(title) - 3
+    reason = wrapped(printable(box.reason), width - 28, most=max(REASON_LINES, room))
     text = 24 + LINE * (len(title) + bool(box.tag) + len(reason)) + (4 if reason else 0)
     return _Boxed(inside=inside, title=title, reason=reason, column=width, height=max(inside.layout.height, text))
 
