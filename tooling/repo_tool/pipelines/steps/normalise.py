@@ -54,7 +54,17 @@ class Normalise:
         return np.ascontiguousarray(tensor, dtype=np.float32)
 
     def graph(self, op: Any, inputs: Wires, pixels: Any) -> dict[str, Any]:
-        """The same arithmetic in the same order."""
+        """The same arithmetic in the same order, the layout changed first.
+
+        ONNX Runtime walks over what a constant spans: spanning a channel or a line of pixels it takes a tenth of the
+        time that it takes pixel by pixel.
+        """
+        mean, std = np.asarray(self.mean, dtype=np.float32), np.asarray(self.std, dtype=np.float32)
+        width = inputs["pixels"][1][1]
+        if self.layout == "CHW":
+            pixels = op.Transpose(pixels, perm=[0, 3, 1, 2])
+            mean, std = mean[:, None, None], std[:, None, None]
+        elif width > 0:
+            mean, std = np.tile(mean, (width, 1)), np.tile(std, (width, 1))
         scaled = op.Div(op.Cast(pixels, to=FLOAT), self.divide_by)
-        normal = op.Div(op.Sub(scaled, self.mean), self.std)
-        return {"tensor": op.Transpose(normal, perm=[0, 3, 1, 2]) if self.layout == "CHW" else normal}
+        return {"tensor": op.Div(op.Sub(scaled, mean), std)}
