@@ -8,6 +8,7 @@ import yaml
 from repo_client import Client
 from repo_tool.pipelines.compiler import compile_pipeline
 from repo_tool.pipelines.spec import read_pipeline
+from repo_tool.pipelines.wiring import type_pipeline
 from repo_tool.releases import DEFAULT_RELEASE, release
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.rules import Severity, validate
@@ -16,7 +17,6 @@ from support.served_parts import wire, write_compiled, write_python_model
 
 MODELS = {"one": ((1, 3), 0), "any": ((-1, 3), 0), "batched": ((3,), 4)}
 SHARES = {"use": "softmax", "inputs": {"logits": "tenfold"}, "outputs": {"probabilities": "shares"}}
-BEST = {"use": "arg_max", "inputs": {"values": "shares"}}
 
 
 def tenfold(model, **more):
@@ -42,6 +42,25 @@ PIPELINES = {
             {
                 "when": {"wire": "probability", "is_below": 0.9, "otherwise": {"shares": {"wire": "easy"}}},
                 "steps": [tenfold("batched"), SHARES],
+            },
+        ],
+    },
+    "each_item": {
+        "inputs": {"items": {"datatype": "FP32", "dims": [-1, 3]}, "count": {"datatype": "INT32", "dims": [1]}},
+        "steps": [
+            {
+                "for_each": {"items": {"numbers": "items"}, "count": "count", "pad": {"shares": -1}},
+                "steps": [tenfold("batched"), SHARES],
+                "outputs": ["shares"],
+            },
+        ],
+    },
+    "thrice": {
+        "steps": [
+            {
+                "repeat": {"carry": {"tenfold": "numbers"}, "at_most": 3},
+                "steps": [tenfold("batched")],
+                "outputs": {"tenfold": "shares"},
             },
         ],
     },
@@ -101,6 +120,7 @@ ROWS = np.random.default_rng(5).random((4, 3), dtype=np.float32)
         ("alone_in_a_graph", 4, shares(ROWS)),
         ("a_member_alone", 4, ROWS * 10),
         ("cascade", 4, shares(ROWS * 10)),
+        ("thrice", 3, ROWS * 1000),
     ],
 )
 def test_it_answers_as_its_steps_would(client, name, rows, expected):
@@ -114,6 +134,14 @@ def test_rows_for_which_a_condition_does_not_hold_keep_what_they_had(client):
     np.testing.assert_allclose(client.model("cascade").infer({"numbers": rows})["parts"], expected, rtol=1e-5)
 
 
+def test_items_are_rows_of_the_steps_inside(client):
+    items, counts = np.random.default_rng(2).random((2, 5, 3), dtype=np.float32), np.array([[5], [2]], dtype=np.int32)
+    answer = client.model("each_item").infer({"items": items, "count": counts})["parts"]
+    expected = np.stack([shares(row * 10) for row in items])
+    expected[1, 2:] = -1
+    np.testing.assert_allclose(answer, expected, rtol=1e-5)
+
+
 def test_what_is_compiled_is_valid(repository, compiled):
     found = validate(repository, release=release(DEFAULT_RELEASE), models=[*compiled])
     assert [each for each in found if each.severity is Severity.ERROR] == []
@@ -121,12 +149,18 @@ def test_what_is_compiled_is_valid(repository, compiled):
 
 def test_one_part_is_the_model_itself(compiled):
     backends = {name: each.own.config.backend for name, each in compiled.items() if not each.is_ensemble}
-    expected = {"alone_in_python": "python", "alone_in_a_graph": "onnxruntime", "cascade": "python"}
-    assert backends == expected
+    in_python = dict.fromkeys(["alone_in_python", "cascade", "each_item", "thrice"], "python")
+    assert backends == in_python | {"alone_in_a_graph": "onnxruntime"}
     assert all(not compiled[name].models for name in backends)
 
 
-def test_a_published_pipeline_says_what_its_file_says(repository, compiled):
-    for name in compiled:
+def test_a_published_pipeline_compiles_to_the_same_again(repository, compiled):
+    for name, before in compiled.items():
         published = read_pipeline(repository.model(name).version_path(1) / "pipeline.json")
-        assert published.digest == read_pipeline(repository.path.parent / f"{name}.yaml").digest
+        assert {step.version for step in published.all_steps() if step.model} <= {1}
+        again = type_pipeline(published, repository)
+        assert (again.wires, again.outputs, dict(again.members)) == (
+            before.typed.wires,
+            before.typed.outputs,
+            dict(before.typed.members),
+        )
