@@ -132,6 +132,9 @@ def test_sound_is_filled_with_silence_or_cut_to_the_seconds():
         (riff(form(rate=1)), "1 samples a second are not between"),
         (riff(form(rate=2**32 - 1)), "4294967295 samples a second are not between"),
         (wav(np.array([0, np.nan]), dtype=np.float32), "a sample is NaN or infinite"),
+        (wav(np.array([0, 1e300]), dtype=np.float64), "a sample is NaN or infinite"),
+        (wav(np.full((9, 2), 3e38), dtype=np.float32), "a sample is NaN or infinite"),
+        (wav(np.array([0.0, np.inf] * 50), 8_000, np.float32), "a sample is NaN or infinite"),
         (wav(tone(1_000, 700), 1_000, np.uint8), "it lasts 700 s, and at most 600 s"),
     ],
 )  # fmt: skip

@@ -87,10 +87,12 @@ class DecodeWav:
             raise ValueError("it has no samples")
         if frames > self.most_seconds * rate:
             raise ValueError(f"it lasts {frames / rate:.0f} s, and at most {self.most_seconds:g} s are taken")
-        sound = _as_floats(data, code, bits, count=frames * channels).reshape(frames, channels)
-        if not np.isfinite(sound).all():
+        with np.errstate(over="ignore", invalid="ignore"):
+            sound = _as_floats(data, code, bits, count=frames * channels).reshape(frames, channels)
+            samples = self._resampled(self._mono(sound), rate)
+        if not np.isfinite(samples).all():
             raise ValueError("a sample is NaN or infinite")
-        return self._resampled(self._mono(sound), rate)
+        return samples
 
     def _mono(self, sound: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.channels == "mean":
