@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from repo_client import Client, RefusedRequestError, RepoClientError
+from repo_tool.repository.layout import ModelRepository
 from repo_tool.triton.server import EmbeddedServer
 from support.command import everything_in, repo_tool
 
@@ -135,12 +136,15 @@ def test_a_row_that_is_no_picture_is_named_and_the_server_lives(client):
 
 
 def test_adding_it_again_publishes_a_further_version(workshop, added, tmp_path):
-    shutil.copytree(workshop / "models", tmp_path / "models")
+    shutil.copytree(workshop / "models", tmp_path / "models", ignore=shutil.ignore_patterns("__pycache__"))
     done = repo_tool(
         *("add-pipeline", workshop / "reader.yaml", "-s", workshop / "pictures", "-r", tmp_path / "models"),
     )
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "models" / "reader_pre").iterdir()) == ["1", "2", "config.pbtxt"]
+    steps = ModelRepository(tmp_path / "models").model("reader").read_config().ensemble_steps
+    assert {step.model_name: step.model_version for step in steps} == {"reader_pre": 2, "reader_model": 2}
+    assert not list((tmp_path / "models").rglob("__pycache__"))
 
 
 def test_one_picture_is_a_sample_too(workshop, added):

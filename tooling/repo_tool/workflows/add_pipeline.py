@@ -5,11 +5,12 @@ __all__ = ["AddPipelineRequest", "AddedPipeline", "add_pipeline"]
 
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from repo_tool.config.variants import CPU
 from repo_tool.errors import PipelineError, RepositoryError, VersionExistsError
 from repo_tool.near_names import did_you_mean
 from repo_tool.pipelines.compiled import CompiledPipeline
@@ -67,11 +68,11 @@ def add_pipeline(request: AddPipelineRequest, progress: Progress) -> AddedPipeli
     with _prepared(request, progress) as run:
         answers = _ask_reference(run)
         with progress.step("write the models"), translating_disk_errors(run.repository.path):
-            staged = write_pipeline(run.stage.repository, run.compiled, run.version, linkable=run.repository.path)
+            staged = write_pipeline(run.stage.repository, run.compiled, run.version, run.repository)
             stage_members(run.stage.repository, run.repository, run.compiled)
         with progress.step(f"validate for Triton {run.release.name}") as step:
             step.detail = require_valid(run.stage.repository, run.release)
-        parity, sample, skew = _prove(run, answers)
+        parity, sample, skew = _prove(run, staged, answers)
         proof = Proof(
             request=request, pipeline=run.pipeline, compiled=run.compiled, parity=parity, skew=skew, sample=sample
         )
@@ -162,7 +163,9 @@ def _require_known(run: _Run, wires: Collection[str]) -> None:
         )
 
 
-def _prove(run: _Run, answers: ReferenceAnswers | None) -> tuple[Parity, Sample, SkewReport | None]:
+def _prove(
+    run: _Run, staged: Sequence[StagedModel], answers: ReferenceAnswers | None
+) -> tuple[Parity, Sample, SkewReport | None]:
     """Against the steps run one by one, then against the training code."""
     name, server, tolerance = run.pipeline.name, run.server, run.request.tolerance
     with ExitStack() as clients:
@@ -174,11 +177,28 @@ def _prove(run: _Run, answers: ReferenceAnswers | None) -> tuple[Parity, Sample,
             parity = verify(infer, run.compiled.own.config, sample, tolerance=tolerance)
             require_parity(parity, model=name, framework="its steps run alone", tolerance=tolerance)
             step.detail = parity.summary
+        if any(CPU in model.directory.variants() for model in staged):
+            _prove_on_cpu(run, sample)
         if run.reference is None or answers is None:
             return parity, sample, None
         with run.progress.step(f"compare with {run.reference.source}") as step:
             skew = _compare(run, run.reference, answers, members, step)
     return parity, sample, skew
+
+
+def _prove_on_cpu(run: _Run, sample: Sample) -> None:
+    """The same on a server that reads ``configs/cpu.pbtxt``; whoever shares the repository may start one so."""
+    name, tolerance = run.pipeline.name, run.request.tolerance
+    with (
+        run.progress.step("verify configs/cpu.pbtxt") as step,
+        EarlyServer(run.stage.repository.path, run.release, model_config_name=CPU) as server,
+    ):
+        for model in (*run.compiled.called_versions, name):
+            server.load(model)
+        with triton_inference(server.grpc_url, name) as infer:
+            parity = verify(infer, run.compiled.own.config, sample, tolerance=tolerance)
+        require_parity(parity, model=name, framework="its steps run alone", tolerance=tolerance)
+        step.detail = parity.summary
 
 
 def _members(run: _Run, clients: ExitStack) -> Iterator[tuple[str, Infer]]:

@@ -6,13 +6,14 @@ __all__ = ["require_own_names", "stage_members", "write_pipeline"]
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from repo_tool.config import pbtxt
 from repo_tool.config.model import ModelConfig, VersionPolicy
 from repo_tool.config.served_versions import served_versions
+from repo_tool.config.variants import CPU, VARIANTS
 from repo_tool.errors import PipelineError, RepositoryError
 from repo_tool.pipelines.compiled import CompiledModel, CompiledPipeline, Content
 from repo_tool.pipelines.placement import PartKind
@@ -25,7 +26,7 @@ from repo_tool.repository.publish import StagedModel
 
 
 def write_pipeline(
-    stage: ModelRepository, compiled: CompiledPipeline, version: int, *, linkable: Path
+    stage: ModelRepository, compiled: CompiledPipeline, version: int, repository: ModelRepository
 ) -> list[StagedModel]:
     """Write the generated models and the pipeline's own, all with one version, which those that call others pin.
 
@@ -33,16 +34,35 @@ def write_pipeline(
         stage: where.
         compiled: what.
         version: of all of them.
-        linkable: files below it never change, so that a second name will do for a copy.
+        repository: whose published files never change, so that a second name will do for a copy.
     """
     generated = {model.config.name for model in compiled.models}
+    variants = _variants_in(repository)
     staged = []
     for model in (*compiled.models, compiled.own):
         directory = stage.model(model.config.name)
         called = _called_by(model.config.name, compiled)
-        _write(directory, _pinned(model, called, generated, version), version, linkable)
+        pinned = _pinned(model, called, generated, version)
+        _write(directory, _with_variants(pinned, variants), version, repository.path)
         staged.append(StagedModel(directory=directory, version=version))
     return staged
+
+
+def _variants_in(repository: ModelRepository) -> tuple[str, ...]:
+    """The hardware that the repository's models have configurations for."""
+    if not repository.path.is_dir():
+        return ()
+    there = {name for model in repository.models() for name in model.variants()}
+    return tuple(name for name in VARIANTS if name in there)
+
+
+def _with_variants(model: CompiledModel, names: Sequence[str]) -> CompiledModel:
+    """With a copy of its configuration where it has none for some hardware, which says that it is meant there too."""
+    if model.config.is_ensemble:
+        return model
+    return replace(
+        model, variants={name: model.variants.get(name, model.config) for name in names} | {**model.variants}
+    )
 
 
 def _called_by(name: str, compiled: CompiledPipeline) -> Mapping[str, int]:
@@ -79,7 +99,8 @@ def _write(directory: ModelDirectory, model: CompiledModel, version: int, linkab
     if model.variants:
         directory.variants_path.mkdir()
     for name, config in model.variants.items():
-        directory.variant_path(name).write_text(pbtxt.render(config, verified=False), encoding="utf-8")
+        text = pbtxt.render(config, verified=name == CPU, variant=name)
+        directory.variant_path(name).write_text(text, encoding="utf-8")
     _put(model.files, directory.version_path(version), linkable)
     _put(model.directory_files, directory.path, linkable)
 

@@ -130,7 +130,7 @@ def _probe_name(pipeline: PipelineFile) -> str:
 def _serve_probe(check: SkewCheck, stage: Staging, server: EarlyServer, wires: Sequence[str]) -> CompiledPipeline:
     telling = check.pipeline.with_outputs(wires)
     probe = compile_pipeline(telling.model_copy(update={"name": _probe_name(check.pipeline)}), check.repository)
-    write_pipeline(stage.repository, probe, 1, linkable=check.repository.path)
+    write_pipeline(stage.repository, probe, 1, check.repository)
     server.load(probe.own.config.name)
     return probe
 

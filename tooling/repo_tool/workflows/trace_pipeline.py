@@ -297,7 +297,7 @@ def _lay_out(folder: Path, request: RunRequest, repository: ModelRepository, com
     is_published = published_version(request.pipeline, repository) is not None and not Path(request.pipeline).is_file()
     made = () if is_published else (*(model.config.name for model in compiled.models), compiled.own.config.name)
     if not is_published:
-        write_pipeline(ModelRepository(folder), compiled, 1, linkable=repository.path)
+        write_pipeline(ModelRepository(folder), compiled, 1, repository)
     for model in repository.models():
         if model.name not in made:
             (folder / model.name).symlink_to(model.path.absolute())
