@@ -63,12 +63,12 @@ def compiled(repository, tmp_path):
 
 def test_neighbouring_steps_become_one_model(compiled):
     pipeline = compiled()
-    assert [step.model_name for step in pipeline.ensemble.ensemble_steps] == ["reader_pre", "cnn", "reader_post"]
+    assert [step.model_name for step in pipeline.own.config.ensemble_steps] == ["reader_pre", "cnn", "reader_post"]
     assert {"model.py", "steps/decode_image.py", "steps/normalise.py"} == set(pipeline.models[0].files)
 
 
 def test_the_ensemble_is_written_with_its_maps(compiled):
-    assert matches_golden(pbtxt.render(compiled().ensemble, verified=True), "configs/ensemble.pbtxt")
+    assert matches_golden(pbtxt.render(compiled().own.config, verified=True), "configs/ensemble.pbtxt")
 
 
 def test_a_step_model_carries_its_steps(compiled):
@@ -76,7 +76,7 @@ def test_a_step_model_carries_its_steps(compiled):
 
 
 def test_outputs_that_nobody_reads_are_not_mapped(compiled):
-    assert dict(compiled().ensemble.ensemble_steps[1].output_map) == {"y": "logits"}
+    assert dict(compiled().own.config.ensemble_steps[1].output_map) == {"y": "logits"}
 
 
 TABLE = {
@@ -106,7 +106,7 @@ def table_pipeline(repository, tmp_path):
         path = tmp_path / "sums.yaml"
         told = [*TABLE["outputs"], *(wire for step in more for wire in step["outputs"].values())]
         path.write_text(yaml.safe_dump(TABLE | {"steps": [*TABLE["steps"], *more], "outputs": told}))
-        return compile_pipeline(read_pipeline(path), repository).ensemble
+        return compile_pipeline(read_pipeline(path), repository).own.config
 
     return compile_with
 
@@ -126,7 +126,7 @@ def test_of_two_models_that_tell_columns_neither_s_are_the_ensemble_s(table_pipe
 
 def test_the_batch_size_is_the_smallest_of_the_members(compiled):
     pipeline = compiled()
-    assert pipeline.ensemble.max_batch_size == 16
+    assert pipeline.own.config.max_batch_size == 16
     assert {model.config.max_batch_size for model in pipeline.models} == {16}
 
 

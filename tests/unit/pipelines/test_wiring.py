@@ -9,7 +9,7 @@ import yaml
 from repo_tool.config import pbtxt
 from repo_tool.config.model import ModelConfig, ModelTensor
 from repo_tool.datatypes import DataType
-from repo_tool.errors import PipelineError
+from repo_tool.errors import PipelineError, error_from_dict
 from repo_tool.pipelines.spec import read_pipeline
 from repo_tool.pipelines.stages import BlockStage
 from repo_tool.pipelines.wiring import type_pipeline
@@ -391,6 +391,14 @@ def test_a_mistake_is_told_with_names_and_types(typed, values, words):
         assert word in str(raised.value)
     assert raised.value.cause
     assert raised.value.next_step
+
+
+def test_an_error_keeps_its_drawing_on_its_way_through_a_process(typed):
+    with pytest.raises(PipelineError) as raised:
+        typed(pipeline(model("quick", "features", "result"), softmax("result")))
+    told = str(error_from_dict(raised.value.to_dict()))
+    assert told == str(raised.value)
+    assert told.splitlines()[1:3] == ["  ┌──────────────────┐", "  │ 2 step 'softmax' │"]
 
 
 def test_the_spot_is_drawn(typed):

@@ -61,16 +61,6 @@ class CompiledPipeline:
         return {stage.config.name: stage.version for stage in models}
 
     @property
-    def ensemble(self) -> ModelConfig:
-        """The configuration under the pipeline's name."""
-        return self.own.config
-
-    @property
-    def step_models(self) -> tuple[CompiledModel, ...]:
-        """The generated models."""
-        return self.models
-
-    @property
     def stages(self) -> tuple[Stage, ...]:
         """What it does, in order."""
         return self.typed.stages
