@@ -7,7 +7,8 @@ for the order; the x of each layer is then a least-squares fit to its neighbours
 
 __all__ = ["Cell", "Layers", "Link", "layered"]
 
-from collections import Counter
+from bisect import bisect_right, insort
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -63,6 +64,13 @@ class Layers:
 
     rows: list[list[Cell]]
     links: list[Link]
+    arriving: dict[int, list[Link]] = field(default_factory=lambda: defaultdict(list))  # by the cell's `id`
+    leaving: dict[int, list[Link]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        for link in self.links:
+            self.arriving[id(link.head)].append(link)
+            self.leaving[id(link.tail)].append(link)
 
 
 def layered(
@@ -88,9 +96,12 @@ def layered(
 
 def _number(cells: Sequence[Cell], links: Sequence[Link]) -> None:
     has_first = any(cell.first for cell in cells)
+    before: dict[int, list[Cell]] = defaultdict(list)
+    for link in links:
+        before[id(link.head)].append(link.tail)
     for cell in cells:
-        before = [link.tail.layer + 1 for link in links if link.head is cell]
-        cell.layer = 0 if cell.first else max(before, default=int(has_first))
+        least = max((tail.layer + 1 for tail in before[id(cell)]), default=int(has_first))
+        cell.layer = 0 if cell.first else least
     deepest = max((cell.layer for cell in cells if not cell.last), default=0)
     bottom = max([deepest + 1, *(cell.layer for cell in cells if cell.last)])
     for cell in cells:
@@ -115,9 +126,11 @@ def _with_bends(links: Sequence[Link]) -> tuple[list[Cell], list[Link]]:
 
 def _order(layers: Layers) -> None:
     best, fewest = [list(row) for row in layers.rows], _crossings(layers)
+    rank = _rank(layers)
     for sweep in range(_SWEEPS):
         for row in layers.rows if sweep % 2 == 0 else reversed(layers.rows):
-            _sort_by_neighbours(row, layers, upwards=sweep % 2 == 0)
+            _sort_by_neighbours(row, layers, rank, upwards=sweep % 2 == 0)
+            rank |= {id(cell): place for place, cell in enumerate(row)}
         found = _crossings(layers)
         if found < fewest:
             best, fewest = [list(row) for row in layers.rows], found
@@ -128,25 +141,23 @@ def _rank(layers: Layers) -> dict[int, int]:
     return {id(cell): place for row in layers.rows for place, cell in enumerate(row)}
 
 
-def _sort_by_neighbours(row: list[Cell], layers: Layers, *, upwards: bool) -> None:
-    rank = _rank(layers)
-
+def _sort_by_neighbours(row: list[Cell], layers: Layers, rank: Mapping[int, int], *, upwards: bool) -> None:
     def middle(cell: Cell) -> float:
         if upwards:
-            near = [
-                rank[id(link.tail)] + _share(link.tail, link.tail.ports_out, link)
-                for link in layers.links
-                if link.head is cell
-            ]
+            near = [_place_of_tail(link, rank) for link in layers.arriving[id(cell)]]
         else:
-            near = [
-                rank[id(link.head)] + _share(link.head, link.head.ports_in, link)
-                for link in layers.links
-                if link.tail is cell
-            ]
+            near = [_place_of_head(link, rank) for link in layers.leaving[id(cell)]]
         return sum(near) / len(near) if near else float(rank[id(cell)])
 
     row.sort(key=lambda cell: (middle(cell), rank[id(cell)]))
+
+
+def _place_of_tail(link: Link, rank: Mapping[int, int]) -> float:
+    return rank[id(link.tail)] + _share(link.tail, link.tail.ports_out, link)
+
+
+def _place_of_head(link: Link, rank: Mapping[int, int]) -> float:
+    return rank[id(link.head)] + _share(link.head, link.head.ports_in, link)
 
 
 def _share(cell: Cell, ports: dict[str, float], link: Link) -> float:
@@ -155,32 +166,25 @@ def _share(cell: Cell, ports: dict[str, float], link: Link) -> float:
 
 
 def _crossings(layers: Layers) -> int:
+    """How many pairs of links cross: those that come in one order and arrive in the other."""
     rank = _rank(layers)
-    ends = [
-        (
-            link.tail.layer,
-            rank[id(link.tail)] + _share(link.tail, link.tail.ports_out, link),
-            rank[id(link.head)] + _share(link.head, link.head.ports_in, link),
-        )
-        for link in layers.links
-    ]
-    return sum(
-        one[0] == two[0] and (one[1] - two[1]) * (one[2] - two[2]) < 0
-        for place, one in enumerate(ends)
-        for two in ends[:place]
-    )
+    count = 0
+    for row in layers.rows:
+        links = [link for cell in row for link in layers.leaving[id(cell)]]
+        ends = sorted((_place_of_tail(link, rank), _place_of_head(link, rank)) for link in links)
+        passed: list[float] = []
+        for _, head in ends:
+            count += len(passed) - bisect_right(passed, head)
+            insort(passed, head)
+    return count
 
 
 def _spread(layers: Layers, spread: Callable[[Cell, list[Link], list[Link]], None]) -> None:
     rank = _rank(layers)
     for row in layers.rows:
         for cell in row:
-            arriving = sorted(
-                (link for link in layers.links if link.head is cell), key=lambda link: (rank[id(link.tail)], link.start)
-            )
-            leaving = sorted(
-                (link for link in layers.links if link.tail is cell), key=lambda link: (rank[id(link.head)], link.end)
-            )
+            arriving = sorted(layers.arriving[id(cell)], key=lambda link: (rank[id(link.tail)], link.start))
+            leaving = sorted(layers.leaving[id(cell)], key=lambda link: (rank[id(link.head)], link.end))
             spread(cell, arriving, leaving)
 
 
@@ -213,14 +217,12 @@ def _straighten(layers: Layers) -> None:
 
 def _chains(layers: Layers) -> Iterator[list[Link]]:
     """Links one after another: bends first, then where one link alone leaves a cell and alone arrives at the next."""
-    leaving = Counter(id(link.tail) for link in layers.links)
-    arriving = Counter(id(link.head) for link in layers.links)
     for bends in (True, False):
         chosen = [
             link
             for link in layers.links
             if (link.tail.is_bend and link.head.is_bend) == bends
-            and (bends or (leaving[id(link.tail)] == 1 and arriving[id(link.head)] == 1))
+            and (bends or len(layers.leaving[id(link.tail)]) == len(layers.arriving[id(link.head)]) == 1)
         ]
         after = {id(link.tail): link for link in reversed(chosen)}
         heads = {id(link.head) for link in after.values()}
@@ -274,22 +276,22 @@ def _distances(row: Sequence[Cell]) -> list[float]:
 
 def _pull(row: list[Cell], layers: Layers, *, up: bool, down: bool) -> None:
     """Move the cells of a row towards where their links would be straight."""
-    arriving = Counter(id(link.head) for link in layers.links)
     wishes, weights = [], []
     for cell in row:
-        pulls = [(cell.x + link.start - link.end, link) for link in layers.links if up and link.head is cell]
-        pulls += [(cell.x + link.end - link.start, link) for link in layers.links if down and link.tail is cell]
-        strengths = [_strength(link, arriving[id(link.head)]) for _, link in pulls]
-        total = sum(strengths)
-        pulled = sum(x * strength for (x, _), strength in zip(pulls, strengths, strict=True))
-        wishes.append(pulled / total if total else cell.x)
+        arriving = layers.arriving[id(cell)] if up else []
+        leaving = layers.leaving[id(cell)] if down else []
+        pulls = [(cell.x + link.start - link.end, _strength(link, layers)) for link in arriving]
+        pulls += [(cell.x + link.end - link.start, _strength(link, layers)) for link in leaving]
+        total = sum(strength for _, strength in pulls)
+        wishes.append(sum(x * strength for x, strength in pulls) / total if total else cell.x)
         weights.append(total or 0.01)
     for cell, x in zip(row, settled(wishes, weights, _distances(row)), strict=True):
         cell.x = x
 
 
-def _strength(link: Link, arriving: int) -> float:
+def _strength(link: Link, layers: Layers) -> float:
     """A long edge is to be straight in its middle, and a wire to hang right below the step that writes it."""
     if link.tail.is_bend and link.head.is_bend:
         return 12.0
-    return 4.0 if arriving == 1 and not link.tail.is_bend else 1.0 + link.tail.is_bend + link.head.is_bend
+    is_only = len(layers.arriving[id(link.head)]) == 1
+    return 4.0 if is_only and not link.tail.is_bend else 1.0 + link.tail.is_bend + link.head.is_bend
