@@ -71,6 +71,8 @@ class NonMaxSuppression:
             "count": np.zeros((rows, 1), dtype=np.int32),
         }
         for row in range(rows):
+            if len(boxes[row]) != len(scores[row]):
+                raise ValueError(f"row {row}: there are {len(boxes[row])} boxes and scores of {len(scores[row])}")
             candidates, classes = self._candidates(boxes[row], scores[row])
             group, box = self._survivors(boxes[row], candidates)
             kept["kept_boxes"][row, : len(box)] = boxes[row][box]
