@@ -40,6 +40,7 @@ class Scope:
     place: tuple[int, ...] = ()  # of the block that holds them
     wires: dict[str, Wire] = field(default_factory=dict)
     writers: dict[str, Spot] = field(default_factory=dict)
+    read: dict[Spot, tuple[str, ...]] = field(default_factory=dict)  # the wires that each of the writers reads
     names: set[str] = field(default_factory=set)  # of all stages of the pipeline
 
     @classmethod
@@ -57,6 +58,7 @@ class Scope:
             place=spot.place,
             wires={**self.wires, **given},
             writers={**self.writers, **dict.fromkeys(given, spot)},
+            read=dict(self.read),
             names=self.names,
         )
 
@@ -79,12 +81,22 @@ class Scope:
         """The writers of the wires, what is between, the wires, what is wrong, the step that reads them, and more."""
         known = [wire for wire in dict.fromkeys(wires) if wire in self.wires]
         spots = list(dict.fromkeys(self.writers[wire] for wire in known)) or self._before(at)
-        pieces: list[Piece] = []
+        pieces = self._above(spots[0])
         for spot, following in zip(spots, [*spots[1:], self.spot(at)], strict=True):
             pieces += [Box(spot.text), *(Line(self.shown(wire)) for wire in known if self.writers[wire] == spot)]
             between = self._between(spot, following)
             pieces += [Gap(between)] if between else []
         return draw([*pieces, Break(broken), Box(self.spot(at).text), *more])
+
+    def _above(self, spot: Spot) -> list[Piece]:
+        """Who wrote last what a writer reads, and what that is."""
+        read = [wire for wire in self.read.get(spot, ()) if wire in self.wires]
+        if not read:
+            return []
+        source = max((self.writers[wire] for wire in read), key=lambda each: each.place)
+        lines = [Line(self.shown(wire)) for wire in dict.fromkeys(read) if self.writers[wire] == source]
+        between = self._between(source, spot)
+        return [Box(source.text), *lines, *([Gap(between)] if between else [])]
 
     def up_to_client(self, wire: str | None, broken: str) -> str:
         """The writer of a wire, or the last step, and a client who misses something."""
@@ -133,8 +145,8 @@ class Scope:
         last = next(reversed(self.writers.values()), CLIENT)
         return [wire for wire, writer in self.writers.items() if writer == last]
 
-    def write(self, at: int, outputs: Mapping[str, str], found: Mapping[str, Wire]) -> None:
-        """Add what a step writes.
+    def write(self, at: int, outputs: Mapping[str, str], found: Mapping[str, Wire], read: Iterable[str]) -> None:
+        """Add what a step writes that reads those wires.
 
         Raises:
             PipelineError: a wire of that name is there.
@@ -150,6 +162,7 @@ class Scope:
                 raise self._written_twice(at, tensor, wire)
             self.wires[wire] = found[tensor]
             self.writers[wire] = self.spot(at)
+        self.read[self.spot(at)] = tuple(read)
 
     def _written_twice(self, at: int, tensor: str, wire: str) -> PipelineError:
         whose = "the client sends it" if self.writers[wire] == CLIENT else f"{self.writers[wire].title} does"

@@ -74,7 +74,7 @@ def _type_step(scope: Scope, at: int, declaration: StepDeclaration, use: str, re
     except PipelineError as error:
         raise _unfit(scope, at, inputs, error) from error
     outputs = _wired(scope, at, found, declaration.outputs, "output")
-    scope.write(at, outputs, found)
+    scope.write(at, outputs, found, inputs.values())
     name = scope.own_name(declaration.name or step.name)
     return StepStage(step=step, inputs=inputs, outputs=outputs, name=name, merge=_merges(scope, declaration))
 
@@ -124,7 +124,7 @@ def _type_model(scope: Scope, at: int, declaration: StepDeclaration, repository:
     _check_model_inputs(scope, at, wanted, inputs, _known(scope, at, inputs, repository))
     found = {tensor.name: _row_wire(declaration, config, tensor) for tensor in config.outputs}
     outputs = _wired(scope, at, found, declaration.outputs, "output")
-    scope.write(at, outputs, found)
+    scope.write(at, outputs, found, inputs.values())
     return ModelStage(
         config=config,
         version=version,
@@ -203,7 +203,9 @@ def _known(scope: Scope, at: int, inputs: Mapping[str, str], repository: ModelRe
 
 def _written_later(scope: Scope, at: int, wire: str, repository: ModelRepository) -> tuple[str, str, int | None]:
     """Whether a step further down writes the wire, as far as these can be typed without it, and which."""
-    ahead = replace(scope, wires=dict(scope.wires), writers=dict(scope.writers), names=set(scope.names))
+    ahead = replace(
+        scope, wires=dict(scope.wires), writers=dict(scope.writers), read=dict(scope.read), names=set(scope.names)
+    )
     own, reader = _promised(scope.steps[at], repository), scope.steps[at].title
     if wire in own:
         return "it writes itself: a step cannot wait for its own answer", f"wire another, or use {_REPEAT}", None
@@ -271,8 +273,8 @@ def _type_block(scope: Scope, at: int, block: BlockDeclaration, repository: Mode
     stages = _type_stages(inside, repository)
     outputs = block.told
     found = block_outputs(inside, scope, at, block)
-    scope.write(at, outputs, found)
     read = {wire for stage in stages for wire in stage.inputs.values()} | own
+    scope.write(at, outputs, found, [wire for wire in scope.wires if wire in read])
     outside = [wire for wire in scope.wires if wire in read and wire not in given and wire not in outputs.values()]
     seen = [*outside, *given, *(wire for stage in stages for wire in stage.outputs.values())]
     return BlockStage(
