@@ -175,17 +175,19 @@ def jpeg_rows() -> Rows:
     return {"image": np.array(found, dtype=object)}
 
 
+_AFTER = [{"use": "softmax"}, {"use": "top_k_labels", "with": {"labels": LABELS, "k": 1}}]
+
 # --- repositories ----------------------------------------------------------------------------------------------------
 
 
 def write_ways(repository: Path, workload: Workload, *, instances: int) -> dict[str, CompiledPipeline]:
-    """The model, ``NAME_merged``, ``NAME_parts`` and ``NAME_by_hand``; the two pipelines are given back."""
+    """The model, three pipelines around it, which are given back, and ``NAME_by_hand``."""
     _write_model(repository, workload.name, workload.model(), workload.prepared.shape[1:], instances)
     compiled = {}
-    for way, merge in (("merged", True), ("parts", False)):
-        file = _pipeline(f"{workload.name}_{way}", workload, merge=merge)
+    for way, merge, after in (("merged", True, _AFTER), ("numbers", True, _AFTER[:1]), ("parts", False, _AFTER)):
+        file = _pipeline(f"{workload.name}_{way}", workload, merge=merge, after=after)
         compiled[way] = compile_pipeline(file, ModelRepository(repository))
-        write_pipeline(ModelRepository(repository), compiled[way], 1, linkable=repository)
+        write_pipeline(ModelRepository(repository), compiled[way], 1, ModelRepository(repository))
     merged = compiled["merged"].own.config
     by_hand = replace(
         merged,
@@ -222,7 +224,7 @@ def _write(repository: Path, config: ModelConfig, files: Mapping[str, bytes]) ->
     (version.parent / "config.pbtxt").write_text(pbtxt.render(config), encoding="utf-8")
 
 
-def _pipeline(name: str, workload: Workload, *, merge: bool) -> PipelineFile:
+def _pipeline(name: str, workload: Workload, *, merge: bool, after: list[dict[str, Any]]) -> PipelineFile:
     raw = workload.raw[workload.input]
     return PipelineFile.model_validate(
         {
@@ -234,13 +236,10 @@ def _pipeline(name: str, workload: Workload, *, merge: bool) -> PipelineFile:
                     "dims": list(raw.shape[1:]),
                 }
             },
-            "steps": [*workload.steps, {"model": workload.name}, *_AFTER],
-            "outputs": ["label", "probability"],
+            "steps": [*workload.steps, {"model": workload.name}, *after],
+            "outputs": ["label", "probability"] if after == _AFTER else ["probabilities"],
         }
     )
-
-
-_AFTER = [{"use": "softmax"}, {"use": "top_k_labels", "with": {"labels": LABELS, "k": 1}}]
 
 
 def write_jpeg_ways(repository: Path, instances: int) -> list[str]:
@@ -267,7 +266,7 @@ def write_jpeg_ways(repository: Path, instances: int) -> list[str]:
             }
         )
         compiled = compile_pipeline(file, ModelRepository(repository))
-        write_pipeline(ModelRepository(repository), _with_instances(compiled, count), 1, linkable=repository)
+        write_pipeline(ModelRepository(repository), _with_instances(compiled, count), 1, ModelRepository(repository))
     return names
 
 
