@@ -117,7 +117,7 @@ def compiled(repository):
     made = {}
     for name, pipeline in PIPELINES.items():
         made[name] = compile_pipeline(PipelineFile.model_validate({"name": name, **pipeline}), repository)
-        write_pipeline(repository, made[name], 1, linkable=repository.path)
+        write_pipeline(repository, made[name], 1, repository)
     return made
 
 
