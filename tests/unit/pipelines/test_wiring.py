@@ -171,8 +171,9 @@ def test_a_pipeline_that_batches_has_no_number_of_rows(typed):
 
 def test_a_version_may_be_pinned_and_is_the_newest_else(typed):
     newest = typed(pipeline(model("slow", "features", "result")))
+    said = typed(pipeline(model("slow", "features", "result", version=-1)))
     pinned = typed(pipeline(model("slow", "features", "result", version=1)))
-    assert [found.stages[0].version for found in (newest, pinned)] == [4, 1]
+    assert [found.stages[0].version for found in (newest, said, pinned)] == [4, 4, 1]
 
 
 def test_a_free_dim_that_a_model_writes_fits_any(typed):

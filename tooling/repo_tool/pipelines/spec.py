@@ -94,6 +94,11 @@ class StepDeclaration(_Declaration):
     outputs: dict[str, _Tensor] = pydantic.Field(default_factory=dict)
     merge: bool = True  # whether it may become part of one ONNX graph with its neighbours
 
+    @pydantic.field_validator("version", mode="before")
+    @classmethod
+    def _newest(cls, value: Any) -> Any:
+        return None if value == -1 else value  # Triton's own word for the newest
+
     @pydantic.model_validator(mode="after")
     def _one_kind(self) -> "StepDeclaration":
         if (self.use is None) == (self.model is None):
