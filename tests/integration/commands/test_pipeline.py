@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from support.command import everything_in, repo_tool
+from support.documents import blocks
 
 ROOT = Path(__file__).parents[3]
 DEMO = ROOT / "examples" / "demo"
@@ -58,15 +59,20 @@ def test_check_tells_programs_the_same():
     assert told["stages"][1]["types"] == {"tensor": {"datatype": "FP32", "dims": [1, 8, 8]}}
 
 
-def test_check_draws_the_spot_and_writes_nothing(tmp_path):
-    wrong = (DEMO / "digits_reader.yaml").read_text().replace("height: 8", "height: 9")
-    (tmp_path / "wrong.yaml").write_text(wrong)
+def test_check_draws_the_spot_as_the_page_shows_it_and_writes_nothing(tmp_path):
+    page = ROOT / "docs" / "pipelines.md"
+    told, shown = (
+        next(block.text for block in blocks(page) if block.language == language) for language in ("yaml", "text")
+    )
+    (tmp_path / "wrong.yaml").write_text(told.replace("CHW", "HWC"))
     shutil.copy(DEMO / "digit_words.txt", tmp_path)
+    shutil.copytree(ROOT / "model_repository" / "digits_cnn", tmp_path / "models" / "digits")
+    config = tmp_path / "models" / "digits" / "config.pbtxt"
+    config.write_text(config.read_text().replace("digits_cnn", "digits"))
     before = everything_in(tmp_path)
-    done = repo_tool("pipeline", "check", tmp_path / "wrong.yaml", cwd=ROOT)
+    done = repo_tool("pipeline", "check", "wrong.yaml", "-r", "models", cwd=tmp_path)
     assert done.returncode == 2
-    for words in ("digits_cnn", "FP32 [1, 9, 8]", "FP32 [1, 8, 8]", "✗", "│"):
-        assert words in done.stderr
+    assert done.stderr == shown
     assert everything_in(tmp_path) == before
 
 

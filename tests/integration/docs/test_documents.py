@@ -112,6 +112,11 @@ def test_every_command_is_shown_somewhere():
         "apply",
         "config",
         "diff",
+        "pipeline check",
+        "pipeline explain",
+        "pipeline graph",
+        "pipeline run",
+        "pipeline rollback",
     ):
         assert f"repo-tool {name}" in shown
 
