@@ -171,7 +171,7 @@ def test_a_mistake_gets_one_message_and_leaves_nothing(workshop, added, old, new
     assert everything_in(workshop / "models") == before
 
 
-@pytest.mark.parametrize("sample", ["empty", "absent.npz", "words.txt"])
+@pytest.mark.parametrize("sample", ["empty", "absent.npz", "reader.yaml"])
 def test_a_sample_that_is_none_is_refused(workshop, added, sample):
     (workshop / "empty").mkdir(exist_ok=True)
     done = repo_tool("add-pipeline", "reader.yaml", "-s", sample, "-r", "models", cwd=workshop)

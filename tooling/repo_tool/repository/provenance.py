@@ -24,8 +24,9 @@ from repo_tool.errors import RepositoryError
 SCHEMA = 1
 PROVENANCE_FILE = "provenance.json"
 _OBJECTS = ("tools", "sample", "tolerance", "parity", "signature", "refinement", "files")
-_MORE_OBJECTS = ("options", "overrides", "shared_files", "member_versions", "member_interfaces")
-_KINDS = dict.fromkeys((*_OBJECTS, *_MORE_OBJECTS), dict) | {"trusted": list, "members": list, "config": str}
+_MORE_OBJECTS = ("options", "overrides", "shared_files", "member_versions", "member_interfaces", "reference")
+_LISTS = ("trusted", "members", "generated")
+_KINDS = dict.fromkeys((*_OBJECTS, *_MORE_OBJECTS), dict) | dict.fromkeys(_LISTS, list) | {"config": str}
 
 _SHARED_FOLDERS = ("warmup", "configs")
 _POINTER_START = b"version https://git-lfs.github.com/spec/"

@@ -77,10 +77,13 @@ def roll_back_pipeline(request: RollBackRequest, progress: Progress) -> RolledBa
     with progress.step(f"gather version {record.version}"):
         configs = _configs(repository, record)
     with staging(repository) as stage, EarlyServer(stage.repository.path, release(_release_of(record))) as server:
-        _stage(stage, repository, configs, {*configs, *pins_of(configs[own.name])})
+        called = {name for config in configs.values() for name in pins_of(config)}
+        _stage(stage, repository, configs, {*configs, *called})
         with progress.step("validate") as step:
             step.detail = require_valid(stage.repository, release(_release_of(record)))
         with progress.step("verify on Triton") as step:
+            for name in sorted(called):  # what a block calls nobody loads for it
+                server.load(name)
             parity = _ask(server, record, configs[own.name])
             step.detail = parity.summary
         with progress.step("change the configurations"):
