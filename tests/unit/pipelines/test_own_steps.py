@@ -62,7 +62,7 @@ class Many:
         return tuple(self.names)
 
     def outputs(self, inputs):
-        return {"all": ("FP32", (len(inputs),))}
+        return {"all": ("FP32" if len(inputs) > 1 else "FLOAT", (len(inputs),))}
 
     def run(self, **tensors):
         return {"all": np.concatenate([tensors[name] for name in self.names], axis=1)}
@@ -90,6 +90,12 @@ class Takes:
 
 class NoStep:
     pass
+
+
+if "forged" in __file__:
+    from pathlib import Path
+    (Path(os.environ["TMPDIR"]) / "answer.json").write_text('{"answer": {"fields": 1}}')
+    os._exit(0)
 '''
 LINE = {"line": Wire(DataType.UINT8, (-1,))}
 
@@ -135,6 +141,12 @@ def test_its_parameters_may_name_its_inputs(folder):
     assert many.run({"a": ones, "b": 2 * ones})["all"].tolist() == [[1, 2], [1, 2]]
 
 
+def test_a_datatype_that_is_none_is_refused(folder):
+    many = foreign_kind("my_steps:Many", folder).with_parameters({"names": ["a"]})
+    with pytest.raises(PipelineError, match="it gives 'all' as FLOAT"):
+        many.output_wires({"a": Wire(DataType.FP32, (1,))})
+
+
 def test_a_row_that_it_refuses_is_a_value_error(sharpen):
     with pytest.raises(ValueError, match="row 0: it is empty"):
         sharpen.run({"line": [np.zeros(0, np.uint8)]})
@@ -166,11 +178,13 @@ def test_parameters_are_checked_as_its_fields_say(folder, parameters, words):
         ("beside:Step", "line 1, imports 'my_steps'"),
         ("broken:Step", "is not Python that can be read"),
         ("raises:Step", "ZeroDivisionError"),
+        ("forged:Sharpen", "leaves no answer that reads"),
     ],
 )
 def test_what_is_no_step_of_ones_own_is_refused(folder, use, words):
     for name, text in {"softmax": "", "beside": "import my_steps\nclass Step: ...", "broken": "class Step("}.items():
         (folder / f"{name}.py").write_text(text)
+    (folder / "forged.py").write_text(STEPS)
     (folder / "raises.py").write_text("class Step: ...\n1 / 0")
     with pytest.raises(PipelineError) as raised:
         foreign_kind(use, folder)

@@ -85,7 +85,6 @@ def _describe(code: type[Any], _: Mapping[str, Any], __: Path) -> dict[str, Any]
         },
         "schema": pydantic.TypeAdapter(code).json_schema(),
         "inputs": [each.name for each in run if each.kind is not inspect.Parameter.VAR_KEYWORD],
-        "takes_any": any(each.kind is inspect.Parameter.VAR_KEYWORD for each in run),
         "packages": list(getattr(code, "packages", ())),
         "heavy": bool(getattr(code, "heavy", False)),
         "about": inspect.getdoc(code) or "",

@@ -17,8 +17,11 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
-from typing import Any
+from typing import Annotated, Any
 
+import pydantic
+
+from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
 from repo_tool.image_packages import IMAGE_PACKAGES
 from repo_tool.pipelines._step_worker import decoded, encoded
@@ -122,48 +125,51 @@ def _tree(path: Path) -> ast.Module:
 # --- the class that stands for it ------------------------------------------------------------------------------------
 
 
-def _class_for(step: "_Asked", told: Mapping[str, Any]) -> type[Any]:
+def _class_for(step: "_Asked", told: "_Told") -> type[Any]:
     """A dataclass with the fields of the step's own, whose methods ask the worker."""
 
     def check(self: Any) -> None:
         given = _given(self)
         made = step.ask("make", parameters=_encoded(given))
-        values = {name: decoded(value) for name, value in made["parameters"].items()}
+        values = {name: decoded(value) for name, value in made.parameters.items()}
         step.refuse_other_files(set(_files(values)) - {path.absolute() for path in _files(given)})
-        for name in told["fields"]:
+        for name in told.fields:
             object.__setattr__(self, name, values[name])
-        object.__setattr__(self, "_input_names", made["input_names"])
+        object.__setattr__(self, "_input_names", made.input_names)
 
     def outputs(self: Any, inputs: _Wires) -> dict[str, tuple[str, tuple[int, ...]]]:
         wires = {name: [datatype, list(dims)] for name, (datatype, dims) in inputs.items()}
         found = step.ask("outputs", parameters=_encoded(_given(self)), wires=wires)
+        for name, (datatype, _) in found.items():
+            if datatype not in DataType.__members__:
+                raise ValueError(f"it gives '{name}' as {datatype}; datatypes are {', '.join(DataType.__members__)}")
         return {name: (datatype, tuple(dims)) for name, (datatype, dims) in found.items()}
 
     def run(self: Any, **tensors: Any) -> dict[str, Any]:
         return step.run(_encoded(_given(self)), tensors)
 
     def input_names(self: Any) -> tuple[str, ...]:
-        return tuple(self._input_names or told["inputs"])
+        return tuple(self._input_names or told.inputs)
 
     def schema(cls: type[Any], core_schema: Any, handler: Any) -> dict[str, Any]:
-        return dict(told["schema"])
+        return dict(told.schema)
 
     kinds = inspect.Parameter
-    named = [kinds("self", kinds.POSITIONAL_ONLY), *(kinds(name, kinds.KEYWORD_ONLY) for name in told["inputs"])]
+    named = [kinds("self", kinds.POSITIONAL_ONLY), *(kinds(name, kinds.KEYWORD_ONLY) for name in told.inputs)]
     run.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]  # which inspect.signature reads
     body = {
-        "__doc__": told["about"],
+        "__doc__": told.about,
         "__post_init__": check,
         "__get_pydantic_json_schema__": classmethod(schema),
         "outputs": outputs,
         "run": run,
         "input_names": input_names,
-        "packages": tuple(told["packages"]),
-        "heavy": told["heavy"],
+        "packages": tuple(told.packages),
+        "heavy": told.heavy,
     }
     fields = [
         (name, Any) if required else (name, Any, dataclasses.field(default=_LEFT_OUT))
-        for name, required in told["fields"].items()
+        for name, required in told.fields.items()
     ]
     return dataclasses.make_dataclass(step.name, fields, namespace=body, frozen=True, kw_only=True)
 
@@ -189,6 +195,32 @@ def _files(value: Any) -> Iterator[Path]:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What a step's class says of itself; ``fields``: whether each must be given."""
+
+    fields: dict[str, bool]
+    schema: dict[str, Any]
+    inputs: list[str]
+    packages: list[str]
+    heavy: bool
+    about: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    parameters: dict[str, Any]
+    input_names: list[str] | None
+
+
+_ANSWERS: Mapping[str, pydantic.TypeAdapter[Any]] = {
+    "describe": pydantic.TypeAdapter(_Told),
+    "make": pydantic.TypeAdapter(_Made),
+    "outputs": pydantic.TypeAdapter(dict[str, tuple[str, list[Annotated[int, pydantic.Field(ge=-1)]]]]),
+    "run": pydantic.TypeAdapter(dict[str, int | None]),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
     """A class in a file, and the questions to it, each answered by a process of its own."""
 
@@ -208,7 +240,7 @@ class _Asked:
         files = [self.path, *_files(parameters)]
         answer = _asked(text, tuple(digest_of(path) for path in files if path.is_file()))
         if "refused" not in answer:
-            return self._answer(answer)
+            return self._answer(question, answer)
         if question == "outputs":
             raise ValueError(answer["refused"])
         fact = f"the parameters of step '{self.use}' do not fit" if question == "make" else f"'{self.use}' is no step"
@@ -242,16 +274,22 @@ class _Asked:
             answer = _one_answer(job, Path(folder), timeout_s=_RUN_TIMEOUT_S)
             if "refused" in answer:
                 raise ValueError(answer["refused"])
-            rows = self._answer(answer)
+            rows = self._answer("run", answer)
             stored = read_published_sample(Path(folder) / "outputs.npz").outputs
         return {
             name: stored[name] if count is None else [stored[f"{name}/{row}"] for row in range(count)]
             for name, count in rows.items()
         }
 
-    def _answer(self, answer: Mapping[str, Any]) -> Any:
+    def _answer(self, question: str, answer: Mapping[str, Any]) -> Any:
         if "answer" in answer:
-            return answer["answer"]
+            # Code in the file may have written the answer.
+            try:
+                return _ANSWERS[question].validate_python(answer["answer"])
+            except pydantic.ValidationError as error:
+                raise PipelineError(
+                    f"step '{self.use}' leaves no answer that reads", cause=str(error), next_step="do not use it"
+                ) from error
         raise PipelineError(
             f"step '{self.use}' fails in '{self.path.name}'",
             cause=answer["failed"],
