@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Differences to the training code: counted, placed, and explained where trying makes the numbers agree."""
+
+import numpy as np
+import pytest
+
+from repo_tool.errors import ParityError, PipelineError
+from repo_tool.pipelines.compiler import compile_pipeline
+from repo_tool.pipelines.spec import PipelineFile
+from repo_tool.pipelines.stages import TypedPipeline
+from repo_tool.repository.layout import ModelRepository
+from repo_tool.verification import Tolerance
+from repo_tool.workflows.pipeline_rows import PipelineRows
+from repo_tool.workflows.reference import MODEL_INPUT, ReferenceAnswers
+from repo_tool.workflows.skew import DifferentRow, SkewReport, WireComparison, require_no_skew
+from repo_tool.workflows.skew_check import told_wires
+from repo_tool.workflows.skew_diagnosis import Suspect, diagnose
+
+RANDOM = np.random.default_rng(3)
+
+
+def compared(served, wanted, **more):
+    comparison = WireComparison(wire="w", step="step 's'", is_final=True, tolerance=Tolerance(), **more)
+    for row, (found, reference) in enumerate(zip(served, wanted, strict=True)):
+        comparison.add(row, np.asarray(found), np.asarray(reference))
+    return comparison.result()
+
+
+def words(*rows):
+    return [np.array([row], dtype=object) for row in rows]
+
+
+def test_rows_beyond_the_tolerance_are_counted_and_the_worst_is_placed():
+    served = np.float32([[1, 2], [3, 4.00001], [5, 6]])
+    wanted = np.float64([[1, 2], [3, 4], [5, 8]])
+    found = compared(served, wanted)
+    assert (found.rows, found.rows_that_differ, found.worst_row, found.worst_index) == (3, 1, 2, (1,))
+    assert (found.largest_absolute, found.largest_relative) == (2, 0.25)
+    assert (found.served, found.wanted) == ("6", "8")
+    assert (found.datatype, found.shape) == ("float32", (2,))
+
+
+@pytest.mark.parametrize(
+    ("served", "wanted", "differ"),
+    [
+        (np.uint8([[1], [2]]), np.uint8([[1], [3]]), 1),
+        (np.float32([[np.nan], [1]]), np.float32([[np.nan], [np.inf]]), 1),
+        (np.float32([[1], [1]]), np.float32([1, 2]), 1),  # a scalar where the wire has [1]
+        (np.float32([[[1, 2]], [[3, 4]]]), np.float32([[1, 2], [3, 4]]), 0),
+        (np.float32([[1, 2], [3, 4]]), np.float32([[1, 2, 3], [3, 4, 5]]), 2),
+        (words(b"a", b"b"), words(b"a", b"B"), 1),
+        (words(b"1", b"2"), np.float32([[1], [2]]), 2),
+    ],
+)
+def test_what_counts_as_different(served, wanted, differ):
+    assert compared(served, wanted).rows_that_differ == differ
+
+
+def test_whole_numbers_may_differ_where_that_is_tolerated():
+    loose = {"exact_integers": False}
+    assert compared(np.uint8([[1]]), np.uint8([[2]]), **loose).rows_that_differ == 1
+    assert compared(np.int64([[100_000]]), np.int64([[100_001]]), **loose).rows_that_differ == 0
+
+
+def test_the_first_step_that_differs_is_named_and_the_table_has_all():
+    wires = [compared(np.float32([[1]]), np.float32([[1]])), compared(np.float32([[1]]), np.float32([[2]]))]
+    report = SkewReport(reference="train.py:f", digest="sha256:0", rows=1, wires=tuple(wires))
+    assert report.first_that_differs is wires[1]
+    with pytest.raises(ParityError, match="first in step 's', which writes 'w'") as raised:
+        require_no_skew(report, pipeline="p")
+    assert raised.value.cause.count("step 's'") == 2
+    require_no_skew(SkewReport(reference="f", digest="", rows=1, wires=(wires[0],)), pipeline="p")
+
+
+PICTURES = RANDOM.integers(0, 256, (4, 6, 5, 3)).astype(np.float32)
+TABLE = RANDOM.standard_normal((6, 4))
+
+
+@pytest.mark.parametrize(
+    ("served", "wanted", "looks_like"),
+    [
+        (PICTURES, PICTURES[..., ::-1], "BGR and RGB swapped"),
+        (PICTURES.transpose(0, 3, 1, 2), PICTURES[..., ::-1].transpose(0, 3, 1, 2), "BGR and RGB swapped"),
+        (PICTURES, PICTURES.transpose(0, 3, 1, 2), "another layout"),
+        (PICTURES, PICTURES[..., ::-1].transpose(0, 3, 1, 2), "another layout (channels first or last), and BGR"),
+        (PICTURES, PICTURES[:, ::-1], "upside down"),
+        (PICTURES, PICTURES / 255, "another scale: the reference is 0.00392157 times"),
+        (PICTURES, (PICTURES - [1, 2, 3]) / [4, 5, 6], "another mean or std: by channel"),
+        (PICTURES, (PICTURES[..., ::-1] - [1, 2, 3]) / [4, 5, 6], "BGR and RGB swapped"),
+        (PICTURES + 0.3, PICTURES, "rounded"),
+        (TABLE, TABLE[:, [2, 0, 1, 3]], "another order: the reference has the served [2, 0, 1, 3]"),
+        (TABLE, TABLE * [1, 1, 3, 1], "another scale of column 2"),
+        (TABLE, TABLE + RANDOM.standard_normal((6, 4)), ""),
+        (PICTURES, PICTURES + RANDOM.standard_normal(PICTURES.shape), ""),
+        (words(b"Ab", b"c"), words(b"ab", b"C"), "upper and lower case"),
+        (words(b" a  b"), words(b"a b"), "white space"),
+        (words(b"a"), words(b"b"), ""),
+    ],
+)
+def test_it_says_what_it_looks_like_only_where_that_makes_all_agree(served, wanted, looks_like):
+    rows = [DifferentRow(row=at, served=found, wanted=wanted[at]) for at, found in enumerate(served)]
+    suspect = Suspect(
+        wire="w",
+        rows=rows,
+        typed=TypedPipeline(stages=(), wires={}),
+        raw=PipelineRows(origin="rows", inputs={"x": np.zeros((len(rows), 1))}),
+        members={},
+        tolerance=Tolerance(),
+    )
+    found = diagnose(suspect)
+    assert looks_like in found
+    assert bool(found) == bool(looks_like)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    pipeline = PipelineFile.model_validate(
+        {
+            "name": "reader",
+            "inputs": {"image": {"datatype": "BYTES", "dims": [1]}},
+            "steps": [
+                {"use": "decode_image", "with": {"height": 2, "width": 2}},
+                {"use": "normalise", "with": {"mean": [0, 0, 0], "std": [1, 1, 1]}},
+            ],
+            "outputs": {"picture": "tensor"},
+        }
+    )
+    return pipeline, compile_pipeline(pipeline, ModelRepository(tmp_path_factory.mktemp("models")))
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (["picture", "pixels"], {"pixels": "pixels", "picture": "picture"}),
+        (["tensor"], {"tensor": "picture"}),
+        ([MODEL_INPUT], {MODEL_INPUT: "picture"}),
+    ],
+)
+def test_wires_are_told_by_either_name_and_put_in_their_order(compiled, tmp_path, told, expected):
+    answers = ReferenceAnswers(wires=tuple(told), rows=1, folder=tmp_path)
+    found = told_wires(*compiled, answers)
+    assert (found, list(found)) == (expected, list(expected))
+
+
+@pytest.mark.parametrize("told", ["image", "pixel"])
+def test_what_is_no_wire_that_a_step_writes_is_refused(compiled, tmp_path, told):
+    with pytest.raises(PipelineError, match=f"the reference tells a '{told}'"):
+        told_wires(*compiled, ReferenceAnswers(wires=(told,), rows=1, folder=tmp_path))
