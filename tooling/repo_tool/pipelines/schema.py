@@ -29,7 +29,7 @@ _DESCRIPTIONS: Mapping[type, Mapping[str, str]] = {
     StepDeclaration: {
         "name": "How messages and `--trace` call it.",
         "model": "A model of the repository.",
-        "version": "Of the model; default: its newest.",
+        "version": "Of the model; -1, the default, is its newest.",
         "inputs": "Its tensors, and the wires that they read; a tensor left out reads the wire of its own name.",
         "outputs": "Its tensors, and the wires that they write; a tensor left out writes the wire of its own name.",
         "merge": "Whether it may become part of one ONNX graph with its neighbours.",
@@ -144,9 +144,12 @@ def _own(step: _Schema) -> _Schema:
 def _model(step: _Schema) -> _Schema:
     properties = step["properties"]
     name = {"type": "string", "description": properties["model"]["description"]}
+    version = {"anyOf": [{"type": "integer", "minimum": 1}, {"const": -1}]} | {
+        "description": properties["version"]["description"]
+    }
     return {
         "type": "object",
-        "properties": {"model": name, "version": properties["version"], **_own_keys(step)},
+        "properties": {"model": name, "version": version, **_own_keys(step)},
         "required": ["model"],
         "additionalProperties": False,
     }
