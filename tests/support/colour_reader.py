@@ -83,10 +83,6 @@ def other_mean(image):
 
 def other_interpolation(image):
     return preprocess(image, filter=Image.Resampling.BICUBIC)["tensor"]
-
-
-def misnamed(image):
-    return {"tensr": model_input(image)}
 """
 
 
