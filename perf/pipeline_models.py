@@ -149,7 +149,7 @@ def workloads() -> tuple[Workload, ...]:
         ),
         Workload(
             name="image",
-            title="image: 32 x 32 x 3 pixels, normalised, a small convolutional network",
+            title="image: 32 x 32 x 3 pixels, normalised, two convolutions",
             raw={"pixels": _RANDOM.integers(0, 256, (ROWS, 32, 32, 3), dtype=np.uint8)},
             steps=pixels,
             model=small_network,

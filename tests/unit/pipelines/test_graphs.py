@@ -458,3 +458,10 @@ def test_bytes_are_no_input_of_a_graph():
     stage = StepStage(step=step, inputs={"value": "word"}, outputs={"columns": "hot"}, name="one_hot")
     reason = is_arithmetic(stage, {"word": Wire(DataType.BYTES, (1,)), "hot": Wire(DataType.FP32, (2,))})
     assert reason == "'value' is BYTES, which a graph cannot take as it is"
+
+
+def test_what_was_changed_in_a_model_is_told(repository):
+    config = add(repository, classifier(opset=13))
+    assert compiled_graph(whole(config), WIRES, repository).notes == (
+        "model 'net': opset of ai.onnx raised from 13 to 18",
+    )

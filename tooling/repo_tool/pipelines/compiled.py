@@ -23,6 +23,7 @@ class CompiledModel:
     files: Mapping[str, Content] = field(default_factory=dict)  # of its version folder
     variants: Mapping[str, ModelConfig] = field(default_factory=dict)  # its `configs/`, by name
     directory_files: Mapping[str, Content] = field(default_factory=dict)  # beside `config.pbtxt`
+    notes: tuple[str, ...] = ()  # what was changed in a model that it is made of
 
     def with_files(self, more: Mapping[str, Content]) -> "CompiledModel":
         """The same with more files in its version folder."""

@@ -65,7 +65,13 @@ def _made(
         except NotImplementedError as error:
             unmerged |= _given_up(part, str(error))
             continue
-        return parts, [_model(part, pipeline, typed, graphs) for part in parts]
+        models = [_model(part, pipeline, typed, graphs) for part in parts]
+        return tuple(_with_notes(*each) for each in zip(parts, models, strict=True)), models
+
+
+def _with_notes(part: Part, model: CompiledModel | None) -> Part:
+    """The part, its reason telling what was changed in the models that it is made of."""
+    return replace(part, reason="; ".join([part.reason, *model.notes])) if model is not None else part
 
 
 def _key(part: Part) -> tuple[tuple[str, ...], str]:

@@ -30,4 +30,5 @@ def compiled_graph(
         files=graph.files,
         variants=merged_variants(part, wires, graph, repository),
         directory_files=directory_files(part, config, repository),
+        notes=graph.notes,
     )

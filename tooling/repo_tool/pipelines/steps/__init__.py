@@ -26,8 +26,9 @@ fields
 ``graph(self, op, inputs, tensor, ...)``, where the step is arithmetic
     The same as ``run`` as nodes of an ONNX graph of opset 18 or newer: ``op`` is onnxscript's ``OpBuilder``
     (``op.Div(value, 255.0)``), which here takes numpy arrays and lists of text too; ``inputs`` is what ``outputs``
-    takes; each tensor is an ONNX value whose first dimension counts the rows. It gives values by the names of the outputs. Where the parameters ask for what a graph cannot do it
-    raises ``NotImplementedError`` with the reason, which ``repo-tool pipeline explain`` shows.
+    takes; each tensor is an ONNX value whose first dimension counts the rows. It gives values by the names of the
+    outputs. Where the parameters ask for what a graph cannot do it raises ``NotImplementedError`` with the reason,
+    which ``repo-tool pipeline explain`` shows.
 
 ``warm(self)``, where something large is read or imported
     Called once when the generated model starts, so that no request waits for it. ``run`` works without it, too.
