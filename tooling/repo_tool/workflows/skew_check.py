@@ -55,28 +55,26 @@ def check_skew(check: SkewCheck, stage: Staging, server: EarlyServer, step: Step
         PipelineError: the probe cannot be compiled.
         LoadRefusedError: Triton does not load the probe.
     """
-    wires = check.wires
-    final = {wire: wire for wire in wires.values() if wire in check.pipeline.outputs}
-    inner = {wire: wire for wire in wires.values() if wire not in final}
-    typed = check.compiled.typed
-    if inner:
-        typed = _serve_probe(check, stage, server, tuple(inner)).typed
+    inner = [wire for wire in check.wires.values() if wire not in check.pipeline.outputs]
+    probe = _serve_probe(check, stage, server, inner) if inner else None
+    own = check.compiled if len(inner) < len(check.wires) else None
+    asked = [compiled for compiled in (own, probe) if compiled is not None]
+    typed = (probe or check.compiled).typed
     comparisons = {
         told: WireComparison(
             wire=wire,
             step=_step_of(typed.stages if wire in inner else check.compiled.stages, wire),
-            is_final=wire in final,
+            is_final=wire not in inner,
             tolerance=check.request.allowed_for(wire),
             exact_integers=wire not in check.request.tolerances,
         )
-        for told, wire in wires.items()
+        for told, wire in check.wires.items()
     }
+    size = _rows_a_request(check, asked)
     with ExitStack() as clients:
-        ask = {False: clients.enter_context(triton_inference(server.grpc_url, check.compiled.own.config.name))}
-        if inner:
-            ask[True] = clients.enter_context(triton_inference(server.grpc_url, _probe_name(check.pipeline)))
+        ask = [clients.enter_context(triton_inference(server.grpc_url, compiled.own.config.name)) for compiled in asked]
         for start, answers in check.answers:
-            served = _served(check, ask, start, len(answers))
+            served = _served(check, ask, start, len(answers), size)
             for at, (found, wanted) in enumerate(zip(served, answers, strict=True)):
                 for told, comparison in comparisons.items():
                     comparison.add(start + at, found[comparison.wire], wanted[told])
@@ -135,14 +133,22 @@ def _serve_probe(check: SkewCheck, stage: Staging, server: EarlyServer, wires: S
     return probe
 
 
-def _served(check: SkewCheck, ask: Mapping[bool, Infer], start: int, count: int) -> Iterator[dict[str, Array]]:
-    """Each row's wires, as they come off the server."""
+def _rows_a_request(check: SkewCheck, asked: Sequence[CompiledPipeline]) -> int:
+    """As many as the pipeline takes; one where what leaves a model may differ in shape from row to row."""
     typed = check.compiled.typed
-    is_free = any(-1 in wire.dims for wire in typed.wires.values())
-    size = count if typed.max_batch_size == 0 else 1 if is_free else typed.max_batch_size
+    if typed.max_batch_size == 0:
+        return check.rows.count
+    is_free = any(
+        -1 in compiled.typed.wires[wire].dims for compiled in asked for part in compiled.parts for wire in part.writes
+    )
+    return 1 if is_free else typed.max_batch_size
+
+
+def _served(check: SkewCheck, ask: Sequence[Infer], start: int, count: int, size: int) -> Iterator[dict[str, Array]]:
+    """Each row's wires, as they come off the server."""
     for first in range(start, start + count, size):
         request = check.rows.take(first, min(first + size, start + count))
-        answers = [infer(request) for infer in ask.values()]
+        answers = [infer(request) for infer in ask]
         for row in range(len(next(iter(request.values())))):
             yield {wire: array[row] for answer in answers for wire, array in answer.items()}
 
