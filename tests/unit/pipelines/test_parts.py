@@ -157,9 +157,8 @@ def test_a_pipeline_is_cut_into_as_few_models_as_can_be(read, repository, steps,
 
 
 def test_a_step_that_needs_python_runs_with_another_as_soon_as_all_it_reads_is_there(read, repository):
-    pipeline = read(
-        python("x", "a"), model("forest", "a", "b"), python("x", "c"), python("b", "d"), python("c", "result")
-    )
+    steps = [python("x", "a"), model("forest", "a", "b"), python("x", "c"), python("b", "d"), python("c", "result")]
+    pipeline = read(*steps, outputs=["d", "result"])
     parts = place(type_pipeline(pipeline, repository), pipeline)
     assert [f"{part.kind} {part.name}" for part in parts] == ["python p_pre", "member forest", "python p_post"]
     assert [list(stage.outputs.values()) for stage in parts[0].stages] == [["a"], ["c"], ["result"]]
