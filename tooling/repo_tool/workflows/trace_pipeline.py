@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +273,7 @@ def _serving(
         stack.enter_context(translating_client_errors(pipeline.name, request.repository))
         client = stack.enter_context(Client(url, timeout_s=request.timeout_s))
 
+        @cache
         def ask(model: str, version: int | None) -> Infer:
             load(model)
             with translating_client_errors(model, request.repository):

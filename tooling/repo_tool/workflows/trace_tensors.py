@@ -19,6 +19,7 @@ _TEXT_SHOWN, _TEXT_KEPT = 60, 2000
 _SMALLEST_SIDE, _LARGEST_PICTURE = 4, 512  # pixels
 _KINDS = ((b"\x89PNG", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF8", "GIF"), (b"BM", "BMP"))
 _CHANNELS = (1, 3, 4)
+_SIDE_BY_SIDE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,11 @@ _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
 
 
 def _picture(first: Array) -> NDArray[np.uint8] | None:
-    """Pixels of any range, channels first or last, as RGB; None for what is no picture."""
+    """Pixels of any range, channels first or last, as RGB; the first of several side by side; None for other things."""
+    if first.ndim == 4 and len(first):
+        crops = [_picture(each) for each in first[:_SIDE_BY_SIDE]]
+        pictures = [each for each in crops if each is not None]
+        return np.concatenate(pictures, axis=1) if pictures else None
     if first.ndim != 3 or first.dtype.kind not in "biuf":
         return None
     axis = 2 if first.shape[2] in _CHANNELS else 0
