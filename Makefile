@@ -9,7 +9,7 @@ READY  := $(VENV)/.ready
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs bench-speed differential coverage-frameworks clean
+.PHONY: help setup demo test check format docs bench-speed bench-pipelines differential coverage-frameworks clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-20s %s\n", $$1, $$2 }'
@@ -54,6 +54,9 @@ N    ?= 10000
 SEED ?= 11
 differential: $(READY)  ## Compare the rules with a real Triton on N configurations made by machine (ten minutes)
 	@PYTHONPATH=tests $(BIN)/python -m differential.run --n $(N) --seed $(SEED) --jobs 2 --report perf/results/differential $(DIFFERENTIAL_FLAGS)
+
+bench-pipelines: $(READY)  ## Measure a pipeline in every way that it can be served (ten minutes, quiet machine)
+	@$(BIN)/python perf/pipelines.py $(PIPELINES_FLAGS)
 
 coverage-frameworks: $(READY)  ## Run every model of the zoo through Triton and write docs/coverage.md (about an hour)
 	@PYTHONPATH=tests $(BIN)/python -m support.zoo_run $(ZOO_FLAGS)
