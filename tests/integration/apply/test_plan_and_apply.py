@@ -28,6 +28,17 @@ steps:
     inputs: {probabilities: chances}
 outputs: [label, top_labels]
 """
+TRAINING = """
+from pathlib import Path
+
+import joblib
+
+MODEL = joblib.load(Path(__file__).with_name("iris.joblib"))
+
+
+def as_trained(features):
+    return {"chances": MODEL.predict_proba([features])[0]}
+"""
 
 
 def train(folder, name, *, strength=1.0):
@@ -49,7 +60,7 @@ def listed(**config):
             {"name": "wine", "source": "wine.joblib", "sample": "wine.npz", "config": config},
             {"name": "iris", "source": "iris.joblib", "sample": "iris.npz", "instances": 2},
         ],
-        "pipelines": [{"file": "varieties.yaml", "sample": "iris.npz"}],
+        "pipelines": [{"file": "varieties.yaml", "sample": "iris.npz", "reference": "training.py:as_trained"}],
     }
 
 
@@ -79,6 +90,7 @@ def made(tmp_path_factory):
         train(folder, name)
     (folder / "varieties.yaml").write_text(PIPELINE)
     (folder / "words.txt").write_text("setosa\nversicolor\nvirginica\n")
+    (folder / "training.py").write_text(TRAINING)
     write(folder, listed(**{DELAY: 300}))
     before = plan(folder)
     return folder, before, apply(folder)
@@ -104,6 +116,17 @@ def test_what_is_listed_is_made_and_proven(made):
     assert config_of(folder, "wine").read_config().dynamic_batching.max_queue_delay_us == 300
     facts = json.loads(config_of(folder, "varieties").provenance_path(1).read_text())
     assert (facts["by"], facts["verified"], facts["member_versions"]) == ("apply", True, {"iris": 1})
+    assert (facts["reference"]["source"], facts["reference"]["rows"]) == ("training.py:as_trained", 25)
+
+
+def test_a_pipeline_is_compared_again_with_training_code_that_has_changed(folder):
+    (folder / "training.py").write_text(TRAINING.replace("[features]", "[features * 2]"))
+    code, planned = plan(folder)
+    assert (code, planned["varieties"][0]) == (1, "change")
+    assert planned["varieties"][1][0].startswith("reference: ")
+    code, outcomes, _ = apply(folder)
+    assert (code, outcomes["varieties"][0]) == (1, "failed")
+    assert ModelRepository(folder / "models").model("varieties").versions() == (1,)
 
 
 def test_a_clone_has_nothing_to_do_and_apply_says_so(folder):

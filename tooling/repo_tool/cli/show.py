@@ -75,7 +75,7 @@ def _lines(record: "ModelRecord") -> list[tuple[str, str]]:
         ("part of", f"pipeline {record.pipeline}" if record.pipeline else ""),
         ("source", _words(facts.get("source"), facts.get("source_digest"))),
         ("weights", _words(facts.get("weights_digest"))),
-        ("members", ", ".join(map(str, facts.get("members") or ()))),
+        ("members", _member_words(facts)),
         ("framework", _words(facts.get("framework"))),
         ("tools", ", ".join(f"{name} {release}" for name, release in _tools(facts))),
         ("served by", f"{backend} backend" + (f"; {reason}" if reason else "") if backend else ""),
@@ -85,12 +85,28 @@ def _lines(record: "ModelRecord") -> list[tuple[str, str]]:
         ("sample", _sample_words(facts)),
         ("tolerance", ", ".join(f"{name} {value}" for name, value in (facts.get("tolerance") or {}).items() if value)),
         ("compared", _comparison_words(facts)),
+        ("reference", _reference_words(facts)),
     ]
     return [(name, value) for name, value in lines if value]
 
 
 def _words(*values: object) -> str:
     return " ".join(str(value) for value in values if value)
+
+
+def _member_words(facts: dict[str, Any]) -> str:
+    versions = facts.get("member_versions") or {}
+    members = map(str, facts.get("members") or ())
+    return ", ".join(f"{name} version {versions[name]}" if name in versions else name for name in members)
+
+
+def _reference_words(facts: dict[str, Any]) -> str:
+    """The training code that a pipeline was compared with."""
+    reference = facts.get("reference") or {}
+    if not reference:
+        return ""
+    wires = ", ".join(str(wire.get("wire")) for wire in reference.get("wires") or ())
+    return _words(f"{reference.get('source')}, {reference.get('rows')} rows of {wires}", reference.get("digest"))
 
 
 def _tools(facts: dict[str, Any]) -> list[tuple[str, str]]:

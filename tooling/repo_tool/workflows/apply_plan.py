@@ -241,6 +241,8 @@ class _Work:
         request = AddPipelineRequest(
             file=declared.file,
             sample=declared.sample,
+            reference=declared.reference,
+            tolerances=declared.tolerate,
             repository=self.repository.path,
             release=pipeline.release or DEFAULT_RELEASE,
             tolerance=Tolerance(absolute=tolerance, relative=tolerance),

@@ -167,8 +167,8 @@ def _has_variants(there: FoundModel) -> bool:
 
 
 def _recorded_digest(there: FoundModel, role: str) -> str | None:
-    if role == "sample":
-        return (there.facts.get("sample") or {}).get("digest")
+    if role in ("sample", "reference"):
+        return (there.facts.get(role) or {}).get("digest")
     return there.facts.get(f"{role}_digest")
 
 
@@ -299,6 +299,7 @@ def _pipeline_reasons(
         return
     yield from _digest_reason("file", there.facts.get("pipeline_digest"), pipeline.digest)
     yield from _digest_reason("sample", _recorded_digest(there, "sample"), pipeline.sample_digest)
+    yield from _digest_reason("reference", _recorded_digest(there, "reference"), pipeline.reference_digest)
     yield from _release_reason(pipeline.release, there)
     recorded = (there.facts.get("tolerance") or {}).get("absolute")
     wanted = DEFAULT_PIPELINE_TOLERANCE if pipeline.tolerance is None else pipeline.tolerance

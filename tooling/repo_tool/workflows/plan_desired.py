@@ -5,17 +5,19 @@ __all__ = ["Desired", "DesiredModel", "DesiredPipeline", "read_desired"]
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from repo_tool.errors import ConfigError, RepoToolError
-from repo_tool.pipelines.spec import read_pipeline
 from repo_tool.repository.layout import check_model_name
 from repo_tool.repository.provenance import digest_of
 from repo_tool.workflows.config_overrides import check_override
 from repo_tool.workflows.given_options import given_options
+from repo_tool.workflows.pipeline_source import read_pipeline_source
 from repo_tool.workflows.plan_file import Complaint, ModelDeclaration, PipelineDeclaration, WrittenFile
+from repo_tool.workflows.reference import find_reference
 from repo_tool.workflows.source_digests import digest_of_source
 
 
@@ -39,6 +41,7 @@ class DesiredPipeline:
     digest: str  # of what its file says
     sample_digest: str
     members: tuple[str, ...]
+    reference_digest: str | None = None  # of the training code that it is compared with
     tolerance: float | None = None
     release: str | None = None
     index: int = 0  # in the file
@@ -156,12 +159,16 @@ def _digest(folder: Path, path: Path | None) -> str | None:
 
 
 def _pipeline(file: WrittenFile, index: int, declared: PipelineDeclaration) -> DesiredPipeline:
-    pipeline, options = read_pipeline(file.folder / declared.file), file.declared.options
+    options = file.declared.options
+    with chdir(file.folder):  # the reference may be a module beside the file
+        pipeline = read_pipeline_source(declared.file)
+        reference = find_reference(declared.reference).digest if declared.reference else None
     return DesiredPipeline(
         name=pipeline.name,
         digest=pipeline.digest,
         sample_digest=digest_of(file.folder / declared.sample, through_pointers=True),
         members=pipeline.member_names,
+        reference_digest=reference,
         tolerance=options.tolerance if declared.tolerance is None else declared.tolerance,
         release=declared.release or options.release,
         index=index,

@@ -176,8 +176,14 @@ class ModelDeclaration(_Declaration):
 class PipelineDeclaration(_Declaration):
     """One pipeline file; its name is in that file."""
 
-    file: Path = Field(description="The pipeline file.")
+    file: Path = Field(description="The pipeline file, or file.py:name.")
     sample: Path = Field(description="Rows to verify with: a data file, an image or a folder of them.")
+    reference: str | None = Field(
+        default=None, min_length=1, description="The training code's own: package.module:function or file.py:function."
+    )
+    tolerate: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="Allowed difference to the reference on single wires, by their name."
+    )
     release: Release | None = Field(default=None, description="The Triton release that it must load on.")
     tolerance: float | None = TOLERANCE
 
