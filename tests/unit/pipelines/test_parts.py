@@ -199,6 +199,54 @@ def test_merged_models_are_members_that_are_not_called(read, repository):
     assert (compiled.member_names, dict(compiled.called_versions)) == (("net",), {})
 
 
+TURNS = {
+    "a step that hands on what the model reads": (
+        [python("x", "a"), model("forest", "x", "result")],
+        [("p_pre", {"x": "x"}, {"a", "x_passed"}), ("forest", {"x": "x_passed"}, {"result"})],
+    ),
+    "a block, too": (
+        [when("x", "a", model("forest", "x", "w")), model("net", "x", "result")],
+        [
+            ("p_control", {"x": "x", "is_sure": "is_sure"}, {"a", "x_passed"}),
+            ("net", {"x": "x_passed"}, {"result"}),
+        ],
+    ),
+    "a step that waits for the model": (
+        [model("forest", "x", "a"), python("x", "result")],
+        [("forest", {"x": "x"}, {"a"}), ("p_post", {"x": "x", "a": "a"}, {"result"})],
+    ),
+    "a model of its own between two others": (
+        [model("forest", "x", "a"), model("net", "x", "result")],
+        [
+            ("forest", {"x": "x"}, {"a"}),
+            ("p_gate", {"x": "x", "a": "a"}, {"x_passed"}),
+            ("net", {"x": "x_passed"}, {"result"}),
+        ],
+    ),
+    "nothing where one waits for the other anyway": (
+        [python("x", "a"), model("forest", "a", "result")],
+        [("p_pre", {"x": "x"}, {"a"}), ("forest", {"x": "a"}, {"result"})],
+    ),
+}
+
+
+@pytest.mark.parametrize(("steps", "expected"), TURNS.values(), ids=TURNS)
+def test_no_two_models_run_at_once(read, repository, steps, expected):
+    are_beside = "x" in steps[1]["inputs"].values()
+    compiled = compile_pipeline(read(*steps, outputs=["a", "result"] if are_beside else ["result"]), repository)
+    found = compiled.own.config.ensemble_steps
+    assert [(step.model_name, dict(step.input_map), set(step.output_map.values())) for step in found] == expected
+    waiting = [part.reason for part in compiled.parts if part.passes or {"a", "x"} <= {*part.reads}]
+    assert all("Triton (2.51) may hang or end" in reason for reason in waiting)
+    assert bool(waiting) == are_beside
+
+
+def test_what_is_passed_on_is_told_as_coming_from_there(read, repository):
+    pipeline = read(python("x", "a"), model("forest", "x", "result"), outputs=["a", "result"])
+    hops = [(hop.source, hop.target, [*hop.wires]) for hop in explain(compile_pipeline(pipeline, repository)).hops]
+    assert hops[:2] == [("client", "p_pre", ["x"]), ("p_pre", "forest", ["x"])]
+
+
 def test_models_inside_blocks_are_members(read):
     assert read(when("x", "result", model("forest", "x", "w"))).member_names == ("forest",)
 

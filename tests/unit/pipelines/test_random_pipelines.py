@@ -4,6 +4,7 @@
 import shutil
 import tempfile
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -213,7 +214,12 @@ def outcome(pipeline, repository):
     except (PipelineError, RepositoryError) as error:
         return error
     assert problems(compiled, repository) == []
+    assert never_two_at_once(compiled.own.config.ensemble_steps)
     return compiled.parts
+
+
+def never_two_at_once(steps):
+    return all(set(step.output_map.values()) & set(after.input_map.values()) for step, after in pairwise(steps))
 
 
 def is_good(found):

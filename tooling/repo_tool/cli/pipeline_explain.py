@@ -81,7 +81,8 @@ def _show_part(part: "ExplainedPart") -> None:
     instances = f", {part.instances} instance{'' if part.instances == 1 else 's'}" if part.instances else ""
     version = f", version {part.version}" if part.version else ""
     _line(f"{part.runs_in}{version}{instances}", head=part.name, indent=4, style="bold")
-    _line(" → ".join(part.stages), head="does", indent=6)
+    if part.stages:
+        _line(" → ".join(part.stages), head="does", indent=6)
     _line(part.reason, head="because", indent=6)
     if part.packages:
         _line(", ".join(part.packages), head="imports", indent=6)

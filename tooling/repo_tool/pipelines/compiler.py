@@ -21,6 +21,7 @@ from repo_tool.pipelines.published import published_files
 from repo_tool.pipelines.python_part import control_model, python_model
 from repo_tool.pipelines.spec import PipelineFile
 from repo_tool.pipelines.stages import ModelStage, TypedPipeline, model_tensor
+from repo_tool.pipelines.turns import in_turn
 from repo_tool.pipelines.wiring import type_pipeline
 from repo_tool.releases import Release
 from repo_tool.repository.layout import ModelRepository
@@ -65,6 +66,7 @@ def _made(
         except NotImplementedError as error:
             unmerged |= _given_up(part, str(error))
             continue
+        parts = in_turn(parts, typed.wires, pipeline.name)
         models = [_model(part, pipeline, typed, graphs) for part in parts]
         return tuple(_with_notes(*each) for each in zip(parts, models, strict=True)), models
 
@@ -126,14 +128,18 @@ def _ensemble(pipeline: PipelineFile, typed: TypedPipeline, parts: Sequence[Part
 
 def _ensemble_step(part: Part) -> EnsembleStep:
     """A model of the repository in the version that was typed; one that is made here in the newest, until published."""
-    stage = part.stages[0]
-    if part.kind is not PartKind.MEMBER or not isinstance(stage, ModelStage):
-        own = {wire: wire for wire in part.reads}
-        return EnsembleStep(model_name=part.name, input_map=own, output_map={wire: wire for wire in part.writes})
+    stage = part.stages[0] if part.kind is PartKind.MEMBER else None
+    if not isinstance(stage, ModelStage):
+        told = (*part.writes, *part.passes.values())
+        return EnsembleStep(
+            model_name=part.name,
+            input_map={wire: part.takes.get(wire, wire) for wire in part.reads},
+            output_map={name: name for name in told},
+        )
     return EnsembleStep(
         model_name=stage.config.name,
         model_version=stage.version,
-        input_map=dict(stage.inputs),
+        input_map={tensor: part.takes.get(wire, wire) for tensor, wire in stage.inputs.items()},
         # Triton refuses an output_map entry that nobody reads.
         output_map={tensor: wire for tensor, wire in stage.outputs.items() if wire in part.writes},
     )

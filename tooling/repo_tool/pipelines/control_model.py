@@ -41,6 +41,7 @@ from step_model import (  # type: ignore[import-not-found]  # copied beside this
     Tensors,
     Wire,
     load_step,
+    read_passed,
     read_wires,
     take,
 )
@@ -65,7 +66,8 @@ class TritonPythonModel:
         declared = json.loads(config["parameters"]["steps"]["string_value"])
         self._pool = ThreadPoolExecutor(_CALLS_AT_ONCE)
         stages = Loader(folder=Path(__file__).parent, pool=self._pool).stages(declared, wires)
-        self._answers = Answers(run=stages.run, wires=wires, are_batched=config["max_batch_size"] > 0)
+        are_batched = config["max_batch_size"] > 0
+        self._answers = Answers(run=stages.run, wires=wires, are_batched=are_batched, passed=read_passed(config))
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response a request, in their order."""

@@ -60,8 +60,7 @@ def _why_no_graph(stage: Stage, typed: TypedPipeline, unmerged: str | None) -> s
 def _python_together(stages: Sequence[Stage], apart: Mapping[str, str | None]) -> tuple[Stage, ...]:
     """The stages with each step that needs Python moved up to another one, where all that it reads is there by then.
 
-    It saves a hop. And two models of an ensemble that read the client's input side by side are a danger: where the
-    first fails before the second is begun, Triton (2.51) has the input freed, and answers nonsense or never again.
+    It saves a hop, and having one model wait for another (`in_turn` says why it must).
     """
     ordered: list[Stage] = []
     for stage in stages:

@@ -165,10 +165,12 @@ def _hops(compiled: CompiledPipeline) -> Iterator[Hop]:
     """Between the client and the parts, in the order of the parts; the first part costs nothing more than any model."""
     typed = compiled.typed
     writers = dict.fromkeys(typed.inputs, CLIENT)
+    passing = {tensor: part.name for part in compiled.parts for tensor in part.passes.values()}
     for at, part in enumerate(compiled.parts):
-        sources = dict.fromkeys(writers[wire] for wire in part.reads)
+        source_of = {wire: passing.get(part.takes.get(wire, ""), writers[wire]) for wire in part.reads}
+        sources = dict.fromkeys(source_of.values())
         for source in sources:
-            read = [wire for wire in part.reads if writers[wire] == source]
+            read = [wire for wire in part.reads if source_of[wire] == source]
             # An ensemble passes a model all that it reads at once, so that its fixed cost is told once.
             is_first = source == next((each for each in sources if each != CLIENT), CLIENT)
             cost = _cost(typed.wires, read, fixed=_HOP_US if is_first else 0, per_mb=_HOP_US_PER_MB) if at else None

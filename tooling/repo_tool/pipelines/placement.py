@@ -4,7 +4,7 @@
 __all__ = ["Part", "PartKind", "title_of"]
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from repo_tool.config.model import ModelTensor
@@ -33,6 +33,9 @@ class Part:
     writes: tuple[str, ...]  # wires that somebody after it reads, the client included
     max_batch_size: int
     rows: int | None = None  # the first dimension of its tensors where max_batch_size is 0, as in `TypedPipeline`
+    # What one part hands another unchanged, by what the ensemble calls it, so that the other begins after it.
+    passes: Mapping[str, str] = field(default_factory=dict)  # of what it reads, beside what it writes
+    takes: Mapping[str, str] = field(default_factory=dict)  # of what it reads: from there, and not from who writes it
 
     def inputs(self, wires: Mapping[str, Wire]) -> tuple[ModelTensor, ...]:
         """As its configuration declares them."""
@@ -40,7 +43,9 @@ class Part:
 
     def outputs(self, wires: Mapping[str, Wire]) -> tuple[ModelTensor, ...]:
         """As its configuration declares them."""
-        return tuple(model_tensor(name, wires, rows=self.rows) for name in self.writes)
+        written = [model_tensor(name, wires, rows=self.rows) for name in self.writes]
+        passed = [replace(model_tensor(name, wires, rows=self.rows), name=told) for name, told in self.passes.items()]
+        return (*written, *passed)
 
 
 def title_of(stage: Stage) -> str:

@@ -79,8 +79,10 @@ def _compiled(
     heavy = any(stage.step.kind.heavy for stage in steps)
     parameters = {
         "steps": json.dumps([_entry(stage, assets) for stage in part.stages]),
-        "wires": json.dumps(_wires_of(part.stages, wires)),
+        "wires": json.dumps(_wires_of(part, wires)),
     }
+    if part.passes:
+        parameters["passed"] = json.dumps({told: wire for wire, told in part.passes.items()})
     if environment is not None:
         parameters[_ENVIRONMENT] = f"{_MODEL_DIRECTORY}/{environment.name}"
     config = ModelConfig(
@@ -170,9 +172,12 @@ def _prefixes() -> Iterator[str]:
 # --- what the generated model reads ----------------------------------------------------------------------------------
 
 
-def _wires_of(stages: Iterable[Stage], wires: Mapping[str, Wire]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    names = dict.fromkeys(wire for stage in stages for wire in (*stage.inputs.values(), *stage.outputs.values()))
-    return {name: (wires[name].datatype.wire_name, wires[name].dims) for name in names}
+def _wires_of(part: Part, wires: Mapping[str, Wire]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    names = dict.fromkeys(wire for stage in part.stages for wire in (*stage.inputs.values(), *stage.outputs.values()))
+    seen = {name: wires[name] for name in (*names, *part.reads)} | {
+        told: wires[wire] for wire, told in part.passes.items()
+    }
+    return {name: (wire.datatype.wire_name, wire.dims) for name, wire in seen.items()}
 
 
 def _entry(stage: Stage, assets: Mapping[Path, str]) -> dict[str, Any]:

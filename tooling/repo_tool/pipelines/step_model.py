@@ -2,8 +2,8 @@
 """A Python-backend model that runs the processing steps named in its configuration, one after another.
 
 Copied as ``model.py`` into the version folder, with the steps' own files in ``steps/`` and the files of their
-parameters in ``assets/`` beside it; it needs numpy, and whatever the steps import. Two parameters of ``config.pbtxt``,
-both JSON, say what it does:
+parameters in ``assets/`` beside it; it needs numpy, and whatever the steps import. Parameters of ``config.pbtxt``, all
+JSON, say what it does:
 
 ``steps``
     A list of ``{step, file, class, parameters, inputs, outputs}``: the name that messages give it, where its code is,
@@ -11,6 +11,8 @@ both JSON, say what it does:
     version folder, as a ``Path``.
 ``wires``
     ``{wire: [datatype, dims]}`` of every wire, as on Triton's own wire and for one row.
+``passed``
+    ``{output: input}`` of what is answered as it came, once all steps have accepted it; there may be none.
 
 The rows of a wire whose dims are all fixed are one array; where a dim is free (-1) they are a list of arrays, one for
 each row, so that the images of a batch may differ in size; they are stacked where they leave the model.
@@ -22,7 +24,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,8 @@ class TritonPythonModel:
         wires = read_wires(config["parameters"]["wires"]["string_value"])
         declared = json.loads(config["parameters"]["steps"]["string_value"])
         self._steps = [load_step(step, wires, Path(__file__).parent) for step in declared]
-        self._answers = Answers(run=self._run, wires=wires, are_batched=config["max_batch_size"] > 0)
+        are_batched = config["max_batch_size"] > 0
+        self._answers = Answers(run=self._run, wires=wires, are_batched=are_batched, passed=read_passed(config))
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response a request, in their order."""
@@ -85,6 +88,7 @@ class Answers:
     run: Run
     wires: "Mapping[str, Wire]"
     are_batched: bool
+    passed: Mapping[str, str] = field(default_factory=dict)  # of outputs: the inputs that they repeat
 
     def to(self, requests: Sequence[Any]) -> list[Any]:
         """Run all rows at once; where that fails, each request alone, which tells the row as its sender counts it."""
@@ -138,7 +142,8 @@ class Answers:
 
     def _response(self, request: Any, tensors: Tensors) -> Any:
         try:
-            arrays = {name: stack(name, tensors[name]) for name in request.requested_output_names()}
+            wanted = request.requested_output_names()
+            arrays = {name: stack(name, tensors[self.passed.get(name, name)]) for name in wanted}
         except StepError as error:
             return _failure(error)
         return pb_utils.InferenceResponse(
@@ -190,6 +195,12 @@ class Wire:
 def read_wires(text: str) -> dict[str, Wire]:
     """The parameter ``wires``."""
     return {name: Wire(datatype, tuple(dims)) for name, (datatype, dims) in json.loads(text).items()}
+
+
+def read_passed(config: Mapping[str, Any]) -> dict[str, str]:
+    """The parameter ``passed``."""
+    found: dict[str, str] = json.loads(config["parameters"].get("passed", {}).get("string_value", "{}"))
+    return found
 
 
 def count(tensors: Tensors) -> int:

@@ -389,8 +389,8 @@ def _up_to_failure(stages: Sequence[TracedStage]) -> tuple[TracedStage, ...]:
 def _ask_part(served: _Served, part: Part, values: Values) -> tuple[Values, float]:
     """What the part's model answers, by wire."""
     wires = served.compiled.typed.wires
-    stage = part.stages[0]
-    if part.kind is PartKind.MEMBER and isinstance(stage, ModelStage):
+    stage = part.stages[0] if part.kind is PartKind.MEMBER else None
+    if isinstance(stage, ModelStage):
         infer = served.ask(stage.config.name, stage.version)
         request = {own: stacked(values[wire]) for own, wire in stage.inputs.items()}
         answer = infer(request)
