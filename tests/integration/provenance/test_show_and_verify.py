@@ -5,10 +5,13 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from repo_tool.config import pbtxt
+from repo_tool.config.model import VersionPolicy
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.provenance import write_provenance
 from repo_tool.samples import Sample, read_published_sample, write_published_sample
@@ -61,6 +64,16 @@ def test_show_gives_everything_as_json(published):
     assert facts["files"]["model.onnx"] == facts["source_digest"]
     assert facts["tolerance"] == {"absolute": 1e-4, "relative": 1e-4, "scale": 0.0}
     assert facts["parity"]["outputs"][0]["largest_absolute"] == 0
+
+
+def test_show_says_which_version_is_served(repository):
+    config = ModelRepository(repository).model("relu").config_path
+    parsed = pbtxt.parse(config.read_text())
+    config.write_text(pbtxt.render(replace(parsed, version_policy=VersionPolicy(specific=(1,)))))
+    said = repo_tool("show", "relu", "--repository", repository)
+    assert "relu, version 2 (not served; served: 1)" in said.stdout
+    told = json.loads(repo_tool("show", "relu", "--json", "--repository", repository).stdout)
+    assert (told["version"], told["served"]) == (2, [1])
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,9 @@ def _show(record: "ModelRecord") -> None:
     for name, value in [*_lines(record), ("files", _files_words(record.facts, len(complaints)))]:
         facts.add_row(name, printable(value))
     out = console()
-    out.print(f"{record.directory.name}, version {record.version}", style="bold", markup=False)
+    served = record.served
+    unserved = f" (not served; served: {_numbers(served)})" if served and record.version not in served else ""
+    out.print(f"{record.directory.name}, version {record.version}{unserved}", style="bold", markup=False)
     if record.unproven:
         words = f"NOT PROVEN: {printable(record.unproven)}"
         out.print(words, style="bold red", markup=False, soft_wrap=True)
@@ -71,7 +73,8 @@ def _lines(record: "ModelRecord") -> list[tuple[str, str]]:
     facts = record.facts
     backend, reason = facts.get("backend") or "", facts.get("fallback_reason")
     lines = [
-        ("versions", ", ".join(map(str, record.versions))),
+        ("versions", _numbers(record.versions)),
+        ("served", _numbers(record.served)),
         ("part of", f"pipeline {record.pipeline}" if record.pipeline else ""),
         ("source", _words(facts.get("source"), facts.get("source_digest"))),
         ("weights", _words(facts.get("weights_digest"))),
@@ -88,6 +91,10 @@ def _lines(record: "ModelRecord") -> list[tuple[str, str]]:
         ("reference", _reference_words(facts)),
     ]
     return [(name, value) for name, value in lines if value]
+
+
+def _numbers(versions: tuple[int, ...]) -> str:
+    return ", ".join(map(str, versions))
 
 
 def _words(*values: object) -> str:

@@ -8,11 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any
 
-from repo_tool.errors import PipelineError, error_from_dict
+from repo_tool.config.served_versions import served_versions
+from repo_tool.errors import ConfigError, PipelineError, RepositoryError, error_from_dict
 from repo_tool.importers.foreign import refusing
 from repo_tool.near_names import did_you_mean
 from repo_tool.pipelines.spec import PUBLISHED_NAME, PipelineFile, read_pipeline
-from repo_tool.repository.layout import ModelRepository
+from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.worker_process import run_worker, what_it_died_of
 
 _TIMEOUT_S = 120
@@ -38,12 +39,25 @@ def read_pipeline_source(source: str | Path, repository: ModelRepository | None 
 
 
 def published_version(name: str, repository: ModelRepository) -> int | None:
-    """The newest version of the pipeline called ``name`` in the repository; None where there is no such pipeline."""
+    """The version of the pipeline called ``name`` that answers requests, also after a rollback.
+
+    The newest where its ``config.pbtxt`` serves none that is there; None where what it serves is no pipeline.
+    """
     if Path(name).name != name or not (repository.path / name).is_dir():
         return None
     model = repository.model(name)
-    found = [version for version in model.versions() if (model.version_path(version) / PUBLISHED_NAME).is_file()]
-    return max(found, default=None)
+    there = model.versions()
+    candidates = _served(model, there) or there
+    newest = max(candidates, default=None)
+    return newest if newest is not None and (model.version_path(newest) / PUBLISHED_NAME).is_file() else None
+
+
+def _served(model: ModelDirectory, there: tuple[int, ...]) -> tuple[int, ...]:
+    try:
+        policy = model.read_config().version_policy
+    except (RepositoryError, ConfigError):
+        return ()
+    return tuple(version for version in served_versions(policy, there) if version in there)
 
 
 def _unknown(file: str, repository: ModelRepository | None) -> PipelineError:
@@ -52,7 +66,7 @@ def _unknown(file: str, repository: ModelRepository | None) -> PipelineError:
     if file in models:
         return PipelineError(
             f"model '{file}' was not published as a pipeline",
-            cause=f"there is no {PUBLISHED_NAME} in its versions",
+            cause=f"there is no {PUBLISHED_NAME} in the version that is served",
             next_step="give a pipeline file, or add it again with repo-tool add-pipeline",
         )
     return PipelineError(

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from repo_tool.errors import RepositoryError
+from repo_tool.config.served_versions import served_versions
+from repo_tool.errors import ConfigError, RepositoryError
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.provenance import digests_of, read_provenance
 from repo_tool.verification import Tolerance
@@ -26,6 +27,15 @@ class ModelRecord:
     def pipeline(self) -> str:
         """The pipeline that this model is a step of; empty for every other."""
         return str(self.facts.get("pipeline") or "")
+
+    @property
+    def served(self) -> tuple[int, ...]:
+        """The versions that ``config.pbtxt`` lets Triton load; none where it does not read."""
+        try:
+            policy = self.directory.read_config().version_policy
+        except (RepositoryError, ConfigError):
+            return ()
+        return served_versions(policy, self.versions)
 
     @property
     def unproven(self) -> str:
@@ -56,6 +66,7 @@ class ModelRecord:
             "name": self.directory.name,
             "version": self.version,
             "versions": list(self.versions),
+            "served": list(self.served),
             "file_complaints": list(self.file_complaints()),
             "provenance": self.facts,
         }
