@@ -11,6 +11,37 @@ from repo_tool.workflows.progress import RecordedProgress
 from support.colour_reader import write_workshop
 from support.command import everything_in, repo_tool
 
+# The same arithmetic in numpy, which gives other last bits than ONNX Runtime's sigmoid.
+SQUASHED = """
+name: squashed
+inputs:
+  image: {datatype: BYTES, dims: [1]}
+steps:
+  - use: decode_image
+    with: {height: 8, width: 8}
+  - use: normalise
+    with: {mean: [0.4, 0.45, 0.5], std: [0.2, 0.25, 0.3]}
+  - use: sigmoid
+    inputs: {logits: tensor}
+  - model: colours
+    inputs: {x: probabilities}
+outputs: [logits]
+"""
+SQUASH = """
+import io
+
+import numpy as np
+from PIL import Image
+
+MEAN, STD = np.array([0.4, 0.45, 0.5], dtype=np.float32), np.array([0.2, 0.25, 0.3], dtype=np.float32)
+
+
+def squash(image):
+    pixels = np.asarray(Image.open(io.BytesIO(image)).resize((8, 8), Image.Resampling.BILINEAR), dtype=np.float32)
+    tensor = ((pixels / np.float32(255) - MEAN) / STD).transpose(2, 0, 1)
+    small = np.exp(-np.abs(tensor))
+    return np.where(tensor >= 0, 1, small) / (1 + small)
+"""
 RESIZED_DIFFERS = ["'resize'", "resized", "6", "of", "6"]
 TENSOR_DIFFERS = ["'normalise'", "tensor", "6", "of", "6"]
 
@@ -20,17 +51,19 @@ def workshop(tmp_path_factory):
     """The files of the colour reader, and a repository with its model."""
     folder = tmp_path_factory.mktemp("skew")
     write_workshop(folder)
+    (folder / "squashed.yaml").write_text(SQUASHED)
+    (folder / "squash.py").write_text(SQUASH)
     done = repo_tool("add-model", "colours.onnx", "-n", "colours", "-r", "models", "--max-batch-size", 4, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def tried(workshop, function, **more):
+def tried(workshop, function, *, file="colours.yaml", code="train.py", **more):
     request = AddPipelineRequest(
-        file=workshop / "colours.yaml",
+        file=workshop / file,
         sample=workshop / "pictures",
         repository=workshop / "models",
-        reference=f"{workshop / 'train.py'}:{function}",
+        reference=f"{workshop / code}:{function}",
         dry_run=True,
         **more,
     )
@@ -110,3 +143,10 @@ def test_training_code_that_agrees_lets_it_be_published(workshop):
 def test_what_the_reference_does_not_tell_cannot_be_tolerated(workshop):
     with pytest.raises(PipelineError, match="'pixels' is tolerated"):
         tried(workshop, "preprocess", tolerances={"pixels": 1.0})
+
+
+def test_what_is_compared_is_what_the_merged_graph_computes(workshop):
+    added = tried(workshop, "squash", file="squashed.yaml", code="squash.py")
+    (wire,) = added.skew.wires
+    assert (wire.wire, wire.step, wire.is_final) == ("probabilities", "step 'sigmoid'", False)
+    assert 0 < wire.largest_absolute < 1e-6

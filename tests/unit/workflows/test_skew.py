@@ -4,7 +4,10 @@
 import numpy as np
 import pytest
 
+from repo_tool.config.model import ModelConfig, ModelTensor
+from repo_tool.datatypes import DataType
 from repo_tool.errors import ParityError, PipelineError
+from repo_tool.pipelines.compiled import CompiledModel
 from repo_tool.pipelines.compiler import compile_pipeline
 from repo_tool.pipelines.spec import PipelineFile
 from repo_tool.pipelines.stages import TypedPipeline
@@ -13,8 +16,10 @@ from repo_tool.verification import Tolerance
 from repo_tool.workflows.pipeline_rows import PipelineRows
 from repo_tool.workflows.reference import MODEL_INPUT, ReferenceAnswers
 from repo_tool.workflows.skew import DifferentRow, SkewReport, WireComparison, require_no_skew
-from repo_tool.workflows.skew_check import told_wires
+from repo_tool.workflows.skew_check import require_same_places, told_wires
 from repo_tool.workflows.skew_diagnosis import Suspect, diagnose
+from support.colour_reader import write_model
+from support.served_parts import write_compiled
 
 RANDOM = np.random.default_rng(3)
 
@@ -146,3 +151,38 @@ def test_wires_are_told_by_either_name_and_put_in_their_order(compiled, tmp_path
 def test_what_is_no_wire_that_a_step_writes_is_refused(compiled, tmp_path, told):
     with pytest.raises(PipelineError, match=f"the reference tells a '{told}'"):
         told_wires(*compiled, ReferenceAnswers(wires=(told,), rows=1, folder=tmp_path))
+
+
+def test_a_probe_has_the_steps_of_the_pipeline_in_the_same_models(tmp_path):
+    repository = ModelRepository(tmp_path / "models")
+    write_model(tmp_path / "colours.onnx")
+    colours = ModelConfig(
+        name="colours",
+        backend="onnxruntime",
+        max_batch_size=4,
+        inputs=(ModelTensor(name="x", datatype=DataType.FP32, dims=(3, 8, 8)),),
+        outputs=(ModelTensor(name="logits", datatype=DataType.FP32, dims=(3,)),),
+    )
+    write_compiled(
+        repository.path, CompiledModel(config=colours, files={"model.onnx": (tmp_path / "colours.onnx").read_bytes()})
+    )
+    steps = [
+        {"use": "decode_image", "with": {"height": 8, "width": 8}},
+        {"use": "normalise", "with": {"mean": [0, 0, 0], "std": [1, 1, 1]}},
+        {"model": "colours", "inputs": {"x": "tensor"}},
+        {"use": "softmax"},
+        {"use": "json_out", "with": {"names": ["probabilities"]}},
+    ]
+    inputs = {"image": {"datatype": "BYTES", "dims": [1]}}
+    pipeline = PipelineFile.model_validate({"name": "p", "inputs": inputs, "steps": steps, "outputs": ["json"]})
+    told = ["tensor", "probabilities"]
+    own, probe = (compile_pipeline(each, repository) for each in (pipeline, pipeline.with_outputs(told)))
+    require_same_places(own, probe)
+    assert [[tensor.name for tensor in each.own.config.outputs] for each in (own, probe)] == [
+        ["json"],
+        ["json", *told],
+    ]
+    assert len(own.parts) == 3
+    apart = compile_pipeline(pipeline.model_copy(update={"merge": False}), repository)
+    with pytest.raises(PipelineError, match="cannot be told as it is served"):
+        require_same_places(own, apart)

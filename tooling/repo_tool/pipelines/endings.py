@@ -15,20 +15,17 @@ from repo_tool.pipelines.stages import BlockStage, ModelStage, Stage, TypedPipel
 
 
 def told(scope: Scope, stages: Sequence[Stage]) -> TypedPipeline:
-    """The stages with what is read of them; of a probe those that its outputs need.
+    """The stages with what is read of them.
 
     Raises:
         PipelineError: an output is written by no step, or an input or a step is read by nobody.
     """
     pipeline = scope.pipeline
     _check_outputs(scope)
-    if pipeline.is_probe:
-        stages = _needed(stages, set(pipeline.outputs.values()))
-    else:
-        _check_use(scope, stages, set(pipeline.outputs.values()))
+    _check_use(scope, stages, set(pipeline.outputs.values()))
     read = {wire for stage in stages for wire in stage.inputs.values()}
     unread = [name for name in pipeline.inputs if name not in read]
-    if unread and not pipeline.is_probe:
+    if unread:
         raise PipelineError(
             f"input '{unread[0]}' of the pipeline is read by no step",
             cause="Triton refuses an ensemble with an unused input",
@@ -102,16 +99,6 @@ def wanted_inside(block: BlockStage) -> set[str]:
     if isinstance(block.control, Repeat):
         own |= {*block.control.carry, *filter(None, [block.control.until])}
     return own
-
-
-def _needed(stages: Sequence[Stage], wanted: Collection[str]) -> list[Stage]:
-    kept: list[Stage] = []
-    read = set(wanted)
-    for stage in reversed(stages):
-        if read & {*stage.outputs.values()}:
-            kept.append(stage)
-            read |= {*stage.inputs.values()}
-    return kept[::-1]
 
 
 def _columns(inputs: Sequence[str], stages: Sequence[Stage]) -> dict[str, tuple[str, ...]]:

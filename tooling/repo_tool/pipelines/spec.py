@@ -32,6 +32,7 @@ from repo_tool.bounded_yaml import bounded_text, read_bounded_yaml
 from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
 from repo_tool.near_names import did_you_mean
+from repo_tool.pipelines.beside import file_beside, named_files, with_files_as
 from repo_tool.pipelines.wire import Wire
 from repo_tool.repository.provenance import digest_of, digest_of_bytes
 
@@ -251,7 +252,6 @@ class PipelineFile(_Declaration):
     merge: bool = True
     execution_env: str | None = None  # a conda-pack archive beside the file, for the Python-backend models
     _folder: Path = pydantic.PrivateAttr(default=Path())
-    _is_probe: bool = pydantic.PrivateAttr(default=False)
 
     @pydantic.field_validator("outputs", mode="before")
     @classmethod
@@ -263,11 +263,6 @@ class PipelineFile(_Declaration):
         """Where the files lie that it names."""
         return self._folder
 
-    @property
-    def is_probe(self) -> bool:
-        """Whether steps that nobody reads are left out instead of refused."""
-        return self._is_probe
-
     def found_in(self, folder: Path) -> "PipelineFile":
         """The same, its files being in ``folder``."""
         found = self.model_copy()
@@ -275,10 +270,8 @@ class PipelineFile(_Declaration):
         return found
 
     def with_outputs(self, wires: Iterable[str]) -> "PipelineFile":
-        """The same pipeline telling those wires; steps that none of them needs are left out."""
-        probe = self.model_copy(update={"outputs": {wire: wire for wire in wires}})
-        probe._is_probe = True
-        return probe
+        """The same pipeline telling those wires, too."""
+        return self.model_copy(update={"outputs": {**self.outputs, **{wire: wire for wire in wires}}})
 
     def all_steps(self) -> Iterator[StepDeclaration]:
         """Steps and models, those inside blocks included."""
@@ -297,23 +290,16 @@ class PipelineFile(_Declaration):
         if self.execution_env is not None:
             values["execution_env"] = self._digest_of(self.execution_env)
         sources = {name: self._digest_of(name) for name in self.source_names}
-        return digest_of_bytes(json.dumps([self._with_digests(values), sources], sort_keys=True).encode())
+        told = with_files_as(values, lambda name: {"file": self._digest_of(name)})
+        return digest_of_bytes(json.dumps([told, sources], sort_keys=True).encode())
 
     def _digest_of(self, name: str) -> str:
         return digest_of(self.file(name), through_pointers=True)
 
-    def _with_digests(self, value: Any) -> Any:
-        name = file_reference(value)
-        if name is not None:
-            return {"file": self._digest_of(name)}
-        if isinstance(value, dict):
-            return {key: self._with_digests(inner) for key, inner in value.items()}
-        return [self._with_digests(inner) for inner in value] if isinstance(value, list) else value
-
     @property
     def file_names(self) -> tuple[str, ...]:
         """The files that the parameters of its steps name."""
-        return tuple(dict.fromkeys(name for step in self.all_steps() for name in _names_of(step.parameters)))
+        return tuple(dict.fromkeys(name for step in self.all_steps() for name in named_files(step.parameters)))
 
     @property
     def source_names(self) -> tuple[str, ...]:
@@ -326,16 +312,9 @@ class PipelineFile(_Declaration):
         """The path of a file that it names.
 
         Raises:
-            PipelineError: it is not there.
+            PipelineError: it is not there, or not in ``folder``.
         """
-        path = self.folder / name
-        if path.is_file():
-            return path
-        raise PipelineError(
-            f"there is no file '{path}'",
-            cause=f"pipeline '{self.name}' names '{name}'",
-            next_step="write its path as seen from the pipeline file",
-        )
+        return file_beside(name, self.folder, f"pipeline '{self.name}'")
 
     @property
     def member_names(self) -> tuple[str, ...]:
@@ -363,24 +342,6 @@ def _within(steps: Iterable[StepDeclaration | BlockDeclaration]) -> Iterator[Ste
             yield from _within(step.steps)
 
 
-def file_reference(value: Any) -> str | None:
-    """The name in ``{file: name}``; None for any other value."""
-    is_reference = isinstance(value, Mapping) and set(value) == {"file"} and isinstance(value["file"], str)
-    return value["file"] if is_reference else None
-
-
-def _names_of(value: Any) -> Iterator[str]:
-    name = file_reference(value)
-    if name is not None:
-        yield name
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _names_of(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _names_of(inner)
-
-
 def _values(path: Path) -> Any:
     # PyYAML follows YAML 1.1, to which JSON's 1e-05 is text.
     return json.loads(bounded_text(path)) if path.suffix == ".json" else read_bounded_yaml(path)
@@ -406,10 +367,23 @@ def read_pipeline(path: Path) -> PipelineFile:
         raise PipelineError(
             f"'{path}' cannot be read as a pipeline", cause=str(error), next_step="give the path of a YAML file"
         ) from error
-    pipeline = pipeline.found_in(path.parent / ASSETS_FOLDER if path.name == PUBLISHED_NAME else path.parent)
+    pipeline = pipeline.found_in(_folder_of(path))
     for name in pipeline.file_names:
         pipeline.file(name)
     return pipeline
+
+
+def _folder_of(path: Path) -> Path:
+    if path.name != PUBLISHED_NAME:
+        return path.parent
+    folder = path.parent / ASSETS_FOLDER
+    if folder.is_symlink():
+        raise PipelineError(
+            f"'{folder}' is a link",
+            cause="the files of a published pipeline lie in its version folder",
+            next_step="add the pipeline again: repo-tool add-pipeline",
+        )
+    return folder
 
 
 def _meant(error: pydantic.ValidationError) -> str:

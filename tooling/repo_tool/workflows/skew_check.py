@@ -2,26 +2,29 @@
 """The served pipeline against the training code's own preprocessing, wire by wire.
 
 Wires that a client does not see are read from a probe: the same pipeline under another name, telling these as well,
-compiled into the staging folder only.
+compiled into the staging folder only. Its steps lie in the same models as the pipeline's own, so that what computes a
+wire there computes it in the pipeline, and both must give a client the same.
 """
 
-__all__ = ["SkewCheck", "check_skew", "told_wires"]
+__all__ = ["SkewCheck", "check_skew", "require_same_places", "told_wires"]
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from repo_tool.errors import PipelineError
+from repo_tool.errors import ParityError, PipelineError
 from repo_tool.near_names import did_you_mean
 from repo_tool.pipelines.compiled import CompiledPipeline
 from repo_tool.pipelines.compiler import compile_pipeline
 from repo_tool.pipelines.spec import PipelineFile
-from repo_tool.pipelines.stages import BlockStage, ModelStage, Stage, StepStage, TypedPipeline
+from repo_tool.pipelines.stages import BlockStage, ModelStage, Stage, StepStage
+from repo_tool.releases import release
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.publish import Staging
 from repo_tool.samples import Array
 from repo_tool.verification import Infer
 from repo_tool.workflows.add_pipeline_values import AddPipelineRequest
+from repo_tool.workflows.pipeline_requests import rows_a_request
 from repo_tool.workflows.pipeline_rows import PipelineRows
 from repo_tool.workflows.pipeline_staging import write_pipeline
 from repo_tool.workflows.progress import Step
@@ -52,34 +55,82 @@ def check_skew(check: SkewCheck, stage: Staging, server: EarlyServer, step: Step
     """Compare all rows; ``step`` is told how far it is.
 
     Raises:
-        PipelineError: the probe cannot be compiled.
+        PipelineError: the probe cannot be compiled, or not as the pipeline is.
+        ParityError: it answers otherwise than the pipeline does.
         LoadRefusedError: Triton does not load the probe.
     """
     inner = [wire for wire in check.wires.values() if wire not in check.pipeline.outputs]
     probe = _serve_probe(check, stage, server, inner) if inner else None
-    own = check.compiled if len(inner) < len(check.wires) else None
-    asked = [compiled for compiled in (own, probe) if compiled is not None]
-    typed = (probe or check.compiled).typed
-    comparisons = {
-        told: WireComparison(
-            wire=wire,
-            step=_step_of(typed.stages if wire in inner else check.compiled.stages, wire),
-            is_final=wire not in inner,
-            tolerance=check.request.allowed_for(wire),
-            exact_integers=wire not in check.request.tolerances,
-        )
-        for told, wire in check.wires.items()
-    }
-    size = _rows_a_request(check, asked)
+    comparisons = {told: _comparison(check, wire, is_final=wire not in inner) for told, wire in check.wires.items()}
+    same = _Same({wire: _comparison(check, wire, is_final=True) for wire in check.compiled.typed.outputs})
+    size = rows_a_request(check.rows.count, check.compiled, *filter(None, [probe]))
     with ExitStack() as clients:
-        ask = [clients.enter_context(triton_inference(server.grpc_url, compiled.own.config.name)) for compiled in asked]
+        asked = [clients.enter_context(triton_inference(server.grpc_url, name)) for name in _names(check, probe)]
         for start, answers in check.answers:
-            served = _served(check, ask, start, len(answers), size)
+            served = _served(check, asked, start, len(answers), size)
             for at, (found, wanted) in enumerate(zip(served, answers, strict=True)):
+                same.add(start + at, found)
                 for told, comparison in comparisons.items():
-                    comparison.add(start + at, found[comparison.wire], wanted[told])
+                    comparison.add(start + at, found.told[comparison.wire], wanted[told])
             step.detail = f"{start + len(answers)} of {check.answers.rows} rows"
-    return _report(check, typed, comparisons)
+    same.require(check.pipeline.name)
+    return _report(check, comparisons)
+
+
+def _names(check: SkewCheck, probe: CompiledPipeline | None) -> list[str]:
+    """Of the models asked: the pipeline's own first, as it is going to be published."""
+    return [check.pipeline.name, *([probe.own.config.name] if probe else [])]
+
+
+def _comparison(check: SkewCheck, wire: str, *, is_final: bool) -> WireComparison:
+    return WireComparison(
+        wire=wire,
+        step=_step_of(check.compiled.stages, wire),
+        is_final=is_final,
+        tolerance=check.request.allowed_for(wire),
+        exact_integers=wire not in check.request.tolerances,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What the pipeline answers for one, and what its probe does where there is one."""
+
+    own: Mapping[str, Array]
+    probe: Mapping[str, Array]
+
+    @property
+    def told(self) -> Mapping[str, Array]:
+        """All wires: what a client sees from the pipeline itself."""
+        return {**self.probe, **self.own}
+
+
+@dataclass(frozen=True, slots=True)
+class _Same:
+    """Whether the probe gives a client what the pipeline does, by the outputs."""
+
+    outputs: Mapping[str, WireComparison]
+
+    def add(self, row: int, answers: _Row) -> None:
+        """Compare one row; nothing where there is no probe."""
+        for wire, comparison in self.outputs.items() if answers.probe else ():
+            comparison.add(row, answers.probe[wire], answers.own[wire])
+
+    def require(self, pipeline: str) -> None:
+        """Nothing, where they agree.
+
+        Raises:
+            ParityError: what the probe tells of inner wires says nothing about the pipeline.
+        """
+        for wire in (comparison.result() for comparison in self.outputs.values()):
+            if not wire.equal:
+                raise ParityError(
+                    f"'{pipeline}' answers otherwise where it also tells what lies between its steps",
+                    cause=f"'{wire.wire}': {wire.rows_that_differ} of {wire.rows} rows differ, "
+                    f"{wire.served} with and {wire.wanted} without; {wire.allowed}",
+                    next_step="nothing was published; let the reference tell what the pipeline answers: "
+                    + ", ".join(self.outputs),
+                )
 
 
 def told_wires(pipeline: PipelineFile, compiled: CompiledPipeline, answers: ReferenceAnswers) -> dict[str, str]:
@@ -126,31 +177,44 @@ def _probe_name(pipeline: PipelineFile) -> str:
 
 
 def _serve_probe(check: SkewCheck, stage: Staging, server: EarlyServer, wires: Sequence[str]) -> CompiledPipeline:
-    telling = check.pipeline.with_outputs(wires)
-    probe = compile_pipeline(telling.model_copy(update={"name": _probe_name(check.pipeline)}), check.repository)
+    telling = check.pipeline.with_outputs(wires).model_copy(update={"name": _probe_name(check.pipeline)})
+    probe = compile_pipeline(telling, check.repository, release=release(check.request.release))
+    require_same_places(check.compiled, probe)
     write_pipeline(stage.repository, probe, 1, check.repository)
     server.load(probe.own.config.name)
     return probe
 
 
-def _rows_a_request(check: SkewCheck, asked: Sequence[CompiledPipeline]) -> int:
-    """As many as the pipeline takes; one where what leaves a model may differ in shape from row to row."""
-    typed = check.compiled.typed
-    if typed.max_batch_size == 0:
-        return check.rows.count
-    is_free = any(
-        -1 in compiled.typed.wires[wire].dims for compiled in asked for part in compiled.parts for wire in part.writes
-    )
-    return 1 if is_free else typed.max_batch_size
+def require_same_places(compiled: CompiledPipeline, probe: CompiledPipeline) -> None:
+    """See that each step of the probe runs where the pipeline's does, beside the same ones.
+
+    Raises:
+        PipelineError: it does not, so that its inner wires say nothing about the pipeline.
+    """
+    if _places(compiled) != _places(probe):
+        raise PipelineError(
+            f"what lies between the steps of '{compiled.own.config.name}' cannot be told as it is served",
+            cause=f"with further outputs its models are {_places(probe)} instead of {_places(compiled)}",
+            next_step=f"let the reference tell what the pipeline answers: {', '.join(compiled.typed.outputs)}",
+        )
 
 
-def _served(check: SkewCheck, ask: Sequence[Infer], start: int, count: int, size: int) -> Iterator[dict[str, Array]]:
+def _places(compiled: CompiledPipeline) -> list[tuple[str, list[str]]]:
+    """The steps of each model that has some: one that only waits for another computes nothing."""
+    return [(part.kind.value, [stage.name for stage in part.stages]) for part in compiled.parts if part.stages]
+
+
+def _served(check: SkewCheck, ask: Sequence[Infer], start: int, count: int, size: int) -> Iterator[_Row]:
     """Each row's wires, as they come off the server."""
     for first in range(start, start + count, size):
         request = check.rows.take(first, min(first + size, start + count))
-        answers = [infer(request) for infer in ask]
+        own, *probe = [infer(request) for infer in ask]
         for row in range(len(next(iter(request.values())))):
-            yield {wire: array[row] for answer in answers for wire, array in answer.items()}
+            yield _Row(_of_row(own, row), _of_row(probe[0], row) if probe else {})
+
+
+def _of_row(answer: Mapping[str, Array], row: int) -> Mapping[str, Array]:
+    return {wire: array[row] for wire, array in answer.items()}
 
 
 def _step_of(stages: Sequence[Stage], wire: str) -> str:
@@ -162,7 +226,7 @@ def _step_of(stages: Sequence[Stage], wire: str) -> str:
     return f"model '{writer.config.name}'" if writer else "the pipeline"
 
 
-def _report(check: SkewCheck, typed: TypedPipeline, comparisons: Mapping[str, WireComparison]) -> SkewReport:
+def _report(check: SkewCheck, comparisons: Mapping[str, WireComparison]) -> SkewReport:
     first = next((each for each in comparisons.values() if each.kept), None)
     looks_like = ""
     if first is not None:
@@ -170,7 +234,7 @@ def _report(check: SkewCheck, typed: TypedPipeline, comparisons: Mapping[str, Wi
             Suspect(
                 wire=first.wire,
                 rows=first.kept,
-                typed=check.compiled.typed if first.is_final else typed,
+                typed=check.compiled.typed,
                 raw=check.rows,
                 members=check.members,
                 tolerance=first.tolerance,
