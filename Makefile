@@ -9,7 +9,7 @@ READY  := $(VENV)/.ready
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs bench-speed bench-pipelines differential coverage-frameworks clean
+.PHONY: help setup demo test test-slow check format docs bench-speed bench-pipelines differential coverage-frameworks clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-20s %s\n", $$1, $$2 }'
@@ -30,7 +30,10 @@ demo: $(READY)  ## Train, add, serve, score through Triton and measure: the whol
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo/run.py $(DEMO_FLAGS)
 
 test: $(READY)  ## Run the tests, against a real Triton
-	@$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest -m "not slow" --numprocesses $(TEST_WORKERS) --dist loadfile $(PYTEST_FLAGS)
+
+test-slow: $(READY)  ## Run the proofs that take longest: whole test sets, every page of the docs
+	@$(BIN)/python -m pytest -m slow --numprocesses $(TEST_WORKERS) --dist loadfile $(PYTEST_FLAGS)
 
 check: $(READY)  ## Format, lint, types, layers, generated files
 	@$(BIN)/ruff format --check .
