@@ -63,7 +63,10 @@ CASES = {
     "scale: sizes of their own": Case({"values": PICTURES}, {"factor": 0.5}),
     "normalise": Case({"pixels": PIXELS}, {"mean": [0.1, 0.2, 0.3], "std": [1, 2, 3]}),
     "normalise: floats, channels last": Case(
-        {"pixels": FLOATS}, {"mean": [0.1, 0.2, 0.3], "std": [1, 2, 3], "divide_by": 1, "layout": "HWC"}
+        {"pixels": FLOATS}, {"mean": [0.1, 0.2, 0.3], "std": [1, 2, 3], "layout": "HWC"}
+    ),
+    "normalise: floats, divided": Case(
+        {"pixels": FLOATS}, {"mean": [0.1, 0.2, 0.3], "std": [1, 2, 3], "divide_by": 127.5}
     ),
     "normalise: sizes of their own": Case({"pixels": PICTURES}, {"mean": [0.1, 0.2, 0.3], "std": [1, 2, 3]}),
     "channel_order": Case({"pixels": PIXELS}),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The steps that work on sound: bad rows are named, and the numbers are those of other implementations."""
 
+import base64
 import io
 import math
 import struct
@@ -78,6 +79,21 @@ def test_other_chunks_are_passed_over_and_a_stream_lasts_to_its_end():
     odd = b"LIST" + struct.pack("<I", 3) + b"abc\0"
     np.testing.assert_array_equal(decoded(riff(odd, form()))[0], np.array([0x0201, 0x0403]) / 2**15)
     np.testing.assert_array_equal(decoded(riff(form(), size=0xFFFFFFFF))[0], np.array([0x0201, 0x0403]) / 2**15)
+
+
+def test_a_data_url_is_read_where_text_is():
+    url = b"data:audio/wav;base64," + base64.encodebytes(SOUNDS[0])
+    np.testing.assert_array_equal(decoded(url, encoding="base64")[0], decoded(SOUNDS[0])[0])
+
+
+def test_sounds_that_are_too_long_together_are_refused_before_any_is_unpacked():
+    second = wav(np.full(1_000, np.nan), 1_000, np.float32)  # which unpacking would refuse
+    with pytest.raises(ValueError, match=r"^row 2: the sounds up to this one have 1.2 million samples"):
+        decoded(second, second, second, sample_rate=384_000, most_megasamples=1)
+    with pytest.raises(ValueError, match=r"^row 0: the sounds up to this one have 0.4 million samples"):
+        decoded(second, sample_rate=384_000, most_megasamples=0.1, seconds=0.1)
+    short = wav(tone(1_000, 1), 1_000)
+    assert len(decoded(*[short] * 3, sample_rate=384_000, most_megasamples=1, seconds=0.1)) == 3
 
 
 @pytest.mark.parametrize(("channels", "pick"), [("mean", None), ("left", 0), ("right", 1)])

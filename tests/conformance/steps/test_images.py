@@ -143,14 +143,41 @@ def test_a_photograph_is_turned_as_its_exif_says(orientation):
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
-@pytest.mark.parametrize("source", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("source", ["1", "L", "LA", "P", "RGB", "RGBA"])
 def test_every_mode_becomes_the_one_asked_for_as_pillow_does_it(source, mode):
-    picture = (
-        Image.fromarray(np.arange(0, 48_000, 1000, dtype=np.uint16).reshape(6, 8)) if source == "I;16" else PICTURE
-    )
-    picture = picture if source == "I;16" else picture.convert(source)
+    picture = PICTURE.convert(source)
     (pixels,) = decoded(encoded(picture), mode=mode)
     np.testing.assert_array_equal(pixels, np.atleast_3d(np.asarray(picture.convert(mode))))
+
+
+def test_grey_of_16_bits_is_refused_and_not_made_white():
+    deep = encoded(Image.fromarray(np.arange(0, 48_000, 1000, dtype=np.uint16).reshape(6, 8)))
+    for parameters in ({}, {"height": 6, "width": 8, "mode": "L"}):
+        with pytest.raises(ValueError, match=r"^row 1: the image has more than 8 bits"):
+            decoded(png(1), deep, **parameters)
+
+
+def test_pictures_that_are_too_large_together_are_refused_before_any_is_unpacked():
+    half = encoded(Image.new("L", (1_000, 600)))[:-30]  # which unpacking would refuse as damaged
+    with pytest.raises(ValueError, match=r"^row 3: the images up to this one have 2.4 megapixels .* at most 2 are"):
+        decoded(*[half] * 4, most_megapixels=1)
+    assert decoded(*[encoded(Image.new("L", (1_000, 600)))] * 4, most_megapixels=1, height=2, width=2).shape[0] == 4
+
+
+def test_pictures_that_would_become_too_large_together_are_refused():
+    with pytest.raises(ValueError, match=r"^row 2: the pictures up to this one would become 3.0 megapixels"):
+        resized([PIXELS[0][:7, :7]] * 3, shorter=1_000, most_megapixels=1)
+    assert len(resized([PIXELS[0][:7, :7]] * 3, shorter=1_000, most_megapixels=1, most_megapixels_together=3)) == 3
+
+
+def test_crops_that_would_be_too_large_together_are_refused():
+    boxes = [np.zeros((many, 4), np.float32) for many in (9, 60, 40)]
+    made = step("crop_boxes", height=100, width=100, most_megapixels=1)
+    with pytest.raises(ValueError, match=r"^row 2: the crops up to this row are 1.1 megapixels"):
+        made.run({"pixels": [PIXELS[0]] * 3, "boxes": boxes})
+    assert [len(crops) for crops in made.run({"pixels": [PIXELS[0]] * 2, "boxes": boxes[:2]})["crops"]] == [9, 60]
+    with pytest.raises(PipelineError, match="step 'crop_boxes' cannot work"):
+        made.output_wires({"pixels": Wire(DataType.UINT8, (9, 7, 3)), "boxes": Wire(DataType.FP32, (101, 4))})
 
 
 def test_a_jpeg_of_print_colours_is_read():
@@ -302,6 +329,12 @@ def test_normalising_is_that_of_transformers():
     scaled = PIXELS.astype(np.float32) / np.float32(255)
     expected = [image_transforms.normalize(p, mean, std, input_data_format="channels_last") for p in scaled]
     np.testing.assert_allclose(found, np.transpose(expected, (0, 3, 1, 2)), rtol=1e-6)
+
+
+def test_floats_that_are_scaled_already_are_not_divided_again():
+    scaled = step("scale", divide_by=255).run({"values": PIXELS})["scaled"]
+    made = step("normalise", mean=[0.5, 0.4, 0.3], std=[0.5, 1, 2])
+    np.testing.assert_array_equal(made.run({"pixels": scaled})["tensor"], made.run({"pixels": PIXELS})["tensor"])
 
 
 def test_channel_order_is_opencv_s():

@@ -20,6 +20,8 @@ class CropBoxes:
 
     ``height`` and ``width``: what each becomes, bilinear as Pillow does it.
 
+    ``most_megapixels``: of all crops of one call together.
+
     ``margin``: makes a box larger by that share of its width and height on each side.
     """
 
@@ -29,12 +31,15 @@ class CropBoxes:
     height: int
     width: int
     margin: float = 0.0
+    most_megapixels: float = 50.0
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
             raise ValueError("height and width are at least 1 pixel")
         if not 0 <= self.margin <= 10:
             raise ValueError(f"margin is {self.margin}, and must be between 0 and 10")
+        if not self.most_megapixels > 0:
+            raise ValueError("most_megapixels must be more than 0")
 
     def outputs(self, inputs: Wires) -> Wires:
         """One crop for each box."""
@@ -46,12 +51,25 @@ class CropBoxes:
             )
         if boxes[0] != "FP32" or len(boxes[1]) != 2 or boxes[1][1] != 4:
             raise ValueError(f"'boxes' must be FP32 [boxes, 4]; they are {boxes[0]} {list(boxes[1])}")
+        if self._pixels(boxes[1][0]) > self.most_megapixels * 1_000_000:
+            raise ValueError(f"'boxes' are {boxes[1][0]}, whose crops are more pixels than most_megapixels")
         return {"crops": ("UINT8", (boxes[1][0], self.height, self.width, dims[2]))}
 
     def run(self, pixels: Any, boxes: Any) -> dict[str, Any]:
         """Row by row."""
+        together = 0
+        for row, places in enumerate(boxes):
+            together += self._pixels(len(places))
+            if together > self.most_megapixels * 1_000_000:
+                raise ValueError(
+                    f"row {row}: the crops up to this row are {together / 1_000_000:.1f} megapixels, and at most "
+                    f"{self.most_megapixels:g} are made at once: send fewer rows in a request"
+                )
         rows = [self._crops(row, *given) for row, given in enumerate(zip(pixels, boxes, strict=True))]
         return {"crops": rows if isinstance(boxes, list) else np.stack(rows)}
+
+    def _pixels(self, boxes: int) -> int:
+        return boxes * self.height * self.width
 
     def _crops(self, row: int, picture: NDArray[Any], boxes: NDArray[Any]) -> NDArray[Any]:
         from PIL import Image

@@ -3,18 +3,23 @@
 
 import base64
 import math
+import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Wires = dict[str, tuple[str, tuple[int, ...]]]
+Given = TypeVar("Given")
+Read = TypeVar("Read")
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _LAYOUTS = {(_PCM, 8), (_PCM, 16), (_PCM, 24), (_PCM, 32), (_FLOAT, 32), (_FLOAT, 64)}
 _TO_THE_END = 0xFFFFFFFF  # the size that a program writes which does not know yet how much follows
+_DATA_URL = re.compile(rb"\s*data:[^,]{0,100};base64,")  # bounded, so that hostile text costs no time
 _RATES = range(1_000, 384_001)
 _QUALITIES = {"soxr_mq": "MQ", "soxr_hq": "HQ", "soxr_vhq": "VHQ"}
 
@@ -27,8 +32,10 @@ class DecodeWav:
     ``resampling``: by libsoxr, in the quality that has this name in librosa; another sample rate only.
     ``seconds``: shorter sound is filled with silence at its end, longer sound is cut there. Without it the samples are
     as many as the sound has, [-1].
-    ``encoding``: the bytes themselves, or their base64 text.
+    ``encoding``: the bytes themselves, or their base64 text, also as a ``data:`` URL.
     ``most_seconds``: longer sound is refused before it is unpacked.
+    ``most_megasamples``: of the resampled sounds of one call that keep their lengths, so that all are in memory at
+    once; with ``seconds``, of each.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("soxr",)
@@ -40,12 +47,13 @@ class DecodeWav:
     resampling: Literal["soxr_mq", "soxr_hq", "soxr_vhq"] = "soxr_hq"
     encoding: Literal["raw", "base64"] = "raw"
     most_seconds: float = 600.0
+    most_megasamples: float = 50.0
 
     def __post_init__(self) -> None:
         if self.sample_rate not in _RATES:
             raise ValueError(f"sample_rate must be between {_RATES[0]} and {_RATES[-1]}")
-        if not self.most_seconds > 0:
-            raise ValueError("most_seconds must be more than 0")
+        if not (self.most_seconds > 0 and self.most_megasamples > 0):
+            raise ValueError("most_seconds and most_megasamples must be more than 0")
         if (
             self.seconds is not None
             and not 1 <= self.seconds * self.sample_rate <= self.most_seconds * self.sample_rate
@@ -65,31 +73,48 @@ class DecodeWav:
 
     def run(self, sound: NDArray[Any]) -> dict[str, Any]:
         """Row by row."""
-        rows = [self._decoded(row, value) for row, (value,) in enumerate(sound)]
+        opened = [self._reading(row, value, self._opened) for row, (value,) in enumerate(sound)]
+        self._refuse_too_many(opened)
         if self._length is None:
-            return {"samples": rows}
-        samples = np.zeros((len(rows), self._length), dtype=np.float32)
-        for row, decoded in enumerate(rows):
+            return {"samples": [self._reading(row, file, self._samples) for row, file in enumerate(opened)]}
+        samples = np.zeros((len(opened), self._length), dtype=np.float32)
+        for row, file in enumerate(opened):
+            decoded = self._reading(row, file, self._samples)
             samples[row, : len(decoded)] = decoded[: self._length]
         return {"samples": samples}
 
-    def _decoded(self, row: int, value: bytes) -> NDArray[np.float32]:
+    def _reading(self, row: int, given: Given, read: Callable[[Given], Read]) -> Read:
         try:
-            return self._samples(value if self.encoding == "raw" else _from_base64(value))
+            return read(given)
         except (ValueError, struct.error, MemoryError) as error:
             raise ValueError(f"row {row}: not a readable WAV ({error})") from error
 
-    def _samples(self, encoded: bytes) -> NDArray[np.float32]:
-        form, data = _form_and_data(encoded)
+    def _refuse_too_many(self, opened: "list[_Sound]") -> None:
+        """Before any is unpacked."""
+        together = 0.0
+        for row, sound in enumerate(opened):
+            samples = max(sound.frames * self.sample_rate / sound.rate, sound.frames) / 1_000_000
+            together = samples if self.seconds is not None else together + samples
+            if together > self.most_megasamples:
+                raise ValueError(
+                    f"row {row}: the sounds up to this one have {together:.1f} million samples, and at most "
+                    f"{self.most_megasamples:g} are made at once: send fewer rows in a request, or shorter ones"
+                )
+
+    def _opened(self, value: bytes) -> "_Sound":
+        form, data = _form_and_data(value if self.encoding == "raw" else _from_base64(value))
         code, channels, rate, bits = _checked_form(form)
         frames = len(data) // (channels * bits // 8)
         if frames == 0:
             raise ValueError("it has no samples")
         if frames > self.most_seconds * rate:
             raise ValueError(f"it lasts {frames / rate:.0f} s, and at most {self.most_seconds:g} s are taken")
+        return _Sound(data=data, code=code, channels=channels, rate=rate, bits=bits, frames=frames)
+
+    def _samples(self, given: "_Sound") -> NDArray[np.float32]:
         with np.errstate(over="ignore", invalid="ignore"):
-            sound = _as_floats(data, code, bits, count=frames * channels).reshape(frames, channels)
-            samples = self._resampled(self._mono(sound), rate)
+            numbers = _as_floats(given.data, given.code, given.bits, count=given.frames * given.channels)
+            samples = self._resampled(self._mono(numbers.reshape(given.frames, given.channels)), given.rate)
         if not np.isfinite(samples).all():
             raise ValueError("a sample is NaN or infinite")
         return samples
@@ -114,23 +139,36 @@ class DecodeWav:
         return exact
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sound:
+    """A file whose header is read, and whose numbers are not yet."""
+
+    data: memoryview
+    code: int
+    channels: int
+    rate: int
+    bits: int
+    frames: int
+
+
 def _from_base64(text: bytes) -> bytes:
-    return base64.b64decode(b"".join(text.split()), validate=True)
+    url = _DATA_URL.match(text)
+    return base64.b64decode(b"".join(text[url.end() if url else 0 :].split()), validate=True)
 
 
-def _form_and_data(encoded: bytes) -> tuple[bytes, bytes]:
+def _form_and_data(encoded: bytes) -> tuple[bytes, memoryview]:
     """The chunk ``fmt`` and the chunk ``data``, by RIFF's rules."""
     if encoded[:4] != b"RIFF" or encoded[8:12] != b"WAVE":
         raise ValueError("it does not begin with RIFF and WAVE" if encoded else "it is empty")
     form, place = b"", 12
     while place + 8 <= len(encoded):
         name, size = struct.unpack_from("<4sI", encoded, place)
-        content = encoded[place + 8 : place + 8 + size]
+        content = memoryview(encoded)[place + 8 : place + 8 + size]
         if name == b"data":
             if len(content) < size != _TO_THE_END:
                 raise ValueError(f"it is cut off: {size} bytes of sound are announced, and {len(content)} are there")
             return form, content
-        form = content if name == b"fmt " else form
+        form = bytes(content) if name == b"fmt " else form
         place += 8 + size + size % 2
     raise ValueError("it has no chunk 'data'")
 
@@ -151,7 +189,7 @@ def _checked_form(form: bytes) -> tuple[int, int, int, int]:
     return code, channels, rate, bits
 
 
-def _as_floats(data: bytes, code: int, bits: int, *, count: int) -> NDArray[np.float32]:
+def _as_floats(data: memoryview, code: int, bits: int, *, count: int) -> NDArray[np.float32]:
     """Integers by their largest power of two, so that -1 is the smallest of them."""
     if code == _FLOAT:
         return np.frombuffer(data, dtype=f"<f{bits // 8}", count=count).astype(np.float32)

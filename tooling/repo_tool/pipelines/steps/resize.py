@@ -36,7 +36,8 @@ class Resize:
     ``other_side``: how the side that follows is made whole: ``floor`` as torchvision and transformers do it, ``round``
     as albumentations does it.
 
-    ``most_megapixels``: a row that would become larger is refused.
+    ``most_megapixels``: a row that would become larger is refused. ``most_megapixels_together`` (twice as many): of the
+    rows of one call whose new sizes follow from their old ones, so that all are in memory at once.
 
     UINT8 stays UINT8, FP32 is computed in floats.
     """
@@ -53,6 +54,7 @@ class Resize:
     antialias: bool | None = None
     other_side: Literal["floor", "round"] = "floor"
     most_megapixels: float = 50.0
+    most_megapixels_together: float | None = None
 
     def __post_init__(self) -> None:
         if (self.height is None) != (self.width is None):
@@ -61,9 +63,18 @@ class Resize:
             raise ValueError("give either height and width, or shorter, or longer")
         if any(size is not None and size < 1 for size in (self.height, self.width, self.shorter, self.longer)):
             raise ValueError("a side is at least 1 pixel")
+        if not (self.most_megapixels > 0 and self._most_together > 0):
+            raise ValueError("most_megapixels and most_megapixels_together must be more than 0")
+        if (self.height or 0) * (self.width or 0) > self.most_megapixels * 1_000_000:
+            raise ValueError(f"{self.height} x {self.width} pixels are more than most_megapixels")
         if self.antialias not in (None, self._antialiased):
             does = "widens its filters when it shrinks" if self._antialiased else "does not widen its filters"
             raise ValueError(f"antialias is {self.antialias}, and {self.library} {does} for {self.interpolation}")
+
+    @property
+    def _most_together(self) -> float:
+        given = self.most_megapixels_together
+        return (2 * self.most_megapixels if given is None else given) * 1_000_000
 
     @property
     def _antialiased(self) -> bool:
@@ -97,19 +108,30 @@ class Resize:
 
     def run(self, pixels: Any) -> dict[str, Any]:
         """Row by row."""
+        self._refuse_too_many([picture.shape[:2] for picture in pixels])
         rows = [self._resized(row, picture) for row, picture in enumerate(pixels)]
         if self.height is not None or isinstance(pixels, np.ndarray):
             return {"resized": np.stack(rows)}
         return {"resized": rows}
 
+    def _refuse_too_many(self, sizes: list[tuple[int, int]]) -> None:
+        """Before any is resized."""
+        together = 0
+        for row, old in enumerate(sizes):
+            if 0 in old:
+                raise ValueError(f"row {row}: the picture is {old[0]} x {old[1]} pixels, so it is empty")
+            height, width = self._size(*old)
+            if height * width > self.most_megapixels * 1_000_000:
+                raise ValueError(f"row {row}: it would become {height} x {width} pixels, too many")
+            together += height * width if self.height is None else 0
+            if together > self._most_together:
+                raise ValueError(
+                    f"row {row}: the pictures up to this one would become {together / 1_000_000:.1f} megapixels, and "
+                    f"at most {self._most_together / 1_000_000:g} are made at once: send fewer rows in a request"
+                )
+
     def _resized(self, row: int, picture: NDArray[Any]) -> NDArray[Any]:
-        if 0 in picture.shape:
-            raise ValueError(
-                f"row {row}: the picture is {picture.shape[0]} x {picture.shape[1]} pixels, so it is empty"
-            )
         height, width = self._size(*picture.shape[:2])
-        if height * width > self.most_megapixels * 1_000_000:
-            raise ValueError(f"row {row}: it would become {height} x {width} pixels, too many")
         if (height, width) == picture.shape[:2]:
             return picture.copy()
         resize = _with_pillow if self.library == "pil" else _with_opencv
