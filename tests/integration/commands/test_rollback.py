@@ -2,12 +2,16 @@
 """A pipeline goes back whole: its configuration, the models made for it, its members' versions; or nothing changes."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import yaml
 
 from repo_tool.config import pbtxt
+from repo_tool.errors import RepositoryError
+from repo_tool.workflows.add_pipeline import AddPipelineRequest, add_pipeline
+from repo_tool.workflows.progress import RecordedProgress
 from support.command import everything_in, repo_tool
 
 SOFTMAX = {
@@ -36,6 +40,25 @@ def two_versions(sources, tmp_path_factory):
         added = repo_tool("add-pipeline", folder / "reader.yaml", "--sample", folder / "rows.npz", "-r", repository)
         assert added.returncode == 0, added.stderr
     return folder
+
+
+@pytest.fixture
+def copied(two_versions, tmp_path):
+    """The same in a folder of the test's own."""
+    return shutil.copytree(two_versions, tmp_path / "copied")
+
+
+class Meanwhile(RecordedProgress):
+    """Lets somebody else do something before a step begins."""
+
+    def __init__(self, title, do):
+        super().__init__()
+        self.title, self.do = title, do
+
+    def step(self, title):
+        if title == self.title:
+            self.do()
+        return super().step(title)
 
 
 def configs(repository):
@@ -78,8 +101,6 @@ def test_a_model_that_is_no_pipeline_is_refused(two_versions):
 
 
 def test_answers_that_are_no_longer_the_same_change_nothing(two_versions, tmp_path):
-    import shutil
-
     repository = tmp_path / "models"
     shutil.copytree(two_versions / "models", repository)
     sample = repository / "reader" / "1" / "sample.npz"
@@ -91,3 +112,17 @@ def test_answers_that_are_no_longer_the_same_change_nothing(two_versions, tmp_pa
     assert refused.returncode == 1
     assert "'reader'" in refused.stderr
     assert everything_in(repository) == before
+
+
+def test_a_member_that_changed_during_the_proof_is_noticed(copied):
+    """Its policy no longer loads the version that the pipeline would ask for."""
+    repository = copied / "models"
+    (copied / "other.yaml").write_text(yaml.safe_dump(BEST | {"name": "other"}))
+    request = AddPipelineRequest(file=copied / "other.yaml", sample=copied / "rows.npz", repository=repository)
+
+    def publish_relu():
+        shutil.copytree(repository / "relu" / "2", repository / "relu" / "3")
+
+    with pytest.raises(RepositoryError, match="'relu' has been changed meanwhile"):
+        add_pipeline(request, Meanwhile("publish", publish_relu))
+    assert not (repository / "other").exists()

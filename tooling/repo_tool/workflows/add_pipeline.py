@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 from repo_tool.config.variants import CPU
 from repo_tool.errors import PipelineError, RepositoryError, VersionExistsError
@@ -18,11 +17,13 @@ from repo_tool.pipelines.compiler import compile_pipeline
 from repo_tool.pipelines.spec import PipelineFile
 from repo_tool.releases import Release, release
 from repo_tool.repository.layout import ModelRepository
+from repo_tool.repository.needed_models import needed_models
 from repo_tool.repository.pins import pins_of
 from repo_tool.repository.publish import StagedModel, Staging, next_version, publish, staging, translating_disk_errors
 from repo_tool.samples import Sample
 from repo_tool.verification import Infer, Parity, require_parity, verify
 from repo_tool.workflows.add_pipeline_values import AddedPipeline, AddPipelineRequest
+from repo_tool.workflows.found_models import FoundModels
 from repo_tool.workflows.pipeline_provenance import Proof, write_proof
 from repo_tool.workflows.pipeline_rows import PipelineRows, read_pipeline_rows
 from repo_tool.workflows.pipeline_source import read_pipeline_source
@@ -43,6 +44,7 @@ class _Run:
 
     request: AddPipelineRequest
     repository: ModelRepository
+    found: FoundModels  # before anything was read
     release: Release
     pipeline: PipelineFile
     compiled: CompiledPipeline
@@ -94,6 +96,7 @@ def add_pipeline(request: AddPipelineRequest, progress: Progress) -> AddedPipeli
 def _prepared(request: AddPipelineRequest, progress: Progress) -> Iterator[_Run]:
     """What needs no server is refused before one starts."""
     repository, triton_release = ModelRepository(request.repository), release(request.release)
+    found = FoundModels.of(repository)
     reference = find_reference(request.reference) if request.reference else None
     with progress.step("compile") as step:
         pipeline = read_pipeline_source(request.file)
@@ -110,6 +113,7 @@ def _prepared(request: AddPipelineRequest, progress: Progress) -> Iterator[_Run]
         yield _Run(
             request=request,
             repository=repository,
+            found=found,
             release=triton_release,
             pipeline=pipeline,
             compiled=compiled,
@@ -250,7 +254,12 @@ def _of_one_shape(compiled: CompiledPipeline, values: Values) -> list[int]:
 def _publish(run: _Run, staged: list[StagedModel]) -> int:
     """Whole or not at all; the number stays where models ask for one another by it."""
     generated = [model.config.name for model in run.compiled.models]
-    require = partial(require_own_names, run.pipeline.name, generated, run.repository)  # again: some may be new
+
+    def require() -> None:
+        require_own_names(run.pipeline.name, generated, run.repository)  # again: some may be new
+        called = run.compiled.called_versions
+        run.found.require_unchanged({*called, *needed_models(run.repository, called)})
+
     _remove_bytecode(staged)
     with run.progress.step("publish"):
         try:

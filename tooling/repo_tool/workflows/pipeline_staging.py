@@ -20,6 +20,7 @@ from repo_tool.pipelines.placement import PartKind
 from repo_tool.pipelines.stages import ModelStage, flat
 from repo_tool.repository.disk import link_tree
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
+from repo_tool.repository.needed_models import needed_models
 from repo_tool.repository.pins import PINS_PARAMETER, pinned_versions
 from repo_tool.repository.provenance import read_provenance
 from repo_tool.repository.publish import StagedModel
@@ -147,19 +148,9 @@ def stage_members(stage: ModelRepository, repository: ModelRepository, compiled:
             path.unlink()
             policy = VersionPolicy(specific=(version,))
             path.write_text(pbtxt.render(replace(config, version_policy=policy), verified=True), encoding="utf-8")
-        _stage_called(stage, repository, model)
-
-
-def _stage_called(stage: ModelRepository, repository: ModelRepository, model: ModelDirectory) -> None:
-    """What a member that is an ensemble itself is made of."""
-    missing = {
-        step.model_name
-        for step in model.read_config().ensemble_steps
-        if not stage.model(step.model_name).path.exists() and repository.model(step.model_name).path.is_dir()
-    }
-    for name in sorted(missing):
-        link_tree(repository.model(name).path, stage.model(name).path)
-        _stage_called(stage, repository, repository.model(name))
+    for name in needed_models(repository, compiled.member_names):
+        if not stage.model(name).path.exists():
+            link_tree(repository.model(name).path, stage.model(name).path)
 
 
 def require_own_names(pipeline: str, generated: Iterable[str], repository: ModelRepository) -> None:

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The models that a model cannot answer without."""
+
+__all__ = ["needed_models"]
+
+from collections.abc import Iterable
+
+from repo_tool.repository.layout import ModelRepository
+from repo_tool.repository.pins import pins_of
+
+
+def needed_models(repository: ModelRepository, names: Iterable[str]) -> tuple[str, ...]:
+    """``names`` and what they are made of or call themselves, also through others; without those that are not there.
+
+    Raises:
+        RepositoryError: one has no configuration.
+        ConfigError: one does not parse.
+        ModelNameError: one needs what no model can be called.
+    """
+    found: dict[str, None] = {}
+    waiting = list(names)
+    while waiting:
+        model = repository.model(waiting.pop())
+        if model.name in found or not model.path.is_dir():
+            continue
+        found[model.name] = None
+        config = model.read_config()
+        waiting += [*(step.model_name for step in config.ensemble_steps), *pins_of(config)]
+    return tuple(found)
