@@ -52,10 +52,22 @@ steps:
   - {use: "fragile_steps:Fragile"}
 outputs: [share, doubled]
 """,
+    "exact": """
+inputs: {number: {datatype: FP64, dims: [1]}}
+steps:
+  - {use: "exact_steps:Exact"}
+outputs: [small, half, pieces, words]
+""",
 }
 FRAGILE = """
 import sys
 from dataclasses import dataclass
+
+WORDS = {13: "half of a character: \\ud83d.", 14: "a \\0 in its midst", 15: "\\U0001F600" * 5000, 16: "%" * 5000}
+
+class Wordless(Exception):
+    def __str__(self):
+        raise TypeError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fragile:
@@ -69,10 +81,33 @@ class Fragile:
                 raise errors[value]("it is negative")
             if value == 7:
                 sys.exit(1)
+            if value <= 10:
+                continue
+            raise {11: KeyboardInterrupt, 12: Wordless}.get(value, ValueError)(WORDS.get(value, "it is large"))
         doubled = [row * 2 for row in line]
         if (number == 9).any():
             doubled = doubled[:-1]
         return {"share": 1 / number, "doubled": doubled}
+"""
+
+EXACT = """
+from dataclasses import dataclass
+import numpy as np
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exact:
+    def outputs(self, inputs):
+        words = ("BYTES", (1,))
+        return {"small": ("UINT8", (1,)), "half": ("FP16", (1,)), "pieces": ("BYTES", (-1,)), "words": words}
+
+    def run(self, number):
+        whole = (number == number.round()).all()
+        return {
+            "small": number.astype(np.int64) if whole else number,
+            "half": number,
+            "pieces": [[b"a\\0", "\u00e4\\0"] for _ in number],
+            "words": [[b"\\0\\0" if value < 10 else 10] for (value,) in number.tolist()],
+        }
 """
 
 
@@ -119,6 +154,7 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pipelines")
     (folder / "words.txt").write_text("a\nb\n")
     (folder / "fragile_steps.py").write_text(FRAGILE)
+    (folder / "exact_steps.py").write_text(EXACT)
     models = folder / "models"
     write_total(models)
     for name, text in PIPELINES.items():
@@ -236,6 +272,12 @@ def test_rows_of_requests_in_one_batch_may_differ_in_shape(server, client):
         (-4, "step 'fragile_steps:Fragile', row 2: RecursionError: it is negative"),
         (7, "step 'fragile_steps:Fragile', row 2: SystemExit: 1"),
         (9, "step 'fragile_steps:Fragile', row 2: it gives 'doubled' as 0 rows for 1 and announced FP32 [-1]"),
+        (11, "step 'fragile_steps:Fragile', row 2: KeyboardInterrupt: it is large"),
+        (12, "step 'fragile_steps:Fragile', row 2: Wordless: it cannot be printed"),
+        (13, "step 'fragile_steps:Fragile', row 2: half of a character:  ."),
+        (14, "step 'fragile_steps:Fragile', row 2: a   in its midst"),
+        (15, "step 'fragile_steps:Fragile', row 2: " + "\U0001f600" * 300),
+        (16, "step 'fragile_steps:Fragile', row 2: " + "%" * 1300),
     ],
 )
 def test_a_step_that_fails_as_it_must_not_fails_one_request_only(server, client, number, words):
@@ -246,6 +288,46 @@ def test_a_step_that_fails_as_it_must_not_fails_one_request_only(server, client,
     answer = client.model("fragile").infer({"number": np.array([[1], [2], [4]], np.float32), "line": lines})
     assert answer["share"].ravel().tolist() == [1, 0.5, 0.25]
     assert is_ready(server)
+
+
+def test_bytes_keep_their_zeros_and_numbers_their_value(client):
+    answer = client.model("exact").infer({"number": np.array([[0.0], [9]])})
+    assert answer["small"].tolist() == [[0], [9]]
+    assert answer["half"].tolist() == [[0], [9]]
+    assert answer["pieces"].tolist() == [[b"a\0", "\u00e4\0".encode()]] * 2
+    assert answer["words"].tolist() == [[b"\0\0"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (0.7, "row 1: it gives 'small' as float64 and announced UINT8"),
+        (300, "row 1: it gives 'small' as int64 300 and announced UINT8"),
+        (-1, "row 1: it gives 'small' as int64 -1 and announced UINT8"),
+        (10, "row 1: it gives 'words' as int and announced BYTES"),
+    ],
+)
+def test_what_a_step_gives_is_not_changed_into_what_it_announced(client, number, words):
+    with pytest.raises(RepoClientError) as raised:
+        client.model("exact").infer({"number": np.array([[1.0], [number]])})
+    assert f"step 'exact_steps:Exact', {words}" in str(raised.value)
+
+
+def test_no_words_of_a_step_fail_the_other_requests_of_its_batch(server, client):
+    def ask(number):
+        try:
+            numbers, line = np.full((3, 1), number, np.float32), np.ones((3, 1), np.float32)
+            return client.model("fragile_together").infer({"number": numbers, "line": line})["share"][0, 0].tolist()
+        except RepoClientError as error:
+            return str(error)
+
+    before = executions(server, "fragile_together")
+    with ThreadPoolExecutor(4) as threads:
+        first, half, second, interrupt = threads.map(ask, [4, 13, 2, 11])
+    assert executions(server, "fragile_together") - before == 1
+    assert (first, second) == (0.25, 0.5)
+    assert "half of a character" in half
+    assert "KeyboardInterrupt" in interrupt
 
 
 def test_a_step_that_does_not_start_is_named_when_its_model_is_loaded(server, tmp_path):

@@ -53,7 +53,10 @@ _DTYPES = {
     "BYTES": np.object_,
 }
 _ROW = re.compile(r"row (\d+):\s*(.*)", re.DOTALL)  # how a step's message begins
-_LONGEST_MESSAGE = 1000  # characters: gRPC carries it in a header, and refuses long ones
+# Which kind of a step's numbers (b: bool, i, u, f) may travel as which, where their values fit.
+_CHANGES = {"bi", "bu", "bf", "ii", "iu", "if", "ui", "uu", "uf", "ff"}
+_LONGEST_MESSAGE = 4000  # bytes as gRPC sends it: in a header, of which clients take 8 KB in all
+_PRINTED = range(0x20, 0x7F)  # what stands there as one byte each; others, and "%", as three
 
 
 class TritonPythonModel:
@@ -137,7 +140,7 @@ class Answers:
             raise
         except Exception as error:
             row = names[0] if len(names) == 1 else None
-            why = f"{type(error).__name__}: {error}"
+            why = f"{type(error).__name__}: {_words(error)}"
             raise StepError("the steps", why, row=row, code=pb_utils.TritonError.INTERNAL) from error
 
     def _response(self, request: Any, tensors: Tensors) -> Any:
@@ -160,11 +163,31 @@ def _names(rows: int) -> list[str]:
 
 def _failure(error: "StepError") -> Any:
     if error.code == pb_utils.TritonError.INTERNAL:
-        pb_utils.Logger.log_error("".join(traceback.format_exception(error)))
-    message = str(error)
-    if len(message) > _LONGEST_MESSAGE:
-        message = f"{message[:_LONGEST_MESSAGE]} ..."
-    return pb_utils.InferenceResponse([], error=pb_utils.TritonError(message, error.code))
+        pb_utils.Logger.log_error(_sendable("".join(traceback.format_exception(error))))
+    return pb_utils.InferenceResponse([], error=pb_utils.TritonError(_shortened(_sendable(str(error))), error.code))
+
+
+def _sendable(text: str) -> str:
+    """Without what ends a message early or cannot be sent: control characters, and halves of characters."""
+    return "".join(each if each.isprintable() or each in "\n\t" else " " for each in text)
+
+
+def _shortened(message: str) -> str:
+    """As much of it as a header takes."""
+    size = 0
+    for at, each in enumerate(message):
+        size += sum(1 if byte in _PRINTED and each != "%" else 3 for byte in each.encode())
+        if size > _LONGEST_MESSAGE:
+            return f"{message[:at]} ..."
+    return message
+
+
+def _words(error: BaseException) -> str:
+    """What an exception says; one of a step's own may fail to say it."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - its own code runs, which may raise anything
+        return "it cannot be printed"
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -277,15 +300,20 @@ class Step:
         except StepError:
             raise
         except ValueError as error:
-            row, why = _row_and_reason(str(error), names)
+            row, why = _row_and_reason(_words(error), names)
             raise StepError(self.title, why, row=row) from error
-        except (Exception, SystemExit) as error:  # a step may raise anything, and the other requests are to be answered
-            row, why = _row_and_reason(f"{type(error).__name__}: {error}", names)
+        except BaseException as error:  # a step may raise anything, and the other requests are to be answered
+            row, why = _row_and_reason(f"{type(error).__name__}: {_words(error)}", names)
             raise StepError(self.title, why, row=row, code=pb_utils.TritonError.INTERNAL) from error
 
     def _plain(self, tensor: str, value: Any, names: RowNames) -> Rows:
         wire = self.wires[self.outputs[tensor]]
-        found: Rows = [_array(row, wire) for row in value] if wire.is_free else _array(value, wire)
+        try:
+            found: Rows = [_array(row, wire) for row in value] if wire.is_free else _array(value, wire)
+        except _UnannouncedError as error:
+            row = names[0] if len(names) == 1 else None
+            why = f"it gives '{tensor}' as {error} and announced {wire.datatype}"
+            raise StepError(self.title, why, row=row, code=pb_utils.TritonError.INTERNAL) from error
         shapes = [row.shape for row in found] if isinstance(found, list) else [found.shape[1:]]
         odd = [shape for shape in shapes if not wire.fits(shape)]
         if len(found) != len(names) or odd:
@@ -296,11 +324,41 @@ class Step:
         return found
 
 
+class _UnannouncedError(Exception):
+    """What a step gives instead of the datatype that it announced."""
+
+
 def _array(value: Any, wire: Wire) -> NDArray[Any]:
+    """Of the wire's datatype, every value as the step gave it: floats may be rounded, and nothing else is changed."""
+    if wire.datatype == "BYTES":
+        texts = np.asarray(value, dtype=object)  # NumPy's own types of text and bytes lose zeros at the end
+        return _filled_with([_bytes(each) for each in texts.ravel().tolist()], texts.shape)
     array = np.asarray(value)
-    if array.dtype.kind == "U":  # Triton's strings are bytes
-        array = np.char.encode(array, "utf-8")
-    return array.astype(wire.dtype, copy=False)
+    if array.dtype == wire.dtype or array.size == 0:
+        return array.astype(wire.dtype, copy=False)
+    kinds = array.dtype.kind + np.dtype(wire.dtype).kind
+    if kinds not in _CHANGES:
+        raise _UnannouncedError(array.dtype.name)
+    with np.errstate(over="ignore"):
+        cast = array.astype(wire.dtype)
+    lost = np.isfinite(array) & ~np.isfinite(cast) if kinds[1] == "f" else cast != array
+    if np.any(lost):
+        raise _UnannouncedError(f"{array.dtype.name} {array[lost].flat[0]}")
+    return cast
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bytes):
+        return value
+    raise _UnannouncedError(type(value).__name__)
+
+
+def _filled_with(values: Sequence[bytes], shape: tuple[int, ...]) -> NDArray[Any]:
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array.reshape(shape)
 
 
 def _row_and_reason(text: str, names: RowNames) -> tuple[str | None, str]:
