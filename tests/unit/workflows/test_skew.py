@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Differences to the training code: counted, placed, and explained where trying makes the numbers agree."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from repo_tool.pipelines.spec import PipelineFile
 from repo_tool.pipelines.stages import TypedPipeline
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.verification import Tolerance
+from repo_tool.workflows.add_pipeline_values import AddPipelineRequest
 from repo_tool.workflows.pipeline_rows import PipelineRows
 from repo_tool.workflows.reference import MODEL_INPUT, ReferenceAnswers
 from repo_tool.workflows.skew import DifferentRow, SkewReport, WireComparison, require_no_skew
@@ -55,10 +58,34 @@ def test_rows_beyond_the_tolerance_are_counted_and_the_worst_is_placed():
         (np.float32([[1, 2], [3, 4]]), np.float32([[1, 2, 3], [3, 4, 5]]), 2),
         (words(b"a", b"b"), words(b"a", b"B"), 1),
         (words(b"1", b"2"), np.float32([[1], [2]]), 2),
+        (np.int64([[2**53 + 1]]), np.int64([[2**53]]), 1),  # one number as float64
+        (np.int64([[2**53 + 1]]), np.float64([[2**53]]), 1),
+        (np.uint64([[2**63 + 1]]), np.int64([[2**63 - 1]]), 1),
+        (np.uint64([[2**64 - 1]]), np.int8([[-1]]), 1),
+        (np.int64([[2**53 + 1]]), np.int64([[2**53 + 1]]), 0),
+        (np.bool_([[True], [False]]), np.uint8([[1], [1]]), 1),
+        (np.int8([[-128]]), np.int8([[127]]), 1),
     ],
 )
 def test_what_counts_as_different(served, wanted, differ):
     assert compared(served, wanted).rows_that_differ == differ
+
+
+@pytest.mark.parametrize(
+    ("datatype", "tolerances", "differ"),
+    [(DataType.FP16, {}, 0), (DataType.FP32, {}, 2), (DataType.FP16, {"w": 1e-4}, 2)],
+)
+def test_a_wire_is_held_to_what_its_type_can_hold(datatype, tolerances, differ):
+    request = AddPipelineRequest(file=Path("p.yaml"), sample=Path("rows"), tolerances=tolerances)
+    comparison = WireComparison(wire="w", step="step 's'", is_final=False, tolerance=request.allowed_for("w", datatype))
+    for row, wanted in enumerate(np.float32([[1000.3], [2049]])):
+        comparison.add(row, wanted.astype(np.float16), wanted)
+    assert comparison.result().rows_that_differ == differ
+
+
+def test_the_size_of_a_difference_of_whole_numbers_is_exact():
+    assert compared(np.int64([[2**62]]), np.int64([[-(2**62)]])).largest_absolute == 2.0**63
+    assert compared(np.int64([[2**53 + 1]]), np.int64([[2**53]])).largest_absolute == 1
 
 
 def test_whole_numbers_may_differ_where_that_is_tolerated():

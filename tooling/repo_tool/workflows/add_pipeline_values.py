@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from repo_tool.config.model import ModelConfig
+from repo_tool.datatypes import DataType
 from repo_tool.releases import DEFAULT_RELEASE
 from repo_tool.repository.layout import ModelDirectory
 from repo_tool.verification import Parity, Tolerance
@@ -36,10 +37,10 @@ class AddPipelineRequest:
         place, found, _ = str(self.file).rpartition(".py:")
         return Path(f"{place}.py") if found else self.file
 
-    def allowed_for(self, wire: str) -> Tolerance:
-        """How far a wire may be from the reference."""
+    def allowed_for(self, wire: str, datatype: DataType) -> Tolerance:
+        """How far a wire may be from the reference: what was said of it, or what its type can hold."""
         if wire not in self.tolerances:
-            return self.tolerance
+            return self.tolerance.for_type(datatype)
         return replace(self.tolerance, absolute=self.tolerances[wire], relative=self.tolerances[wire])
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far a served pipeline is from the training code's own preprocessing, row by row and wire by wire."""
 
-__all__ = ["SkewReport", "WireComparison", "WireSkew", "require_no_skew"]
+__all__ = ["SkewReport", "WireComparison", "WireSkew", "distances", "require_no_skew"]
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +16,7 @@ from repo_tool.verification import Tolerance
 
 _ROWS_KEPT = 16  # of those that differ, for the diagnosis
 _TEXT_SHOWN = 40
+_EXACT_IN_FLOATS = 2.0**53  # up to there float64 has all whole numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,11 +210,9 @@ class WireComparison:
         return True
 
     def _compare_numbers(self, row: int, served: Array, wanted: Array) -> bool:
-        found, reference = served.astype(np.float64), wanted.astype(np.float64)
-        same = (found == reference) | (np.isnan(found) & np.isnan(reference))
+        distance, reference = distances(served, wanted), wanted.astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
-            distance = np.nan_to_num(np.where(same, 0.0, np.abs(found - reference)), nan=np.inf)
-            relative = np.where(same, 0.0, distance / np.abs(reference))
+            relative = np.where(distance == 0, 0.0, distance / np.abs(reference))
         if distance.size and distance.max() > self._absolute:
             self._absolute = float(distance.max())
             at = tuple(int(place) for place in np.unravel_index(int(distance.argmax()), distance.shape))
@@ -225,7 +224,8 @@ class WireComparison:
     def _allowed(self, served: Array, reference: NDArray[np.float64]) -> Any:
         if served.dtype.kind != "f" and self.exact_integers:
             return 0.0
-        return self.tolerance.absolute + self.tolerance.relative * np.nan_to_num(np.abs(reference))
+        tolerance = self.tolerance.at(reference)
+        return tolerance.absolute + tolerance.relative * np.nan_to_num(np.abs(reference))
 
     def result(self, looks_like: str = "") -> WireSkew:
         """What was found over all rows."""
@@ -248,6 +248,40 @@ class WireComparison:
             allowed="it must be equal" if is_exact else f"{self.tolerance.words} is allowed",
             looks_like=looks_like,
         )
+
+
+def distances(found: Array, wanted: Array) -> NDArray[np.float64]:
+    """How far apart numbers of one shape are, 0 only where they are equal; whole ones are not rounded before."""
+    kinds, common = {found.dtype.kind, wanted.dtype.kind}, np.result_type(found, wanted)
+    if "f" not in kinds and common.kind != "f":
+        return _between_integers(found.astype(common), wanted.astype(common))
+    if kinds & {*"iu"} and max(_largest(found), _largest(wanted)) >= _EXACT_IN_FLOATS and found.dtype.kind != "f":
+        return _between_objects(found.astype(object), wanted.astype(object))
+    numbers, reference = found.astype(np.float64), wanted.astype(np.float64)
+    same = (numbers == reference) | (np.isnan(numbers) & np.isnan(reference))
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num(np.where(same, 0.0, np.abs(numbers - reference)), nan=np.inf)
+
+
+def _between_integers(found: Array, wanted: Array) -> NDArray[np.float64]:
+    if found.dtype.kind == "b":
+        return np.asarray(found != wanted, dtype=np.float64)
+    larger, smaller = np.maximum(found, wanted), np.minimum(found, wanted)
+    apart = larger.astype(np.uint64) - smaller.astype(np.uint64)  # the wrapping undoes itself
+    return apart.astype(np.float64)
+
+
+def _between_objects(found: Array, wanted: Array) -> NDArray[np.float64]:
+    """Of Python's numbers, which compare an integer with a float exactly."""
+    pairs = zip(found.ravel(), wanted.ravel(), strict=True)
+    apart = [0.0 if ours == theirs else max(abs(float(ours) - float(theirs)), 1.0) for ours, theirs in pairs]
+    return np.nan_to_num(np.array(apart, dtype=np.float64), nan=np.inf).reshape(found.shape)
+
+
+def _largest(array: Array) -> float:
+    """Without its sign, rounded as floats are."""
+    numbers = np.abs(array.astype(np.float64))
+    return float(numbers[np.isfinite(numbers)].max(initial=0.0))
 
 
 def _alike(wanted: Array, served: Array) -> Array:

@@ -87,7 +87,7 @@ def _comparison(check: SkewCheck, wire: str, *, is_final: bool) -> WireCompariso
         wire=wire,
         step=_step_of(check.compiled.stages, wire),
         is_final=is_final,
-        tolerance=check.request.allowed_for(wire),
+        tolerance=check.request.allowed_for(wire, check.compiled.wires[wire].datatype),
         exact_integers=wire not in check.request.tolerances,
     )
 
