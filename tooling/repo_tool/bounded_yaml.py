@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """YAML that somebody else wrote, within limits: a few lines of aliases can stand for more than any memory holds."""
 
-__all__ = ["BoundedLoader", "bounded_text", "read_bounded_yaml"]
+__all__ = ["BoundedLoader", "bounded_text", "read_bounded_yaml", "yaml_complaint"]
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ _DEEPEST = 50
 
 
 class BoundedLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, which counts every value as often as aliases name it."""
+    """PyYAML's safe loader, which counts every value as often as aliases name it, and takes each key once."""
 
     def __init__(self, text: str) -> None:
         """Load ``text``."""
@@ -46,12 +47,42 @@ class BoundedLoader(yaml.SafeLoader):
             raise _excess(mark)
         return node
 
+    def get_single_node(self) -> yaml.Node | None:
+        """The one document.
+
+        Raises:
+            MarkedYAMLError: a mapping has a key twice, of which YAML would silently take the last.
+        """
+        root = super().get_single_node()
+        twice = next(_repeated_keys(root, seen=set()), None)
+        if twice is not None:
+            raise yaml.MarkedYAMLError(problem=f"'{twice.value}' is given twice", problem_mark=twice.start_mark)
+        return root
+
     def _extent(self, node: yaml.Node) -> tuple[int, int]:
         if not isinstance(node, yaml.CollectionNode):
             return 1, 1
         inner = [part for entry in node.value for part in (entry if isinstance(entry, tuple) else (entry,))]
         extents = [self._extents[id(part)] for part in inner]
         return 1 + sum(values for values, _ in extents), 1 + max((depth for _, depth in extents), default=0)
+
+
+def _repeated_keys(node: yaml.Node | None, *, seen: set[int]) -> Iterator[yaml.ScalarNode]:
+    if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for entry in node.value:
+            yield from _repeated_keys(entry, seen=seen)
+        return
+    keys: set[tuple[str, str]] = set()
+    for key, value in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if (key.tag, key.value) in keys:
+                yield key
+            keys.add((key.tag, key.value))
+        for part in (key, value):
+            yield from _repeated_keys(part, seen=seen)
 
 
 def _excess(mark: yaml.Mark) -> yaml.MarkedYAMLError:
@@ -77,10 +108,19 @@ def read_bounded_yaml(path: Path) -> Any:
     Raises:
         OSError: it cannot be read.
         ValueError: it is too large, or no text.
-        YAMLError: it is no YAML, holds too much, or itself.
+        YAMLError: it is no YAML, gives a key twice, holds too much, or itself.
     """
     loader = BoundedLoader(bounded_text(path))
     try:
         return loader.get_single_data()
     finally:
         loader.dispose()
+
+
+def yaml_complaint(error: yaml.YAMLError, path: Path) -> str:
+    """``path:line:column: what is wrong``, as editors jump to it."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return str(error) or type(error).__name__
+    mark = error.problem_mark or error.context_mark
+    place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+    return f"{place}: {error.problem or error.context}"

@@ -182,7 +182,7 @@ MISTAKES = {
         ["input 'extra'"],
     ),
     "an unknown datatype": (set_at("inputs", "image", "datatype", value="STRING"), ["'STRING' is no datatype"]),
-    "an unknown key": (set_at("step", value=[]), ["step: Extra inputs"]),
+    "an unknown key": (set_at("step", value=[]), ["step: there is no such key"]),
     "both a step and a model": (set_at("steps", 3, "model", value="cnn"), ["either `use:`"]),
     "no steps": (set_at("steps", value=[]), ["steps"]),
     "a batch larger than the model's": (set_at("max_batch_size", value=64), ["more than model 'cnn' takes", "16"]),

@@ -274,7 +274,7 @@ MISTAKES = {
     ),
     "a typo in a key": (
         pipeline(model("quick", "features", "result")) | {"output": ["a"]},
-        ["output: Extra inputs", "did you mean 'outputs'"],
+        ["output: there is no such key", "did you mean 'outputs'"],
     ),
     "a condition of several numbers": (
         changed(CASCADE, *BLOCK, "when", "wire", to="probabilities"),

@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -32,7 +32,8 @@ from repo_tool.bounded_yaml import bounded_text, read_bounded_yaml
 from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
 from repo_tool.near_names import did_you_mean
-from repo_tool.pipelines.beside import file_beside, named_files, with_files_as
+from repo_tool.pipelines.beside import file_beside, named_files, refuse_elsewhere, with_files_as
+from repo_tool.pipelines.form_mistakes import form_mistakes, no_key_twice, unreadable
 from repo_tool.pipelines.wire import Wire
 from repo_tool.repository.provenance import digest_of, digest_of_bytes
 
@@ -126,7 +127,8 @@ class OtherWire(_Declaration):
 class When(_Declaration):
     """Its steps see only the rows whose ``wire`` (dims [1]) is so; for the others its outputs are ``otherwise``.
 
-    A wire of datatype BOOL needs no comparison. A value of ``otherwise`` fills the whole tensor.
+    A wire of datatype BOOL needs no comparison, and a number is compared as a value of the wire's datatype. NaN
+    compares with nothing: ``if_nan`` says what becomes of it. A value of ``otherwise`` fills the whole tensor.
     """
 
     wire: str
@@ -135,6 +137,7 @@ class When(_Declaration):
     is_at_least: float | None = None
     is_above: float | None = None
     equals: Value | None = None
+    if_nan: Literal["refuse", "holds", "otherwise"] = "refuse"  # the request, or as if the condition held, or did not
     otherwise: dict[str, OtherWire | Value]
 
     @pydantic.model_validator(mode="after")
@@ -286,15 +289,18 @@ class PipelineFile(_Declaration):
         Raises:
             PipelineError: one of the files is not there.
         """
-        values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        values = self.with_file_names(self._digest_of).model_dump(mode="json", by_alias=True, exclude_defaults=True)
         if self.execution_env is not None:
             values["execution_env"] = self._digest_of(self.execution_env)
         sources = {name: self._digest_of(name) for name in self.source_names}
-        told = with_files_as(values, lambda name: {"file": self._digest_of(name)})
-        return digest_of_bytes(json.dumps([told, sources], sort_keys=True).encode())
+        return digest_of_bytes(json.dumps([values, sources], sort_keys=True).encode())
 
     def _digest_of(self, name: str) -> str:
         return digest_of(self.file(name), through_pointers=True)
+
+    def with_file_names(self, told: Callable[[str], str]) -> "PipelineFile":
+        """The same, the parameters of its steps naming ``told(name)`` in the place of each file."""
+        return self.model_copy(update={"steps": [_with_file_names(step, told) for step in self.steps]})
 
     @property
     def file_names(self) -> tuple[str, ...]:
@@ -342,9 +348,20 @@ def _within(steps: Iterable[StepDeclaration | BlockDeclaration]) -> Iterator[Ste
             yield from _within(step.steps)
 
 
+def _with_file_names(
+    step: StepDeclaration | BlockDeclaration, told: Callable[[str], str]
+) -> StepDeclaration | BlockDeclaration:
+    if isinstance(step, BlockDeclaration):
+        return step.model_copy(update={"steps": [_with_file_names(inner, told) for inner in step.steps]})
+    parameters = with_files_as(step.parameters, lambda name: {"file": told(name)})
+    return step.model_copy(update={"parameters": parameters})
+
+
 def _values(path: Path) -> Any:
     # PyYAML follows YAML 1.1, to which JSON's 1e-05 is text.
-    return json.loads(bounded_text(path)) if path.suffix == ".json" else read_bounded_yaml(path)
+    if path.suffix == ".json":
+        return json.loads(bounded_text(path), object_pairs_hook=no_key_twice)
+    return read_bounded_yaml(path)
 
 
 def read_pipeline(path: Path) -> PipelineFile:
@@ -356,20 +373,19 @@ def read_pipeline(path: Path) -> PipelineFile:
     try:
         pipeline = PipelineFile.model_validate(_values(path))
     except pydantic.ValidationError as error:
-        problems = "; ".join(f"{_place(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
         near = _meant(error)
         raise PipelineError(
             f"'{path}' does not describe a pipeline",
-            cause=problems,
+            cause=form_mistakes(error),
             next_step=near or "compare it with docs/pipelines.md",
         ) from error
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise PipelineError(
-            f"'{path}' cannot be read as a pipeline", cause=str(error), next_step="give the path of a YAML file"
-        ) from error
+        raise unreadable(path, error) from error
     pipeline = pipeline.found_in(_folder_of(path))
     for name in pipeline.file_names:
         pipeline.file(name)
+    if pipeline.execution_env is not None:  # often made elsewhere, and only there where models are made
+        refuse_elsewhere(pipeline.execution_env, pipeline.folder, f"pipeline '{pipeline.name}'")
     return pipeline
 
 
@@ -393,9 +409,3 @@ def _meant(error: pydantic.ValidationError) -> str:
     known = {field.alias or name for kind in kinds for name, field in kind.model_fields.items()}
     unknown = [each["loc"][-1] for each in error.errors() if each["type"] == "extra_forbidden"]
     return did_you_mean(str(unknown[0]), known) if unknown else ""
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    """``steps.0.with.height``, without pydantic's own tags."""
-    tags = {at + 2 for at, part in enumerate(location) if part == "steps"}
-    return ".".join(str(part) for at, part in enumerate(location) if at not in tags) or "the file"

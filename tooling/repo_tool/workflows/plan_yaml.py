@@ -3,14 +3,14 @@
 
 __all__ = ["Written", "WrittenFloat", "read_yaml"]
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from repo_tool.bounded_yaml import BoundedLoader, bounded_text
+from repo_tool.bounded_yaml import BoundedLoader, bounded_text, yaml_complaint
 from repo_tool.errors import SpecificationError
 
 
@@ -70,19 +70,14 @@ def read_yaml(path: Path) -> Written:
         loader = _Loader(bounded_text(path))
         try:
             root = loader.get_single_node()
-            if root is not None and (twice := next(_repeated_keys(root, seen=set()), None)):
-                mark = twice.start_mark
-                raise _unreadable(path, f"{path}:{mark.line + 1}:{mark.column + 1}: '{twice.value}' is given twice")
             value = loader.construct_document(root) if root is not None else None
         finally:
             loader.dispose()
     except FileNotFoundError as error:
         raise _unreadable(path, "there is no such file") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise _unreadable(path, f"{place}: {error.problem or error.context}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
+    except yaml.YAMLError as error:
+        raise _unreadable(path, yaml_complaint(error, path)) from error
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise _unreadable(path, str(error) or type(error).__name__) from error
     return Written(path=path, value=value, root=root)
 
@@ -101,21 +96,3 @@ def _child(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node | None, y
     if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
         return None, node.value[part]
     return None
-
-
-def _repeated_keys(node: yaml.Node, *, seen: set[int]) -> Iterator[yaml.Node]:
-    """Keys that a mapping has twice, of which YAML would silently take the last."""
-    if id(node) in seen or not isinstance(node, yaml.CollectionNode):
-        return
-    seen.add(id(node))
-    if isinstance(node, yaml.SequenceNode):
-        for entry in node.value:
-            yield from _repeated_keys(entry, seen=seen)
-        return
-    keys: set[str] = set()
-    for key, value in node.value:
-        if isinstance(key, yaml.ScalarNode):
-            if key.value in keys:
-                yield key
-            keys.add(key.value)
-        yield from _repeated_keys(value, seen=seen)
