@@ -25,6 +25,7 @@ from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
 from repo_tool.image_packages import IMAGE_PACKAGES
 from repo_tool.pipelines._step_worker import decoded, encoded
+from repo_tool.pipelines.beside import refuse_elsewhere
 from repo_tool.pipelines.catalogue import StepKind, step_names
 from repo_tool.repository.provenance import digest_of
 from repo_tool.samples import Array, Sample, read_published_sample, write_published_sample
@@ -45,7 +46,9 @@ def foreign_kind(use: str, folder: Path) -> StepKind:
         PipelineError: there is no such class, it is no step, or its file needs others that would not go along.
     """
     module, _, name = use.partition(":")
-    path = folder / f"{module.removesuffix('.py').replace('.', '/')}.py"
+    file = f"{module.removesuffix('.py').replace('.', '/')}.py"
+    refuse_elsewhere(file, folder, f"step '{use}'")
+    path = folder / file
     if not path.is_file():
         raise PipelineError(
             f"there is no file '{path}' for step '{use}'",

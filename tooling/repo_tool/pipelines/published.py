@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from repo_tool.pipelines.spec import (
     ASSETS_FOLDER,
@@ -15,7 +14,6 @@ from repo_tool.pipelines.spec import (
     BlockDeclaration,
     PipelineFile,
     StepDeclaration,
-    file_reference,
 )
 
 Content = Path | bytes
@@ -37,8 +35,9 @@ def published_files(
         names[name] = PurePosixPath(place).relative_to(ASSETS_FOLDER).as_posix()
         files[place] = path
     pinned = pipeline.model_copy(update={"steps": list(_pinned(pipeline.steps, newest or {}))})
+    pinned = pinned.with_file_names(names.__getitem__)
     values = pinned.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"execution_env"})
-    text = json.dumps(_with_names(values, names), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     return {**files, PUBLISHED_NAME: text.encode()}
 
 
@@ -61,12 +60,3 @@ def _places(name: str, pipeline: PipelineFile) -> Iterator[str]:
         yield f"{ASSETS_FOLDER}/{path}"
     yield f"{ASSETS_FOLDER}/{path.name}"
     yield from (f"{ASSETS_FOLDER}/{number}_{path.name}" for number in count(2))
-
-
-def _with_names(value: Any, names: Mapping[str, str]) -> Any:
-    name = file_reference(value)
-    if name is not None:
-        return {"file": names[name]}
-    if isinstance(value, dict):
-        return {key: _with_names(inner, names) for key, inner in value.items()}
-    return [_with_names(inner, names) for inner in value] if isinstance(value, list) else value

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from repo_tool.errors import PipelineError
-from repo_tool.pipelines.spec import PipelineFile, file_reference
+from repo_tool.pipelines.beside import file_reference
+from repo_tool.pipelines.spec import PipelineFile
 
 _Schema = Mapping[str, Any]  # JSON schema
 
