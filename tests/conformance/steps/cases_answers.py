@@ -45,12 +45,20 @@ CASES = {
     "threshold: one class": Case({"probabilities": EQUALS.astype(np.float16)}, {"of_class": 1, "cut_off": 0.75}),
     "threshold: a number or nothing": Case({"probabilities": RANDOM.random((5, 1))}, {"if_nan": "refuse"}),
     "label_lookup": Case({"index": RANDOM.integers(0, 4, (5, 2))}, {"labels": WORDS}),
-    "label_lookup: unknown ones": Case({"index": RANDOM.integers(-4, 8, (5, 2))}, {"labels": WORDS, "unknown": "?"}),
-    "label_lookup: ids": Case(
-        {"index": RANDOM.integers(0, 9, (5, 3), dtype=np.uint8)},
-        {"labels": {7: "seven", 3: "three", -1: "none"}, "unknown": "other"},
+    "label_lookup: unknown ones": Case(
+        {"index": RANDOM.integers(-4, 8, (5, 2))}, {"labels": WORDS, "unknown": "replace", "replacement": "?"}
     ),
-    "label_lookup: texts": Case({"index": TEXTS}, {"labels": {"a": "A", "ü": "Ü"}, "unknown": ""}),
+    "label_lookup: ids": Case(
+        {"index": RANDOM.integers(-2, 9, (5, 3), dtype=np.int8)},
+        {"labels": {7: "seven", 3: "three", -1: "none"}, "unknown": "replace", "replacement": "other"},
+    ),
+    "label_lookup: large ids": Case(
+        {"index": np.array([[2**64 - 1], [2**63 - 1], [0], [5], [2**63]], dtype=np.uint64)},
+        {"labels": {2**63 - 1: "largest", 5: "five"}, "unknown": "replace", "replacement": "other"},
+    ),
+    "label_lookup: texts": Case(
+        {"index": TEXTS}, {"labels": {"a": "A", "ü": "Ü"}, "unknown": "replace", "replacement": ""}
+    ),
     "label_lookup: sizes of their own": Case(
         {"index": [np.arange(1 + row) % 4 for row in range(5)]}, {"labels": WORDS}
     ),

@@ -62,10 +62,14 @@ CASES = {
         {"table": TABLE.astype(np.float64)},
         {"method": "min_max", "low": [1, -2, 3], "high": [30, 7, 3], "to": [-1, 1], "clip": True},
     ),
-    "category": Case({"value": COLOURS}, {"known": ["blue", "grün", "red", ""]}),
-    "category: others are one": Case({"value": NUMBERS}, {"known": [7, 3], "instead": 99}),
+    "category": Case({"value": COLOURS}, {"categories": ["blue", "grün", "red", ""]}),
+    "category: others are one": Case(
+        {"value": NUMBERS}, {"categories": [7, 3], "unknown": "replace", "replacement": 99}
+    ),
     "one_hot": Case({"value": COLOURS}, {"categories": ["blue", "grün", "red", ""]}),
     "one_hot: unknown ones are zeros": Case({"value": NUMBERS}, {"categories": [7, 3], "unknown": "zeros"}),
-    "ordinal": Case({"value": COLOURS}, {"categories": ["blue", "red"], "unknown_code": -1}),
-    "ordinal: whole numbers": Case({"value": NUMBERS.astype(np.int32)}, {"categories": [0, 3, 7], "unknown_code": 3}),
+    "ordinal": Case({"value": COLOURS}, {"categories": ["blue", "red"], "unknown": "replace", "replacement": -1}),
+    "ordinal: whole numbers": Case(
+        {"value": NUMBERS.astype(np.int32)}, {"categories": [0, 3, 7], "unknown": "replace", "replacement": 3}
+    ),
 }

@@ -10,8 +10,10 @@ import onnxruntime
 import pytest
 from PIL import Image
 
+from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
 from repo_tool.pipelines.catalogue import step_kind
+from repo_tool.pipelines.wire import Wire
 from support.step_cases import rows_of_bytes
 
 
@@ -96,8 +98,32 @@ def test_an_id_without_a_label_is_refused_by_row(index):
 
 def test_ids_of_a_map_are_numbers_or_texts():
     labels = {3: "three", "n01": "tench"}
-    assert run("label_lookup", {"index": np.array([[3]])}, labels=labels)["label"].tolist() == [[b"three"]]
+    assert run("label_lookup", {"index": np.array([[3]])}, labels={3: "three"})["label"].tolist() == [[b"three"]]
+    assert run("label_lookup", {"index": rows_of_bytes(b"3")}, labels=labels)["label"].tolist() == [[b"three"]]
     assert run("label_lookup", {"index": rows_of_bytes(b"n01")}, labels=labels)["label"].tolist() == [[b"tench"]]
+
+
+@pytest.mark.parametrize("identifier", [-1, 256, "n01", "07"])
+def test_an_id_that_the_type_of_the_wire_cannot_hold_is_refused(identifier):
+    step = step_kind("label_lookup").with_parameters({"labels": {identifier: "x", 5: "five"}})
+    with pytest.raises(PipelineError) as raised:
+        step.output_wires({"index": Wire(DataType.UINT8, (1,))})
+    assert raised.value.cause == f"'index' is UINT8, which cannot be '{identifier}'"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"labels": {"1": "x", 1: "y"}}, "labels has the id 1 twice"),
+        ({"labels": {False: "x"}}, "labels: the key false is a truth value"),
+        ({"labels": ["yes", False]}, "labels[1]: false is a truth value"),
+        ({"labels": ["a"], "replacement": "b"}, "a replacement `unknown: replace`"),
+    ],
+)
+def test_labels_that_yaml_reads_otherwise_or_that_collide_are_refused(parameters, words):
+    with pytest.raises(PipelineError) as raised:
+        step_kind("label_lookup").with_parameters(parameters)
+    assert words in raised.value.cause
 
 
 def test_anchors_may_be_a_file(tmp_path):

@@ -2,14 +2,17 @@
 """The steps that work on tables: what they read, and that a row which is not as announced is refused by its column."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
 from repo_tool.pipelines.catalogue import step_kind
+from repo_tool.pipelines.wire import Wire
 from support.step_cases import complaint_of, rows_of_bytes
 
 COLUMNS = {"age": "FP32", "name": "BYTES", "member": "BOOL", "visits": "INT32", "small": "UINT8"}
@@ -57,6 +60,11 @@ def test_an_object_becomes_typed_columns():
         ({"member": 1}, "column 'member' is the number 1, not true or false"),
         ({"visits": 1.5}, "column 'visits' is 1.5, not a whole number"),
         ({"visits": 2**31}, "column 'visits' is 2147483648, out of the range of INT32"),
+        ({"visits": 10**400}, "column 'visits' is 1000000000000000000000000000000000000000, out of the range of INT32"),
+        (
+            {"small": -(10**400)},
+            "column 'small' is -100000000000000000000000000000000000000, out of the range of UINT8",
+        ),
         ({"visits": float("inf")}, "column 'visits' is inf, not a whole number"),
         ({"small": -1}, "column 'small' is -1, out of the range of UINT8"),
         ({"agee": 3}, "there is no column 'agee'$"),
@@ -96,6 +104,14 @@ def test_what_is_no_object_is_refused_by_row(row, words):
     with pytest.raises(ValueError, match=f"^row 1: .*{words}") as raised:
         read(json_rows(), GOOD, row)
     assert len(str(raised.value)) < 400
+
+
+def test_the_key_that_is_there_twice_is_found_among_very_many():
+    keys = "".join(f'"{key}": 0, ' for key in range(100_000))
+    with pytest.raises(ValueError, match=r"row 0: .*the key 'twice' is there twice"):
+        read(json_rows(most_bytes=2_000_000), f'{{{keys}"twice": 1, "twice": 2}}'.encode())
+    with pytest.raises(ValueError, match=r"row 0: column 'age' is missing$"):
+        read(json_rows(most_bytes=2_000_000, unknown="ignore"), f'{{{keys}"age ": 1}}'.encode())
 
 
 def test_a_misspelt_column_gets_the_nearest_name():
@@ -160,7 +176,12 @@ def test_a_line_of_csv_becomes_typed_columns():
         (b"\xff,a,2", "not a line of CSV"),
         (b"x,a,2", "column 'age' is 'x', not a number"),
         (b"1e39,a,2", "column 'age' is '1e39', no finite FP32"),
-        (b"nan,a,2", "column 'age' is 'nan', no finite FP32"),
+        (b"nan,a,2", "column 'age' is 'nan', not a number"),
+        (b"1_000,a,2", "column 'age' is '1_000', not a number"),
+        ("١٢,a,2".encode(), "column 'age' is '١٢', not a number"),
+        (b"1,a,1_000", "column 'visits' is '1_000', not a whole number"),
+        (b"1,a," + b"9" * 5000, "column 'visits' is 9{40}, out of the range of INT32"),
+        (b"1" * 50_000 + b"x,a,2", "column 'age' is '1{40}', not a number"),
         (b"1,a,2.5", "column 'visits' is '2.5', not a whole number"),
         (b"1,a,2147483648", "column 'visits' is 2147483648, out of the range of INT32"),
         (b"1,a,", "column 'visits' is empty"),
@@ -172,6 +193,15 @@ def test_a_line_that_does_not_fit_is_refused_by_row_and_column(line, words):
         read(csv_rows(), b"1,a,2", line)
 
 
+def test_a_field_is_as_long_as_the_line_may_be():
+    assert len(read(csv_rows(most_bytes=200_000), b"1," + b"a" * 150_000 + b",1")["name"].item()) == 150_000
+
+
+@pytest.mark.parametrize("number", ["1.", ".5", "-1.5E+3", "+7", "1e-400", "00012"])
+def test_a_number_of_csv_is_what_spreadsheets_write(number):
+    assert read(csv_rows(), f"{number},a,2".encode())["age"].item() == np.float32(float(number))
+
+
 def test_an_empty_field_takes_the_default_of_its_column():
     answer = read(csv_rows(defaults={"age": "7.5", "name": "nobody"}, empty_words=["?"]), b"?,,3")
     assert (answer["age"].item(), answer["name"].item()) == (7.5, b"nobody")
@@ -181,7 +211,7 @@ def test_an_empty_field_takes_the_default_of_its_column():
 
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
@@ -246,26 +276,65 @@ def test_numbers_that_cannot_scale_are_refused(parameters):
         step("scale_columns", **parameters)
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters"), [("one_hot", "categories"), ("ordinal", "categories"), ("category", "known")]
-)
-def test_an_unknown_category_is_refused_with_the_nearest(name, parameters):
-    made = step(name, **{parameters: ["red", "blue"]})
+CATEGORIES = pytest.mark.parametrize("name", ["one_hot", "ordinal", "category"])
+
+
+@CATEGORIES
+def test_an_unknown_category_is_refused_with_the_nearest(name):
+    made = step(name, categories=["red", "blue"])
     with pytest.raises(ValueError, match="row 1: 'blu' is no known category; did you mean 'blue'"):
         made.run({"value": rows_of_bytes(b"red", b"blu")})
     with pytest.raises(ValueError, match="row 0: '�'"):
         made.run({"value": rows_of_bytes(b"\xff")})
+    many = step(name, categories=[f"red {place}" for place in range(2000)])
+    with pytest.raises(ValueError, match=r"row 0: 'red' is no known category$"):
+        many.run({"value": rows_of_bytes(b"red")})
+
+
+@CATEGORIES
+@pytest.mark.parametrize(
+    ("categories", "words"),
+    [
+        ([True, False], r"categories\[0\]: true is a truth value; YAML takes yes, no, on and off as such"),
+        (["DE", False, "SE"], r"categories\[1\]: false is a truth value"),
+        ([1.0, 2.0], r"categories\[0\]: 1.0 is no whole number"),
+        (["DE", 5], r"categories.0: input should be a valid integer"),
+    ],
+)
+def test_what_yaml_reads_otherwise_is_no_category(name, categories, words):
+    with pytest.raises(PipelineError) as raised:
+        step(name, categories=categories)
+    assert re.match(words, raised.value.cause)
+
+
+@CATEGORIES
+def test_a_category_that_the_type_of_the_wire_cannot_hold_is_refused(name):
+    value = {"value": Wire(DataType.INT32, (1,))}
+    with pytest.raises(PipelineError) as raised:
+        step(name, categories=[5, 2**32]).output_wires(value)
+    assert raised.value.cause == "'value' is INT32, which cannot be 4294967296"
+    step(name, categories=[5, 2**32]).output_wires({"value": Wire(DataType.INT64, (1,))})
+    with pytest.raises(PipelineError):
+        step("category", categories=[5], unknown="replace", replacement=2**31).output_wires(value)
+
+
+@pytest.mark.parametrize("name", ["category", "ordinal"])
+@pytest.mark.parametrize("given", [{"unknown": "replace"}, {"replacement": 3}])
+def test_a_replacement_goes_with_its_word(name, given):
+    with pytest.raises(PipelineError) as raised:
+        step(name, categories=[1, 2], **given)
+    assert "needs a replacement" in raised.value.cause
 
 
 def test_categories_have_their_places():
     red, blue = rows_of_bytes(b"red"), rows_of_bytes(b"blue")
     assert step("one_hot", categories=["red", "blue"]).run({"value": blue})["one_hot"].tolist() == [[0, 1]]
     assert step("ordinal", categories=["red", "blue"]).run({"value": blue})["code"].tolist() == [[1]]
-    assert step("category", known=["red"], instead="other").run({"value": blue})["category"].item() == b"other"
-    assert step("category", known=["red"], instead="other").run({"value": red})["category"].item() == b"red"
+    others = step("category", categories=["red"], unknown="replace", replacement="other")
+    assert [others.run({"value": given})["category"].item() for given in (blue, red)] == [b"other", b"red"]
 
 
-@pytest.mark.parametrize("name", ["one_hot", "ordinal"])
+@CATEGORIES
 def test_categories_that_are_there_twice_are_refused(name):
     with pytest.raises(PipelineError, match="do not fit"):
         step(name, categories=["a", "a"])

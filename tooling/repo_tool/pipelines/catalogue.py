@@ -6,7 +6,8 @@ __all__ = ["Step", "StepKind", "plain_wires", "step_kind", "step_names"]
 import dataclasses
 import importlib
 import inspect
-from collections.abc import Callable, Hashable, Mapping
+import json
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -67,6 +68,8 @@ class StepKind:
         names = [field.name for field in dataclasses.fields(self.code)]
         for unknown in sorted(set(given) - set(names)):
             raise self._misfit(f"{unknown}: no such parameter", did_you_mean(unknown, names))
+        for problem in _misread(given, self.parameters):
+            raise self._misfit(problem)
         try:
             return Step(self, _adapter(cast(Hashable, self.code)).validate_python(dict(given)))
         except pydantic.ValidationError as error:
@@ -171,7 +174,48 @@ def step_kind(name: str) -> StepKind:
 
 
 def _problems(error: pydantic.ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(map(str, e['loc'])) or 'together'}: {e['msg'].lower().removeprefix('value error, ')}"
-        for e in error.errors()
-    )
+    told = (f"{_place(each['loc'])}: {each['msg'].lower().removeprefix('value error, ')}" for each in error.errors())
+    return "; ".join(dict.fromkeys(told))
+
+
+def _place(steps: tuple[int | str, ...]) -> str:
+    """Without the alternatives of a type, such as ``list[int]``, which pydantic counts among them."""
+    return ".".join(str(step) for step in steps if not str(step).endswith("]")) or "together"
+
+
+def _misread(given: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    """What YAML took for another type than its author: pydantic would make 0 or 1 of ``no`` and ``yes``."""
+    for name, value in given.items():
+        types = set(_types(schema.get("properties", {}).get(name, {})))
+        for place, leaf in _leaves(name, value):
+            if isinstance(leaf, bool) and types and ("boolean" not in types or place.endswith("key ")):
+                yield (
+                    f"{place}{json.dumps(leaf)} is a truth value; YAML takes yes, no, on and off as such: "
+                    f"put the word in quotes"
+                )
+            if isinstance(leaf, float) and "integer" in types and "number" not in types:
+                yield f"{place}{leaf} is no whole number; leave out the point, or put it in quotes for a text"
+
+
+def _types(schema: Any) -> Iterator[str]:
+    """All that a parameter may hold at any depth, as JSON schema calls it."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("type"), str):
+            yield schema["type"]
+        for inner in schema.values():
+            yield from _types(inner)
+    if isinstance(schema, list):
+        for inner in schema:
+            yield from _types(inner)
+
+
+def _leaves(place: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield f"{place}: the key ", key
+            yield from _leaves(f"{place}.{key}", inner)
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from _leaves(f"{place}[{index}]", inner)
+    else:
+        yield f"{place}: ", value

@@ -4,6 +4,7 @@
 import csv
 import io
 import math
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -18,6 +19,10 @@ _LARGEST = {
     "FP32": 3.4028235677973362e38,
     "FP64": 1.7976931348623157e308,
 }  # what a float32 still rounds to a finite one
+_LONGEST = 100  # characters of a whole number; some length Python refuses to read
+# Python would read 1_000 and the digits of any script, too.
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +55,8 @@ class CsvRows:
             raise ValueError(f"'{absent[0]}' is not in the header")
         if len(self.delimiter) != 1:
             raise ValueError("delimiter is one character")
+        if self.most_bytes < 1:
+            raise ValueError(f"most_bytes is {self.most_bytes}, and must be 1 at least")
         self._check_defaults()
 
     def _check_defaults(self) -> None:
@@ -86,6 +93,7 @@ class CsvRows:
     def _fields(self, index: int, line: bytes) -> list[str]:
         if len(line) > self.most_bytes:
             raise ValueError(f"row {index}: it has {len(line)} bytes, and at most {self.most_bytes} are taken")
+        csv.field_size_limit(max(self.most_bytes, csv.field_size_limit()))  # 131,072 characters else
         try:
             text = io.StringIO(line.decode(), newline="")
             lines = list(csv.reader(text, delimiter=self.delimiter, strict=True))
@@ -114,10 +122,9 @@ def _typed(place: str, text: str, datatype: str) -> Any:
 def _number(place: str, text: str, datatype: str) -> float:
     shown = text[:40] if text.isprintable() else "unprintable"
     is_float = datatype in _LARGEST
-    try:
-        number = float(text) if is_float else int(text)
-    except ValueError as error:
-        raise ValueError(f"{place} is '{shown}', not a {'' if is_float else 'whole '}number") from error
+    if not (_NUMBER if is_float else _WHOLE).fullmatch(text):
+        raise ValueError(f"{place} is '{shown}', not a {'' if is_float else 'whole '}number")
+    number = float(text) if is_float else int(text) if len(text) <= _LONGEST else math.inf
     if is_float and not abs(number) <= _LARGEST[datatype]:
         raise ValueError(f"{place} is '{shown}', no finite {datatype}")
     if not is_float and not np.iinfo(_dtype(datatype)).min <= number <= np.iinfo(_dtype(datatype)).max:

@@ -15,6 +15,7 @@ Wires = dict[str, tuple[str, tuple[int, ...]]]
 Datatype = Literal["FP32", "FP64", "INT32", "INT64", "UINT8", "BOOL", "BYTES"]
 
 _DEEPEST = 64
+_MOST_NAMES = 1000  # to look for the nearest one among; a client waits longer for it where there are more
 _LARGEST = {
     "FP32": 3.4028235677973362e38,
     "FP64": 1.7976931348623157e308,
@@ -43,6 +44,8 @@ class JsonRows:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice or not names or (self.table and "table" in self.columns):
             raise ValueError(f"columns and table name each column once, and one at least; twice: {', '.join(twice)}")
+        if self.most_bytes < 1:
+            raise ValueError(f"most_bytes is {self.most_bytes}, and must be 1 at least")
         for name in self.defaults:
             if name not in names:
                 raise ValueError(f"defaults: '{name}' is no column")
@@ -144,7 +147,7 @@ def _float(place: str, value: float, datatype: str) -> float:
 
 def _integer(place: str, value: float, datatype: str) -> int:
     limits = np.iinfo(_dtype(datatype))
-    if value != value or math.isinf(value) or value != int(value):  # noqa: PLR0124 - NaN
+    if isinstance(value, float) and not value.is_integer():
         raise ValueError(f"{place} is {value}, not a whole number")
     if not limits.min <= value <= limits.max:
         raise ValueError(f"{place} is {str(int(value))[:40]}, out of the range of {datatype}")
@@ -168,15 +171,18 @@ def _shown(text: str) -> str:
 
 
 def _near(name: str, others: list[str]) -> str:
+    if len(others) > _MOST_NAMES:
+        return ""
     found = difflib.get_close_matches(name[:100], [other for other in others if len(other) <= 100], n=1)
     return f"; did you mean {_shown(found[0])}?" if found else ""
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {_shown(next(name for name in names if names.count(name) > 1))} is there twice")
+    record: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in record:
+            raise ValueError(f"the key {_shown(name)} is there twice")
+        record[name] = value
     return record
 
 

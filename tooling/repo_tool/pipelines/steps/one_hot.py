@@ -3,6 +3,7 @@
 
 import difflib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -10,11 +11,15 @@ from numpy.typing import NDArray
 
 Wires = dict[str, tuple[str, tuple[int, ...]]]
 FLOAT = 1  # of onnx.TensorProto
+MOST_COMPARED = 1000  # categories, to tell the nearest of them; a client waits longer for it among more
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class OneHot:
-    """``categories`` are texts or whole numbers in the order of training; another is refused, or all zeros."""
+    """``categories`` are texts or whole numbers in the order of training.
+
+    ``unknown``: another one is refused by its row, or all zeros.
+    """
 
     categories: list[int] | list[str]
     unknown: Literal["refuse", "zeros"] = "refuse"
@@ -31,18 +36,23 @@ class OneHot:
             raise ValueError(
                 f"'value' must be {' or '.join(wanted)} [1], as the categories; it is {datatype} {list(dims)}"
             )
+        if datatype != "BYTES":
+            _refuse_what_cannot_be(datatype, list(self.categories))
         return {"one_hot": ("FP32", (len(self.categories),))}
 
     def run(self, value: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Row by row."""
-        places = {_key(category): place for place, category in enumerate(self.categories)}
         encoded = np.zeros((len(value), len(self.categories)), dtype=np.float32)
         for row, (category,) in enumerate(value):
-            if category in places:
-                encoded[row, places[category]] = 1
+            if category in self._places:
+                encoded[row, self._places[category]] = 1
             elif self.unknown == "refuse":
                 raise ValueError(f"row {row}: {_unknown(category, self.categories)}")
         return {"one_hot": encoded}
+
+    @cached_property
+    def _places(self) -> dict[object, int]:
+        return {_key(category): place for place, category in enumerate(self.categories)}
 
     def graph(self, op: Any, inputs: Wires, value: Any) -> dict[str, Any]:
         """Of whole numbers alone, whose unknown ones are zeros."""
@@ -53,6 +63,14 @@ class OneHot:
         return {"one_hot": op.Cast(op.Equal(value, list(self.categories)), to=FLOAT)}
 
 
+def _refuse_what_cannot_be(datatype: str, numbers: list[Any]) -> None:
+    """A number that the wire's type cannot hold would be another one there."""
+    limits = np.iinfo(datatype.lower())
+    for number in numbers:
+        if not limits.min <= number <= limits.max:
+            raise ValueError(f"'value' is {datatype}, which cannot be {number}")
+
+
 def _key(category: object) -> object:
     return category.encode() if isinstance(category, str) else category
 
@@ -60,5 +78,6 @@ def _key(category: object) -> object:
 def _unknown(category: Any, categories: list[int] | list[str]) -> str:
     text = category.decode(errors="replace") if isinstance(category, bytes) else str(category)
     shown = "".join(sign if sign.isprintable() else "�" for sign in text[:40])
-    near = difflib.get_close_matches(shown, map(str, categories), n=1)
+    few = categories if len(categories) <= MOST_COMPARED else []
+    near = difflib.get_close_matches(shown, map(str, few), n=1)
     return f"'{shown}' is no known category" + (f"; did you mean '{near[0]}'?" if near else "")
