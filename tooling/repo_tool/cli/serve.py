@@ -31,7 +31,9 @@ def serve(
     http_port: Annotated[int, Port] = 8000,
     grpc_port: Annotated[int, Port] = 8001,
     metrics_port: Annotated[int, Port] = 8002,
-    model: Annotated[list[str] | None, typer.Option("--model", help="Load this model only; repeatable.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="Load this one and what it calls; repeatable.")
+    ] = None,
     model_config_name: Annotated[
         str,
         typer.Option(help="Read configs/NAME.pbtxt of each model in place of config.pbtxt, e.g. cpu.", metavar="NAME"),

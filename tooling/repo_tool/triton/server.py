@@ -21,6 +21,7 @@ from repo_tool.errors import (
     ServerStartError,
 )
 from repo_tool.repository.layout import ModelDirectory, ModelRepository, check_model_name, check_variant_name
+from repo_tool.repository.pins import pins_of
 from repo_tool.triton.control import ControlApi, ControlTimeoutError, ControlUnreachableError, Reply
 from repo_tool.triton.installation import Installation, find_installation
 from repo_tool.triton.loading import Loader
@@ -164,7 +165,7 @@ class EmbeddedServer:
             raise ServerStartError("the embedded Triton ended by itself", cause=process.log.last_words())
 
     def load(self, model: str) -> None:
-        """Load a model directory of the repository, or load it again.
+        """Load a model directory of the repository, or load it again, and before it those that it calls by itself.
 
         Raises:
             ModelNameError: no name that Triton's shell may see.
@@ -172,6 +173,10 @@ class EmbeddedServer:
             LoadTimeoutError: it has not come to an end with it within the load time-out.
             ServerStartError: the server is not running.
         """
+        for name in reversed(self._with_called([check_model_name(model)])):
+            self._load_one(name)
+
+    def _load_one(self, model: str) -> None:
         along = self._loaded_along(model)
         for directory in along:
             _check_shell_words(directory, self.options.model_config_name)
@@ -222,14 +227,15 @@ class EmbeddedServer:
     ) -> list[LoadOutcome]:
         """Load every model directory (or ``models``), each by itself, so that a bad one is named and the others serve.
 
-        Ensembles come last. ``on_outcome`` hears of each model as it ends. A model that takes longer than
-        ``patience_s`` does not hold up the rest: its outcome is that it is still loading, and ``on_outcome`` hears
-        from another thread what became of it.
+        ``models`` come with those that they call by themselves, which Triton loads for nobody. Ensembles come last.
+        ``on_outcome`` hears of each model as it ends. A model that takes longer than ``patience_s`` does not hold up
+        the rest: its outcome is that it is still loading, and ``on_outcome`` hears from another thread what became of
+        it.
 
         Raises:
             ServerStartError: the server is not running.
         """
-        names = sorted(set(models)) if models is not None else self._model_names()
+        names = sorted(self._with_called(models)) if models is not None else self._model_names()
         ensembles = [name for name in names if self._is_ensemble(name)]
         loader = Loader(self._outcome, patience_s=patience_s, on_outcome=on_outcome)
         outcomes = loader.run([name for name in names if name not in ensembles])
@@ -261,7 +267,7 @@ class EmbeddedServer:
         refusal: RepoToolError | None = None
         versions: tuple[str, ...] = ()
         try:
-            self.load(model)
+            self._load_one(model)
             versions = self.ready_versions(model)
         except (LoadRefusedError, ModelNameError) as error:
             refusal = error
@@ -346,6 +352,26 @@ class EmbeddedServer:
                 config = _read_config(directory, self.options.model_config_name)
                 wanted += [step.model_name for step in config.ensemble_steps] if config else []
         return list(found.values())
+
+    def _with_called(self, models: Sequence[str]) -> list[str]:
+        """``models`` and those that they call by themselves, also through others, as far as they are there."""
+        found: dict[str, None] = {}
+        waiting = list(models)
+        while waiting:
+            name = waiting.pop(0)
+            if name not in found:
+                found[name] = None
+                waiting += self._called(name)
+        return list(found)
+
+    def _called(self, model: str) -> Iterator[str]:
+        with suppress(LoadRefusedError, ModelNameError):  # told when it is loaded
+            along = {directory.name: directory for directory in self._loaded_along(model)}
+            for directory in along.values():
+                config = _read_config(directory, self.options.model_config_name)
+                for name in pins_of(config) if config else ():
+                    if name not in along and self._repositories.nearest(check_model_name(name)).path.is_dir():
+                        yield name
 
     def _reason(self, reply: Reply, model: str, log_end: int) -> str:
         if "failed to poll" not in reply.error:
