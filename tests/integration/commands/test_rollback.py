@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import yaml
 
+from repo_client import Client
 from repo_tool.config import pbtxt
 from repo_tool.errors import RepositoryError
+from repo_tool.triton import EmbeddedServer, ServerOptions
 from repo_tool.workflows.add_pipeline import AddPipelineRequest, add_pipeline
 from repo_tool.workflows.progress import RecordedProgress
+from repo_tool.workflows.roll_back_pipeline import RollBackRequest, roll_back_pipeline
 from support.command import everything_in, repo_tool
 
 SOFTMAX = {
@@ -29,12 +32,12 @@ BEST = SOFTMAX | {
 
 @pytest.fixture(scope="module")
 def two_versions(sources, tmp_path_factory):
-    """Version 1 over relu/1 tells probabilities, version 2 over relu/2 a label."""
+    """Version 1 over relu/1 tells probabilities, version 2 over relu/2 a label; each model with its variants."""
     folder = tmp_path_factory.mktemp("two_versions")
     repository = folder / "models"
     np.savez(folder / "rows.npz", x=np.arange(12, dtype=np.float32).reshape(3, 4))
     for pipeline in (SOFTMAX, BEST):
-        added = repo_tool("add-model", sources / "relu.onnx", "--name", "relu", "-r", repository)
+        added = repo_tool("add-model", sources / "relu.onnx", "--name", "relu", "--variants", "-r", repository)
         assert added.returncode == 0, added.stderr
         (folder / "reader.yaml").write_text(yaml.safe_dump(pipeline))
         added = repo_tool("add-pipeline", folder / "reader.yaml", "--sample", folder / "rows.npz", "-r", repository)
@@ -65,6 +68,10 @@ def configs(repository):
     return {path.parent.name: pbtxt.parse(path.read_text()) for path in repository.glob("*/config.pbtxt")}
 
 
+def served(model, variant):
+    return pbtxt.parse((model / "configs" / f"{variant}.pbtxt").read_text()).version_policy.specific
+
+
 def roll_back(repository, *options):
     return repo_tool("pipeline", "rollback", "reader", "-r", repository, *options)
 
@@ -79,12 +86,22 @@ def test_back_and_forward_again(two_versions):
     assert [tensor.name for tensor in old["reader"].outputs] == ["probabilities"]
     assert {step.model_name: step.model_version for step in old["reader"].ensemble_steps}["relu"] == 1
     assert old["relu"].version_policy.specific == (1, 2)
+    for variant in ("cpu", "gpu"):
+        assert served(repository / "relu", variant) == (1, 2)
+        assert served(repository / "reader_post", variant) == (1,)
     valid = repo_tool("validate", repository, "--live")
     assert valid.returncode == 0, valid.stdout + valid.stderr
+    # By configs/cpu.pbtxt as well, with what the pipeline answered then.
+    with EmbeddedServer(repository, ServerOptions(model_config_name="cpu")) as server:
+        server.load("reader")
+        with Client(f"grpc://{server.grpc_url}") as client:
+            answer = client.model("reader").infer({"x": np.zeros((1, 4), dtype=np.float32)})
+    assert answer["probabilities"].tolist() == [[0.25, 0.25, 0.25, 0.25]]
     forward = roll_back(repository, "--to", "2")
     assert forward.returncode == 0, forward.stderr
     again = configs(repository)
     assert again["reader"].outputs == newest["reader"].outputs
+    assert served(repository / "reader_post", "cpu") == (2,)
     assert again["reader"].ensemble_steps == newest["reader"].ensemble_steps
 
 
@@ -126,3 +143,38 @@ def test_a_member_that_changed_during_the_proof_is_noticed(copied):
     with pytest.raises(RepositoryError, match="'relu' has been changed meanwhile"):
         add_pipeline(request, Meanwhile("publish", publish_relu))
     assert not (repository / "other").exists()
+
+
+def test_a_version_that_is_published_during_the_proof_stays_in_service(copied):
+    repository = copied / "models"
+
+    def publish_reader():
+        shutil.copytree(repository / "reader" / "2", repository / "reader" / "3")
+
+    before = configs(repository)
+    with pytest.raises(RepositoryError, match="'reader' has been changed meanwhile"):
+        roll_back_pipeline(
+            RollBackRequest(pipeline="reader", repository=repository),
+            Meanwhile("change the configurations", publish_reader),
+        )
+    assert configs(repository) == before
+
+
+def test_a_member_that_takes_something_else_by_now_is_refused(copied):
+    config = copied / "models" / "relu" / "config.pbtxt"
+    size = pbtxt.parse(config.read_text()).max_batch_size
+    config.write_text(config.read_text().replace(f"max_batch_size: {size}", "max_batch_size: 3"))
+    refused = roll_back(copied / "models")
+    assert refused.returncode == 2
+    assert "'relu' takes or gives something else by now" in refused.stderr
+
+
+def test_what_another_pipeline_asks_for_stays_in_service(copied):
+    """``chain`` was proven with version 2 of the pipeline."""
+    (copied / "models" / "chain").mkdir()
+    text = (copied / "models" / "reader" / "config.pbtxt").read_text()
+    text = text.replace('"reader"', '"chain"').replace('"relu"', '"reader"')
+    (copied / "models" / "chain" / "config.pbtxt").write_text(text)
+    refused = roll_back(copied / "models")
+    assert refused.returncode == 2
+    assert "'chain' was proven with another version of 'reader'" in refused.stderr

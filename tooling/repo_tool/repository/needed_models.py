@@ -3,14 +3,19 @@
 
 __all__ = ["needed_models"]
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from repo_tool.config.model import ModelConfig
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.pins import pins_of
 
 
-def needed_models(repository: ModelRepository, names: Iterable[str]) -> tuple[str, ...]:
+def needed_models(
+    repository: ModelRepository, names: Iterable[str], *, configs: Mapping[str, ModelConfig] | None = None
+) -> tuple[str, ...]:
     """``names`` and what they are made of or call themselves, also through others; without those that are not there.
+
+    ``configs`` are what some of them are to have in place of their own.
 
     Raises:
         RepositoryError: one has no configuration.
@@ -24,6 +29,6 @@ def needed_models(repository: ModelRepository, names: Iterable[str]) -> tuple[st
         if model.name in found or not model.path.is_dir():
             continue
         found[model.name] = None
-        config = model.read_config()
+        config = (configs or {}).get(model.name) or model.read_config()
         waiting += [*(step.model_name for step in config.ensemble_steps), *pins_of(config)]
     return tuple(found)

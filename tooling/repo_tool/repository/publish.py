@@ -155,7 +155,13 @@ def replace_config(staged: ModelDirectory, repository: ModelRepository, *, expec
         replace_file(target.config_path, staged.config_path, expected=expected)
 
 
-def rewrite(repository: ModelRepository, texts: Mapping[str, tuple[str, str]], *, folders: Iterable[str] = ()) -> None:
+def rewrite(
+    repository: ModelRepository,
+    texts: Mapping[str, tuple[str, str]],
+    *,
+    folders: Iterable[str] = (),
+    require: Callable[[], None] = lambda: None,
+) -> None:
     """Give files of the repository other words, all of them or none, and make further folders.
 
     Each file is replaced at once; should a later one fail, those before it get their old words back.
@@ -164,6 +170,7 @@ def rewrite(repository: ModelRepository, texts: Mapping[str, tuple[str, str]], *
         repository: It.
         texts: By the file's path in it: what must stand there, and what is to stand there.
         folders: Paths of folders, each of which gets an empty ``.gitkeep``.
+        require: Is asked once nobody else can change the repository, and its errors end it.
 
     Raises:
         RepositoryError: a file is a link, lies outside of the repository, has changed meanwhile, or cannot be written.
@@ -174,6 +181,7 @@ def rewrite(repository: ModelRepository, texts: Mapping[str, tuple[str, str]], *
     ]
     made = [repository.path / name for name in folders]
     with staging(repository) as stage, changing(repository):
+        require()
         for place in (*(change.target.parent for change in changes), *made):
             require_inside(place, repository.path)
         for change in changes:

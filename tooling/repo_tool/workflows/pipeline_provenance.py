@@ -75,6 +75,7 @@ def _write(directory: ModelDirectory, version: int, facts: Mapping[str, Any]) ->
         "model": directory.name,
         "backend": directory.read_config().backend,
         "config": directory.config_path.read_text(encoding="utf-8"),
+        "configs": {name: directory.variant_path(name).read_text(encoding="utf-8") for name in directory.variants()},
     }
     files = digests_of(directory.version_path(version))
     write_provenance(directory.provenance_path(version), own | {**facts, "files": files})

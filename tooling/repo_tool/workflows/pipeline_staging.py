@@ -44,7 +44,9 @@ def write_pipeline(
         directory = stage.model(model.config.name)
         called = _called_by(model.config.name, compiled)
         pinned = _pinned(model, called, generated, version)
-        _write(directory, _with_variants(pinned, variants), version, repository.path)
+        # Those that an earlier version has stay in the directory, and would go on saying what that one did.
+        names = repository.model(model.config.name).variants() if model.config.is_ensemble else variants
+        _write(directory, _with_variants(pinned, names), version, repository.path)
         staged.append(StagedModel(directory=directory, version=version))
     return staged
 
@@ -59,8 +61,6 @@ def _variants_in(repository: ModelRepository) -> tuple[str, ...]:
 
 def _with_variants(model: CompiledModel, names: Sequence[str]) -> CompiledModel:
     """With a copy of its configuration where it has none for some hardware, which says that it is meant there too."""
-    if model.config.is_ensemble:
-        return model
     return replace(
         model, variants={name: model.variants.get(name, model.config) for name in names} | {**model.variants}
     )
