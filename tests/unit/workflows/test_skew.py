@@ -106,6 +106,7 @@ def test_the_first_step_that_differs_is_named_and_the_table_has_all():
 
 PICTURES = RANDOM.integers(0, 256, (4, 6, 5, 3)).astype(np.float32)
 TABLE = RANDOM.standard_normal((6, 4))
+TOKENS = np.int64([[101, 20000, 30000, 102], [101, 20100, 30100, 102], [101, 20200, 30200, 102]])
 
 
 @pytest.mark.parametrize(
@@ -124,6 +125,7 @@ TABLE = RANDOM.standard_normal((6, 4))
         (TABLE, TABLE * [1, 1, 3, 1], "another scale of column 2"),
         (TABLE, TABLE + RANDOM.standard_normal((6, 4)), ""),
         (PICTURES, PICTURES + RANDOM.standard_normal(PICTURES.shape), ""),
+        (TOKENS, TOKENS + np.int64([0, 1, -1, 0]), ""),
         (words(b"Ab", b"c"), words(b"ab", b"C"), "upper and lower case"),
         (words(b" a  b"), words(b"a b"), "white space"),
         (words(b"a"), words(b"b"), ""),
@@ -142,6 +144,38 @@ def test_it_says_what_it_looks_like_only_where_that_makes_all_agree(served, want
     found = diagnose(suspect)
     assert looks_like in found
     assert bool(found) == bool(looks_like)
+
+
+@pytest.mark.parametrize(
+    ("served", "wanted", "looks_like"),
+    [
+        # Half way between two whole numbers, so that how it is rounded makes a difference.
+        ([[2], [4]], [[1], [3]], "with rounding: truncate in step 'cast' they agree"),
+        # What a graph served in the step's place might answer: the step itself is not to blame.
+        ([[1], [3]], [[2], [4]], "its steps run one by one agree with the reference"),
+    ],
+)
+def test_a_step_is_blamed_only_where_it_differs_by_itself(tmp_path, served, wanted, looks_like):
+    pipeline = PipelineFile.model_validate(
+        {
+            "name": "p",
+            "inputs": {"values": {"datatype": "FP32", "dims": [1]}},
+            "steps": [{"use": "cast", "with": {"datatype": "INT32", "rounding": "nearest"}}],
+            "outputs": ["cast"],
+        }
+    )
+    rows = [
+        DifferentRow(row=at, served=np.int32(found), wanted=np.int32(wanted[at])) for at, found in enumerate(served)
+    ]
+    suspect = Suspect(
+        wire="cast",
+        rows=rows,
+        typed=compile_pipeline(pipeline, ModelRepository(tmp_path)).typed,
+        raw=PipelineRows(origin="rows", inputs={"values": np.float32([[1.5], [3.5]])}),
+        members={},
+        tolerance=Tolerance(),
+    )
+    assert looks_like in diagnose(suspect)
 
 
 @pytest.fixture(scope="module")

@@ -238,6 +238,7 @@ def _report(check: SkewCheck, comparisons: Mapping[str, WireComparison]) -> Skew
                 raw=check.rows,
                 members=check.members,
                 tolerance=first.tolerance,
+                exact_integers=first.exact_integers,
             )
         )
     return SkewReport(

@@ -20,13 +20,17 @@ from repo_tool.pipelines.stages import BlockStage, Stage, StepStage, TypedPipeli
 from repo_tool.samples import Array
 from repo_tool.verification import Infer, Tolerance
 from repo_tool.workflows.pipeline_rows import PipelineRows
-from repo_tool.workflows.skew import DifferentRow
+from repo_tool.workflows.skew import DifferentRow, distances
 from repo_tool.workflows.step_by_step import as_values, run_stages
 
 _ROWS_TRIED, _MOST_TRIALS = 8, 64
-_INTERPOLATIONS = ("interpolation", "resample", "resampling", "filter", "method", "antialias", "library", "convention")
-_ORDERS = ("mode", "order", "channel_order", "channels", "color", "colour", "color_order", "from_order", "to_order")
-_LAYOUTS = ("layout", "data_format", "from_layout", "to_layout")
+_FAMILIES = {  # of parameters of the shipped steps
+    "layout": "looks like another layout: ",
+    "interpolation": "looks like another interpolation: ",
+    "antialias": "looks like another interpolation: ",
+    "library": "looks like another interpolation: ",
+    "mode": "looks like other colours: ",
+}
 _COLOURS, _LEAST_SAMPLES = (3, 4), 3
 # Solved by least squares in float64 from float32 values: what is left must be rounding, far below any real difference.
 _FIT = 1e-4
@@ -42,36 +46,41 @@ class Suspect:
     raw: PipelineRows
     members: Mapping[str, Infer]
     tolerance: Tolerance
+    exact_integers: bool = True  # whole numbers must be equal
+    unchanged: Sequence[Array] | None = None  # the wire as the steps give it here; None: not known
 
 
 def diagnose(suspect: Suspect) -> str:
     """What it looks like, in words; empty where nothing that was tried makes the rows agree."""
-    tried = Suspect(
-        wire=suspect.wire,
-        rows=suspect.rows[:_ROWS_TRIED],
-        typed=suspect.typed,
-        raw=suspect.raw,
-        members=suspect.members,
-        tolerance=suspect.tolerance,
-    )
+    tried = replace(suspect, rows=suspect.rows[:_ROWS_TRIED])
+    tried = replace(tried, unchanged=_rerun(tried, _until(tried.typed.stages, tried.wire)))
+    if tried.unchanged is not None and _all_close(tried, tried.unchanged):
+        return "its steps run one by one agree with the reference: what is served in their place does not"
     looks: tuple[Callable[[Suspect], str], ...] = (_as_text, _rearranged, _another_parameter, _scaled, _as_columns)
     return next((found for look in looks if (found := look(tried))), "")
 
 
 def _agree(suspect: Suspect, change: Callable[[Array], Array]) -> bool:
     """Whether every row that differs agrees once the served one is changed so."""
-    return all(_close(change(row.served), row.wanted, suspect.tolerance) for row in suspect.rows)
+    return _all_close(suspect, [change(row.served) for row in suspect.rows])
 
 
-def _close(found: Array, wanted: Array, tolerance: Tolerance) -> bool:
+def _all_close(suspect: Suspect, found: Sequence[Array]) -> bool:
+    return all(_close(array, row.wanted, suspect) for array, row in zip(found, suspect.rows, strict=True))
+
+
+def _close(found: Array, wanted: Array, suspect: Suspect) -> bool:
+    """By the rules by which it was found to differ: whole numbers must be equal."""
     wanted = wanted.reshape(found.shape) if found.size == wanted.size and wanted.ndim != found.ndim else wanted
     if found.shape != wanted.shape:
         return False
     if object in (found.dtype, wanted.dtype):
         return bool(np.all(found == wanted))
-    return np.allclose(
-        found.astype(np.float64), wanted.astype(np.float64), rtol=tolerance.relative, atol=tolerance.absolute
-    )
+    if found.dtype.kind != "f" and suspect.exact_integers:
+        return not distances(found, wanted).any()
+    tolerance = suspect.tolerance.at(wanted.astype(np.float64))
+    numbers, reference = found.astype(np.float64), wanted.astype(np.float64)
+    return np.allclose(numbers, reference, rtol=tolerance.relative, atol=tolerance.absolute, equal_nan=True)
 
 
 # --- words and arrangements ------------------------------------------------------------------------------------------
@@ -174,18 +183,21 @@ def _choices(told: Mapping[str, Any]) -> list[Any]:
 
 
 def _agrees_with(suspect: Suspect, stage: StepStage, values: Mapping[str, Any]) -> bool:
-    found = _rerun(suspect, stage, values)
-    return found is not None and all(
-        _close(array, row.wanted, suspect.tolerance) for array, row in zip(found, suspect.rows, strict=True)
-    )
-
-
-def _rerun(suspect: Suspect, stage: StepStage, values: Mapping[str, Any]) -> list[Array] | None:
-    """The wire of the rows that differ, computed here with other parameters; None where the pipeline then fails."""
+    """Whether the steps run here agree with these values, and did not without."""
+    if suspect.unchanged is None:
+        return False
     try:
         changed = replace(stage, step=stage.step.kind.with_parameters({**stage.step.parameters, **values}))
-        stages = _until(suspect.typed.stages, suspect.wire)
-        stages = [changed if each is stage else each for each in stages]
+    except RepoToolError:  # no such value beside the others
+        return False
+    stages = [changed if each is stage else each for each in _until(suspect.typed.stages, suspect.wire)]
+    found = _rerun(suspect, stages)
+    return found is not None and _all_close(suspect, found)
+
+
+def _rerun(suspect: Suspect, stages: Sequence[Stage]) -> list[Array] | None:
+    """The wire of the rows that differ, computed here by such stages; None where they fail."""
+    try:
         raw = {name: array[[row.row for row in suspect.rows]] for name, array in suspect.raw.inputs.items()}
         tensors = run_stages(stages, suspect.typed.wires, as_values(raw, suspect.typed.wires), suspect.members)
         return list(tensors[suspect.wire])
@@ -211,15 +223,7 @@ def _until(stages: Sequence[Stage], wire: str) -> list[Stage]:
 
 
 def _family(values: Mapping[str, Any]) -> str:
-    names = set(values)
-    if names & set(_INTERPOLATIONS) and not names & set(_LAYOUTS):
-        return "looks like another interpolation: "
-    if names & set(_LAYOUTS):
-        return "looks like another layout: "
-    if names & set(_ORDERS):
-        swapped = any("BGR" in str(value).upper() for value in values.values())
-        return "looks like BGR and RGB swapped: " if swapped else "looks like other colours: "
-    return ""
+    return next((words for name, words in _FAMILIES.items() if name in values), "")
 
 
 def _told(values: Mapping[str, Any]) -> str:
@@ -241,17 +245,22 @@ def _name(stage: StepStage | BlockStage) -> str:
 
 def _scaled(suspect: Suspect) -> str:
     """Whether each channel of a picture is the served one (or its mirror's), times a number, plus one."""
-    if {row.served.ndim for row in suspect.rows} != {3} or any(
-        row.served.shape != row.wanted.shape or row.wanted.dtype == object for row in suspect.rows
-    ):
+    if _are_whole(suspect) or {row.served.ndim for row in suspect.rows} != {3}:
+        return ""
+    if any(row.served.shape != row.wanted.shape or row.wanted.dtype == object for row in suspect.rows):
         return ""
     axis = _channel_axis(suspect.rows[0].served.shape)
     served, wanted = (_channels(suspect, axis, which) for which in ("served", "wanted"))
-    if (fit := _fit(served, wanted)) is not None:
+    if (fit := _fit(served, wanted, suspect.tolerance)) is not None:
         return _words_of_scale(suspect, *fit)
-    if len(served) in _COLOURS and _fit(served[::-1], wanted) is not None:
+    if len(served) in _COLOURS and _fit(served[::-1], wanted, suspect.tolerance) is not None:
         return "looks like BGR and RGB swapped"
     return ""
+
+
+def _are_whole(suspect: Suspect) -> bool:
+    """Whether the numbers are ids and the like, of which one is no multiple of another."""
+    return all(array.dtype.kind != "f" for row in suspect.rows for array in (row.served, row.wanted))
 
 
 def _channels(suspect: Suspect, axis: int, which: str) -> list[NDArray[np.float64]]:
@@ -261,7 +270,7 @@ def _channels(suspect: Suspect, axis: int, which: str) -> list[NDArray[np.float6
 
 
 def _fit(
-    served: Sequence[NDArray[np.float64]], wanted: Sequence[NDArray[np.float64]]
+    served: Sequence[NDArray[np.float64]], wanted: Sequence[NDArray[np.float64]], tolerance: Tolerance
 ) -> tuple[list[float], list[float]] | None:
     """Factors and summands, one for each channel; None where some channel is no such line of the other."""
     factors, summands = [], []
@@ -269,8 +278,10 @@ def _fit(
         if len(found) < _LEAST_SAMPLES or np.ptp(found) == 0 or not np.isfinite([found, reference]).all():
             return None
         factor, summand = np.polyfit(found, reference, 1)
-        error = np.abs(factor * found + summand - reference).max()
-        if error > _FIT * max(float(np.ptp(reference)), 1e-12) or abs(factor) < 1e-9:
+        error = np.abs(factor * found + summand - reference)
+        allowed = tolerance.absolute + tolerance.relative * np.abs(reference)
+        too_far = error.max() > _FIT * max(float(np.ptp(reference)), 1e-12) or (error > allowed).any()
+        if too_far or abs(factor) < 1e-9:
             return None
         factors.append(float(factor))
         summands.append(float(summand))
@@ -303,15 +314,16 @@ def _as_columns(suspect: Suspect) -> str:
     served, wanted = (np.stack([getattr(row, which) for row in suspect.rows]) for which in ("served", "wanted"))
     if object in (served.dtype, wanted.dtype) or len(served) < _LEAST_SAMPLES:
         return ""
-    order = [_same_column(served, wanted[:, at], suspect.tolerance) for at in range(wanted.shape[1])]
+    order = [_same_column(served, wanted[:, at], suspect) for at in range(wanted.shape[1])]
     if None not in order and len(set(order)) == len(order):
         return f"looks like columns in another order: the reference has the served {order}"
-    differ = [at for at in range(wanted.shape[1]) if not _close(served[:, at], wanted[:, at], suspect.tolerance)]
-    if _fit([served[:, at].astype(np.float64) for at in differ], [wanted[:, at] for at in differ]) is not None:
+    differ = [at for at in range(wanted.shape[1]) if not _close(served[:, at], wanted[:, at], suspect)]
+    ours, theirs = ([array[:, at].astype(np.float64) for at in differ] for array in (served, wanted))
+    if not _are_whole(suspect) and _fit(ours, theirs, suspect.tolerance) is not None:
         return f"looks like another scale of column {', '.join(map(str, differ[:8]))}"
     return ""
 
 
-def _same_column(served: Array, wanted: Array, tolerance: Tolerance) -> int | None:
-    found = [at for at in range(served.shape[1]) if _close(served[:, at], wanted, tolerance)]
+def _same_column(served: Array, wanted: Array, suspect: Suspect) -> int | None:
+    found = [at for at in range(served.shape[1]) if _close(served[:, at], wanted, suspect)]
     return found[0] if len(found) == 1 else None
