@@ -287,6 +287,9 @@ def test_a_row_that_is_no_sound_is_nan_and_the_others_are_not(number):
         ("log_mel", {"sample_rate": 16_000, "window_length": 401}),
         ("log_mel", {"sample_rate": 16_000, "hop": 0}),
         ("log_mel", {"sample_rate": 16_000, "floor": 0}),
+        ("log_mel", {"sample_rate": 16_000, "floor": math.inf}),
+        ("log_mel", {"sample_rate": 16_000, "range_below_peak": math.nan}),
+        ("decode_wav", {"sample_rate": 16_000, "most_megasamples": 0}),
     ],
 )
 def test_parameters_that_can_never_work_are_refused(name, parameters):

@@ -284,8 +284,9 @@ def test_cropping_is_that_of_transformers(size):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize(("over", "start"), [(1, 0), (2, 1), (3, 2), (4, 2), (5, 2), (7, 4)])
-def test_torchvision_rounds_half_to_even(over, start):
+# What `center_crop` of torchvision 0.28.0 gave.
+@pytest.mark.parametrize(("over", "start"), [(1, 0), (2, 1), (3, 2), (4, 2), (5, 2), (6, 3), (7, 4), (9, 4)])
+def test_a_crop_begins_where_torchvision_was_seen_to_begin(over, start):
     ramp = np.arange(10 + over, dtype=np.uint8)[None, :, None, None].repeat(10, axis=2)
     found = step("centre_crop", height=10, width=10, convention="torchvision").run({"pixels": ramp})["cropped"]
     assert found[0, 0, 0, 0] == start
@@ -320,6 +321,32 @@ def test_what_never_fits_is_refused_before_anything_runs(name, parameters):
     with pytest.raises(PipelineError, match=f"step '{name}' cannot work") as raised:
         step(name, **parameters).output_wires({"pixels": Wire(DataType.UINT8, (9, 7, 3))})
     assert "'pixels'" in raised.value.cause
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("normalise", {"mean": [np.nan], "std": [1]}),
+        ("normalise", {"mean": [0], "std": [np.nan]}),
+        ("normalise", {"mean": [0], "std": [-1]}),
+        ("normalise", {"mean": [0], "std": [1e-60]}),
+        ("normalise", {"mean": [0], "std": [1], "divide_by": np.inf}),
+        ("normalise", {"mean": [0], "std": [1], "divide_by": 0}),
+        ("scale", {"factor": np.nan}),
+        ("scale", {"offset": 1e39}),
+        ("scale", {"divide_by": 1e-60}),
+        ("pad", {"height": 9, "width": 9, "fill": []}),
+        ("pad", {"height": 9, "width": 9, "fill": np.nan}),
+        ("decode_image", {"most_megapixels_together": 0}),
+        ("decode_image", {"height": 10_000, "width": 10_000}),
+        ("resize", {"height": 10_000, "width": 10_000}),
+        ("resize", {"shorter": 5, "most_megapixels": np.nan}),
+        ("crop_boxes", {"height": 5, "width": 5, "most_megapixels": -1}),
+    ],
+)
+def test_numbers_that_can_never_work_are_refused(name, parameters):
+    with pytest.raises(PipelineError, match=f"'{name}' do not fit"):
+        step(name, **parameters)
 
 
 def test_normalising_is_that_of_transformers():

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from conformance.steps.all_cases import CASES
+from repo_tool.datatypes import DataType
+from repo_tool.pipelines.catalogue import step_kind
 from repo_tool.pipelines.graphs import is_arithmetic
 from repo_tool.pipelines.graphs.lowering import OPSET, lowered
 from repo_tool.pipelines.stages import StepStage
+from repo_tool.pipelines.wire import Wire
 from repo_tool.samples import as_bytes
 from support.step_cases import ROWS, step_for, step_of, wires_of
 
@@ -88,8 +91,53 @@ def stacked(rows):
     return np.stack([row for row in rows if row.shape == rows[0].shape])
 
 
-def test_most_cases_of_arithmetic_have_a_graph():
-    assert {step_of(key) for key in ARITHMETIC} >= {"normalise", "softmax", "top_k_labels"}
+# Steps without a graph: they read or write bytes or texts, or pixels by a library, or ask how large a picture is.
+NO_GRAPH = {
+    *("decode_image", "crop_boxes", "decode_wav", "clean_text", "lower_case", "tokenize_text", "vocabulary"),
+    *("csv_rows", "json_rows", "json_out", "picture_size"),
+}
+
+
+def test_each_step_of_arithmetic_has_a_graph():
+    assert {step_of(key) for key in CASES} - {step_of(key) for key in ARITHMETIC} == NO_GRAPH
+
+
+NUMBERS = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64")
+ODD = (0.0, -0.0, 0.5, -1.0, 2049.0000001, 65519.9, 65520.0, 3e-8, 1e-40, 1e300, np.nan, np.inf, -np.inf)
+
+
+def numbers_of(dtype):
+    """Rows with what is hard to round, what is largest, and a thousand others of every size."""
+    if dtype.kind == "b":
+        return np.array([[False], [True]])
+    if dtype.kind == "f":
+        many = np.random.default_rng(0).normal(size=1_000) * np.logspace(-9, 5, 1_000)
+        with np.errstate(over="ignore"):
+            return np.array([*ODD, *many]).astype(dtype)[:, None]
+    limits = np.iinfo(dtype)
+    whole = [number for number in (2049, 65519, 65520, 2**24 + 1, 2**53 + 1) if number <= limits.max]
+    many = np.random.default_rng(0).integers(limits.min, limits.max, 1_000, dtype=dtype)
+    return np.array([limits.min, limits.max, *whole, *many.tolist()], dtype=dtype)[:, None]
+
+
+@pytest.mark.parametrize("given_type", NUMBERS)
+def test_the_graph_casts_as_numpy_does_for_every_pair_of_types(given_type):
+    rows, compared = numbers_of(DataType[given_type].numpy), 0
+    for wanted_type in NUMBERS:
+        step = step_kind("cast").with_parameters({"datatype": wanted_type})
+        wires = {"values": Wire(DataType[given_type], (1,))}
+        wires |= step.output_wires(wires)
+        stage = StepStage(step=step, inputs={"values": "values"}, outputs={"cast": "cast"}, name="cast")
+        if is_arithmetic(stage, wires) is not None:
+            continue
+        piece = lowered(stage, wires, opset=OPSET)
+        session = onnxruntime.InferenceSession(piece.model.SerializeToString(), providers=["CPUExecutionProvider"])
+        with np.errstate(all="ignore"):
+            wanted = step.run({"values": rows})["cast"]
+        (found,) = session.run(None, {"values": rows})
+        np.testing.assert_array_equal(found, wanted, err_msg=f"{given_type} to {wanted_type}", strict=True)
+        compared += 1
+    assert compared >= 3
 
 
 @pytest.mark.parametrize("key", ARITHMETIC)

@@ -87,6 +87,39 @@ def test_an_empty_text_is_refused_unless_it_is_let_in(made, words):
     assert all(len(rows) == 2 for rows in kept.run({"text": rows_of_bytes(b"Satz", b"")}).values())
 
 
+def test_a_text_of_which_no_token_is_left_is_refused():
+    for special_tokens in (True, False):
+        with pytest.raises(ValueError, match="row 1: the text has no tokens"):
+            run(tokenize(special_tokens=special_tokens), "Satz", " \t ")
+    kept = tokenize(special_tokens=False, empty="keep").run({"text": rows_of_bytes(b"Satz", b" \t ")})
+    assert kept["attention_mask"].sum(axis=1).tolist() == [1, 0]
+
+
+def test_a_letter_with_too_many_marks_is_refused_where_sorting_them_would_take_long():
+    below, above = "\u0316", "\u0301"
+    with pytest.raises(ValueError, match="row 1: the text has more than 100 combining marks in a row"):
+        run(step("clean_text", form="NFC"), "Satz", "a" + (above + below) * 20_000)
+    many = ("a" + (above + below) * 50) * 300
+    assert len(run(step("clean_text", form="NFC"), many).item().decode()) == 300 * 100
+    assert run(step("clean_text"), "a" + above * 200).item().decode() == "a" + above * 200
+
+
+@pytest.mark.parametrize(
+    "word", [r"(a+)+b", r"(?:a|ab)*c", r"(a?)*b", r"(?:\w+[-'])*\w+", r"(?=(a+)+b)", r"(x(a*?)y)+"]
+)
+def test_an_expression_that_can_take_for_ever_is_refused(word):
+    with pytest.raises(PipelineError, match="do not fit") as raised:
+        vocabulary(gives="counts", word=word)
+    assert "can take for ever" in raised.value.cause
+
+
+@pytest.mark.parametrize(
+    "word", [r"\b\w\w+\b", r"(?:\w++[-'])*\w+", r"(?:a|ab)*+c", r"[^\W\d_]+|\d+", r"(?>(?:a|b)++)+", r"(?:\w{2})+"]
+)
+def test_an_expression_that_gives_back_nothing_is_taken(word):
+    assert run(vocabulary(gives="counts", word=word, empty="keep"), "a" * 2_000).sum() == 0
+
+
 EVERY = (
     step("lower_case"),
     step("clean_text", form="NFKD"),
@@ -173,6 +206,14 @@ def test_words_are_counted_as_scikit_learn_counts_them():
     assert run(vocabulary(gives="presence", word=r"\b\w\w+\b"), "Ein Ein").tolist() == [[1, 0, 0, 0, 0, 0]]
 
 
+@pytest.mark.parametrize("name", ["lower_case", "clean_text", "tokenize_text", "vocabulary"])
+def test_a_text_of_no_bytes_or_fewer_is_none(name):
+    parameters = {"tokenize_text": {"length": 8}, "vocabulary": {"length": 8}}.get(name, {})
+    files = {"tokenize_text": {"tokenizer": TOKENIZER}, "vocabulary": {"vocabulary": VOCABULARY}}.get(name, {})
+    with pytest.raises(PipelineError, match=f"'{name}' do not fit"):
+        step(name, files, **parameters, most_bytes=-1)
+
+
 def test_unknown_words_are_skipped_numbered_or_refused():
     text = "Ein blauer Satz"
     assert run(vocabulary(length=3, first_id=1), text).tolist() == [[1, 2, 0]]
@@ -190,8 +231,10 @@ def test_unknown_words_are_skipped_numbered_or_refused():
         {"length": 2, "word": "("},
         {"length": 2, "unknown": "id"},
         {"gives": "counts", "unknown": "id", "unknown_id": 1},
+        {"length": 2, "pad_id": 2**31, "datatype": "INT32"},
+        {"length": 2, "first_id": -(2**70)},
     ],
-    ids=["ids without length", "no expression", "no id", "an id among counts"],
+    ids=["ids without length", "no expression", "no id", "an id among counts", "an id too large", "and too small"],
 )
 def test_parameters_of_a_vocabulary_that_contradict_one_another_are_refused(parameters):
     with pytest.raises(PipelineError, match="do not fit"):

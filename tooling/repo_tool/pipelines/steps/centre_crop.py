@@ -15,7 +15,8 @@ class CentreCrop:
     """``height`` x ``width`` pixels; a smaller picture is refused, for which `pad` is.
 
     ``convention`` says where an odd number of pixels goes that is left over: ``floor`` puts the smaller half above and
-    left (transformers, Keras, albumentations); ``torchvision`` rounds half of it to the even number.
+    left (transformers, Keras, albumentations); ``torchvision`` rounds half of it to the even number. They differ by one
+    pixel where 3, 7, 11 … are left over, so a model that was trained with torchvision needs ``torchvision``.
     """
 
     height: int

@@ -25,6 +25,9 @@ _CONVENTIONS: dict[str, dict[str, str]] = {
 class LogMel:
     """Computed in float64 and given as FP32; a row with a sample that is NaN or infinite is NaN altogether.
 
+    ``n_fft``, ``hop`` and ``mels`` are Whisper's where they are left out, whatever the ``convention``: librosa has
+    2048, 512 and 128 and takes no logarithm, torchaudio has 400, 200 and 128.
+
     ``convention`` is what is taken for parameters left out: ``librosa`` (``feature.melspectrogram``), ``torchaudio``
     (``transforms.MelSpectrogram``), or ``whisper``, whose extractor leaves out the last frame too.
 
@@ -64,8 +67,10 @@ class LogMel:
             raise ValueError(f"window_length is {self.window_length}, more than n_fft {self.n_fft}")
         if not 0 <= self.lowest_hz < self._highest <= self.sample_rate / 2:
             raise ValueError("the mels lie between lowest_hz and highest_hz, which is at most half the sample rate")
-        if not self.floor > 0:
-            raise ValueError("floor must be more than 0")
+        if not 0 < self.floor < math.inf:
+            raise ValueError("floor must be more than 0, and finite")
+        if self.range_below_peak is not None and not 0 <= self.range_below_peak < math.inf:
+            raise ValueError("range_below_peak must be 0 or more, and finite")
 
     @property
     def _highest(self) -> float:

@@ -17,6 +17,10 @@ class LowerCase:
     fold: bool = False
     most_bytes: int = 100_000
 
+    def __post_init__(self) -> None:
+        if self.most_bytes < 1:
+            raise ValueError("most_bytes is at least 1")
+
     def outputs(self, inputs: Wires) -> Wires:
         """A text stays one."""
         if inputs["text"] != ("BYTES", (1,)):

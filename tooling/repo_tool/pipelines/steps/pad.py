@@ -28,6 +28,8 @@ class Pad:
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
             raise ValueError("height and width are at least 1 pixel")
+        if not np.size(self.fill) or not np.isfinite(self.fill).all():
+            raise ValueError("fill is one finite number, or one for each channel")
 
     def outputs(self, inputs: Wires) -> Wires:
         """The datatype stays, and the size is the same for all rows."""

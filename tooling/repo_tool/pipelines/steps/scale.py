@@ -24,8 +24,10 @@ class Scale:
     divide_by: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.divide_by == 0:
-            raise ValueError("divide_by must not be 0")
+        with np.errstate(over="ignore"):
+            floats = np.asarray([self.factor, self.offset, self.divide_by], dtype=np.float32)
+        if not np.isfinite(floats).all() or floats[2] == 0:
+            raise ValueError("factor, offset and divide_by must be numbers that float32 has, and divide_by not 0")
         if (self.factor, self.offset, self.divide_by) == (1.0, 0.0, 1.0):
             raise ValueError("give factor, offset or divide_by; without them nothing changes")
 

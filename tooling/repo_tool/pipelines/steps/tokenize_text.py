@@ -18,6 +18,9 @@ _PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>")
 class TokenizeText:
     """Every row gets ``length`` tokens (``fixed``), or as many as the longest row beside it has, at most ``length``.
 
+    A text without a token of its own, such as white space alone, is refused, or with ``empty: keep`` all padding and
+    special tokens.
+
     The side, the token and the token type of the padding are those of the file; ``pad_token`` and ``side`` overrule it.
     """
 
@@ -37,6 +40,8 @@ class TokenizeText:
     def __post_init__(self) -> None:
         if self.length < 1:
             raise ValueError("length is at least 1 token")
+        if self.most_bytes < 1:
+            raise ValueError("most_bytes is at least 1")
 
     def outputs(self, inputs: Wires) -> Wires:
         """Three tensors of one length."""
@@ -52,6 +57,9 @@ class TokenizeText:
         """All rows at once, in the tokenizer's own threads."""
         texts = [self._text(row, value) for row, (value,) in enumerate(text)]
         encodings = self._loaded.encode_batch(texts, add_special_tokens=self.special_tokens)
+        for row, encoding in enumerate(encodings):
+            if self.empty == "refuse" and 0 not in encoding.special_tokens_mask:
+                raise ValueError(f"row {row}: the text has no tokens")
         longest = max((len(encoding.ids) for encoding in encodings), default=0)
         if self.too_long == "refuse" and longest > self.length:
             row = next(row for row, encoding in enumerate(encodings) if len(encoding.ids) > self.length)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Look the words of a text up in a vocabulary file: their ids, or how often each word of the file occurs."""
 
+import importlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,16 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 Wires = dict[str, tuple[str, tuple[int, ...]]]
+_IDS = {"INT32": (-(2**31), 2**31 - 1), "INT64": (-(2**63), 2**63 - 1), "FP32": (-(2**24), 2**24)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
     r"""The file has one word a line; the first has the id ``first_id``.
 
+    Words are compared as they are written: where the file has them in lower case, as CountVectorizer makes them, the
+    step ``lower_case`` goes before.
+
     ``word`` is a regular expression that finds words (scikit-learn's CountVectorizer has ``\b\w\w+\b``); without it
     they are what white space parts. ``gives: ids`` makes ``length`` of them, cut or padded with ``pad_id``; ``counts``
     and ``presence`` make a column for each word of the file, for a linear model. A word that the file lacks becomes
     ``unknown_id``, or is skipped, or refused.
+
+    In ``word`` nothing that repeats may hold a choice (``+``, ``?``, ``|``), unless that is possessive (``++``) or
+    atomic (``(?>…)``): a text could be made for which trying all ways takes for ever. The time of what is left, as
+    ``\w+x``, can grow with the square of the text, which ``most_bytes`` bounds.
     """
 
     vocabulary: Path
@@ -45,6 +55,14 @@ class Vocabulary:
             raise ValueError("only ids have one for unknown words")
         if self.word is not None:
             _compiled(self.word)
+            _refuse_choices(_parsed(self.word), repeated=False)
+        if self.most_bytes < 1:
+            raise ValueError("most_bytes is at least 1")
+        least, most = _IDS[self._datatype]
+        ids = {"first_id": self.first_id, "pad_id": self.pad_id, "unknown_id": self.unknown_id or 0}
+        for name, number in ids.items():
+            if not least <= number <= most:
+                raise ValueError(f"{name} is {number}, which {self._datatype} cannot hold")
 
     def outputs(self, inputs: Wires) -> Wires:
         """Ids are INT64 and counts FP32, where ``datatype`` says nothing else."""
@@ -114,3 +132,37 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         return re.compile(pattern)
     except re.error as error:
         raise ValueError(f"word is no regular expression ({error})") from error
+
+
+def _parsed(pattern: str) -> Iterable[tuple[Any, Any]]:
+    """What the pattern is made of, as Python's own compiler reads it."""
+    found: Iterable[tuple[Any, Any]] = importlib.import_module("re._parser").parse(pattern)
+    return found
+
+
+def _refuse_choices(items: Iterable[tuple[Any, Any]], *, repeated: bool) -> None:
+    """Where they are repeated: the ways to match would multiply with each character."""
+    for code, given in items:
+        name = str(code)
+        repeats = name in ("MAX_REPEAT", "MIN_REPEAT")
+        if repeated and (name == "BRANCH" or (repeats and given[0] != given[1])):
+            raise ValueError(
+                "word holds a choice within what repeats, which can take for ever: make the inner one possessive, as "
+                "(?:a++b)+, or the outer one, as (?:a|b)++"
+            )
+        alone = name in ("ATOMIC_GROUP", "POSSESSIVE_REPEAT", "ASSERT", "ASSERT_NOT")
+        inside = not alone and (repeated or (repeats and given[1] > 1))
+        for part in _parts(name, given):
+            _refuse_choices(part, repeated=inside)
+
+
+def _parts(name: str, given: Any) -> list[Any]:
+    """The patterns within one."""
+    if name == "BRANCH":
+        return list(given[1])
+    if name == "GROUPREF_EXISTS":
+        return [part for part in given[1:] if part is not None]
+    if name == "ATOMIC_GROUP":
+        return [given]
+    nested = ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT", "SUBPATTERN", "ASSERT", "ASSERT_NOT")
+    return [given[-1]] if name in nested else []
