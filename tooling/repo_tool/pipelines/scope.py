@@ -4,7 +4,7 @@
 __all__ = ["Scope", "Spot"]
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from repo_tool.errors import PipelineError
 from repo_tool.near_names import did_you_mean
@@ -42,6 +42,7 @@ class Scope:
     writers: dict[str, Spot] = field(default_factory=dict)
     read: dict[Spot, tuple[str, ...]] = field(default_factory=dict)  # the wires that each of the writers reads
     names: set[str] = field(default_factory=set)  # of all stages of the pipeline
+    is_ahead: bool = False  # only tried, to tell who writes a missing wire: who misses one there looks no further ahead
 
     @classmethod
     def outermost(cls, pipeline: PipelineFile) -> "Scope":
@@ -60,7 +61,13 @@ class Scope:
             writers={**self.writers, **dict.fromkeys(given, spot)},
             read=dict(self.read),
             names=self.names,
+            is_ahead=self.is_ahead,
         )
+
+    def ahead(self) -> "Scope":
+        """A copy, in which the steps further down can be tried."""
+        copies = {name: getattr(self, name).copy() for name in ("wires", "writers", "read", "names")}
+        return replace(self, **copies, is_ahead=True)
 
     def spot(self, at: int) -> Spot:
         """The step there."""

@@ -196,6 +196,8 @@ def _wired(
 def _known(scope: Scope, at: int, inputs: Mapping[str, str], repository: ModelRepository) -> dict[str, Wire]:
     for tensor, wire in inputs.items():
         if wire not in scope.wires:
+            if scope.is_ahead:
+                raise scope.missing(at, wire, tensor)
             why, next_step, later = _written_later(scope, at, wire, repository)
             raise scope.missing(at, wire, tensor, why=why, next_step=next_step, later=later)
     return {tensor: scope.wires[wire] for tensor, wire in inputs.items()}
@@ -203,9 +205,7 @@ def _known(scope: Scope, at: int, inputs: Mapping[str, str], repository: ModelRe
 
 def _written_later(scope: Scope, at: int, wire: str, repository: ModelRepository) -> tuple[str, str, int | None]:
     """Whether a step further down writes the wire, as far as these can be typed without it, and which."""
-    ahead = replace(
-        scope, wires=dict(scope.wires), writers=dict(scope.writers), read=dict(scope.read), names=set(scope.names)
-    )
+    ahead = scope.ahead()
     own, reader = _promised(scope.steps[at], repository), scope.steps[at].title
     if wire in own:
         return "it writes itself: a step cannot wait for its own answer", f"wire another, or use {_REPEAT}", None
