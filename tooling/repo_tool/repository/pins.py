@@ -11,6 +11,7 @@ from repo_tool.errors import ConfigError, RepositoryError
 from repo_tool.repository.layout import ModelRepository
 
 PINS_PARAMETER = "pins"  # of a model that calls others itself: a JSON object of versions by model name
+_LONGEST = 1 << 20  # thousands of models; read for every look at any model that it names
 
 
 def pins_of(config: ModelConfig) -> Mapping[str, int]:
@@ -42,9 +43,10 @@ def _asking(repository: ModelRepository, name: str) -> Iterator[tuple[str, int]]
 
 def _called(config: ModelConfig) -> Iterator[tuple[str, int]]:
     """What a generated model says of the models that it calls; what it does not say so counts for nothing."""
+    text = config.parameters.get(PINS_PARAMETER, "{}")
     try:
-        pins = json.loads(config.parameters.get(PINS_PARAMETER, "{}"))
-    except ValueError:
+        pins = json.loads(text) if len(text) <= _LONGEST else None
+    except (ValueError, RecursionError):
         return
     if isinstance(pins, dict):
-        yield from ((name, version) for name, version in pins.items() if isinstance(version, int))
+        yield from ((name, version) for name, version in pins.items() if type(version) is int)
