@@ -34,6 +34,7 @@ CASES = {
     "top_k_labels": Case({"probabilities": RANDOM.random((5, 4), dtype=np.float32)}, {"labels": WORDS, "k": 2}),
     "top_k_labels: equals, for each place": Case({"probabilities": EQUALS}, {"labels": WORDS, "k": 4}),
     "top_k_labels: half": Case({"probabilities": EQUALS[:, 0].astype(np.float16)}, {"labels": WORDS, "k": 3}),
+    "top_k_labels: two at most": Case({"probabilities": RANDOM.random((5, 2))}, {"labels": WORDS[:2]}),
     "arg_max": Case({"probabilities": RANDOM.random((5, 4), dtype=np.float32)}),
     "arg_max: equals, first axis": Case({"probabilities": EQUALS.astype(np.float64)}, {"axis": 0}),
     "arg_max: half": Case({"probabilities": EQUALS.astype(np.float16)}, {"axis": 1}),

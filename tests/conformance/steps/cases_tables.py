@@ -62,6 +62,9 @@ CASES = {
         {"table": TABLE.astype(np.float64)},
         {"method": "min_max", "low": [1, -2, 3], "high": [30, 7, 3], "to": [-1, 1], "clip": True},
     ),
+    "scale_columns: between two numbers, single": Case(
+        {"table": TABLE}, {"method": "min_max", "low": [1.1, -2.2, 3], "high": [30, 7.7, 3]}
+    ),
     "category": Case({"value": COLOURS}, {"categories": ["blue", "grün", "red", ""]}),
     "category: others are one": Case(
         {"value": NUMBERS}, {"categories": [7, 3], "unknown": "replace", "replacement": 99}

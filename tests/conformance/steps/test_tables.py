@@ -253,11 +253,13 @@ def test_imputing_and_scaling_give_what_scikit_learn_gives():
     np.testing.assert_array_equal(imputed, imputer.transform(holes))
     standard = StandardScaler().fit(rows)
     ours = step("scale_columns", method="standard", mean=standard.mean_.tolist(), std=standard.scale_.tolist())
-    np.testing.assert_array_equal(ours.run({"table": rows})["scaled"], standard.transform(rows))
+    for table in (rows, rows.astype(np.float32)):
+        np.testing.assert_array_equal(ours.run({"table": table})["scaled"], standard.transform(table))
     bounded = MinMaxScaler((-1, 1), clip=True).fit(rows[:20])
     limits = {"low": bounded.data_min_.tolist(), "high": bounded.data_max_.tolist()}
     ours = step("scale_columns", method="min_max", **limits, to=[-1, 1], clip=True)
-    np.testing.assert_array_equal(ours.run({"table": rows})["scaled"], bounded.transform(rows))
+    for table in (rows, rows.astype(np.float32)):
+        np.testing.assert_array_equal(ours.run({"table": table})["scaled"], bounded.transform(table))
 
 
 @pytest.mark.parametrize(
@@ -269,11 +271,31 @@ def test_imputing_and_scaling_give_what_scikit_learn_gives():
         {"method": "min_max", "low": [1, 2], "high": [2]},
         {"method": "min_max", "low": [3], "high": [2]},
         {"method": "min_max", "low": [1], "high": [2], "to": [1, 0]},
+        {"method": "standard", "mean": [float("nan")], "std": [1]},
+        {"method": "standard", "mean": [1], "std": [float("nan")]},
+        {"method": "standard", "mean": [1], "std": [-1]},
+        {"method": "standard", "mean": [1], "std": [1], "low": [1], "high": [2]},
+        {"method": "min_max", "low": [float("-inf")], "high": [2]},
+        {"method": "min_max", "low": [1], "high": [2], "to": [0, float("nan")]},
     ],
 )
 def test_numbers_that_cannot_scale_are_refused(parameters):
     with pytest.raises(PipelineError, match="do not fit"):
         step("scale_columns", **parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("impute", {"values": []}),
+        ("impute", {"values": [float("nan")]}),
+        ("json_rows", {"table": ["a"], "most_bytes": -1}),
+        ("csv_rows", {"header": ["a"], "table": ["a"], "most_bytes": 0}),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(name, parameters):
+    with pytest.raises(PipelineError, match="do not fit"):
+        step(name, **parameters)
 
 
 CATEGORIES = pytest.mark.parametrize("name", ["one_hot", "ordinal", "category"])

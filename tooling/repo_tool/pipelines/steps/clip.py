@@ -27,7 +27,9 @@ class Clip:
     def __post_init__(self) -> None:
         if self.least is None and self.most is None:
             raise ValueError("neither least nor most is given")
-        if self.least is not None and self.most is not None and not self.least <= self.most:
+        if any(bound is not None and np.isnan(bound) for bound in (self.least, self.most)):
+            raise ValueError(f"least is {self.least}, and most is {self.most}: a bound must be a number")
+        if self.least is not None and self.most is not None and self.least > self.most:
             raise ValueError(f"least is {self.least}, and most is {self.most}")
 
     def outputs(self, inputs: Wires) -> Wires:

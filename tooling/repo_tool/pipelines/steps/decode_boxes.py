@@ -43,6 +43,8 @@ class DecodeBoxes:
     variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
 
     def __post_init__(self) -> None:
+        if any(side is not None and side < 1 for side in (self.height, self.width)):
+            raise ValueError(f"height and width are at least 1 pixel; they are {self.height} and {self.width}")
         sized = self.height is not None and self.width is not None
         if (self.fractions or self.keep_inside) and not sized:
             raise ValueError("fractions and keep_inside need the height and width of the picture")
@@ -51,6 +53,7 @@ class DecodeBoxes:
             raise ValueError("the form ssd, and no other, needs anchors or anchors_file")
         if given and (self._anchors().ndim != 2 or self._anchors().shape[1] != 4):
             raise ValueError(f"anchors must be [boxes, 4]; they are {list(self._anchors().shape)}")
+        _refuse_unless_finite(variances=self.variances, anchors=self._anchors() if given else None)
 
     def outputs(self, inputs: Wires) -> Wires:
         """Four corners for each box."""
@@ -123,3 +126,9 @@ def _read_anchors(path: Path) -> NDArray[Any]:
         return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
     except (OSError, EOFError) as error:
         raise ValueError(f"anchors_file '{path}' is no .npy file of numbers ({error})") from error
+
+
+def _refuse_unless_finite(**numbers: Any) -> None:
+    for name, given in numbers.items():
+        if given is not None and not np.isfinite(given).all():
+            raise ValueError(f"{name} must be finite; it is {given}")

@@ -38,8 +38,12 @@ class DecodeYolo:
     bins: int = 16
 
     def __post_init__(self) -> None:
+        if self.bins < 1 or any(side is not None and side < 1 for side in (self.height, self.width)):
+            raise ValueError("height, width and bins are at least 1")
         if self.strides is None:
             return
+        if not self.strides:
+            raise ValueError("strides holds one at least")
         if self.height is None or self.width is None:
             raise ValueError("strides need the height and width of the model's input")
         if any(stride < 1 or self.height % stride or self.width % stride for stride in self.strides):
@@ -48,6 +52,10 @@ class DecodeYolo:
             raise ValueError("v5 with strides, and no other, needs anchors")
         if self.anchors is not None and len(self.anchors) != len(self.strides):
             raise ValueError(f"there are {len(self.strides)} strides, and anchors for {len(self.anchors)}")
+        for anchors in self.anchors or []:
+            if np.shape(anchors)[1:] != (2,):
+                raise ValueError(f"anchors are [width, height], one at least for each stride; one has {anchors}")
+            _refuse_unless_finite(anchors=anchors)
 
     def outputs(self, inputs: Wires) -> Wires:
         """Four corners and a score for each class, for each box."""
@@ -166,3 +174,9 @@ class DecodeYolo:
 def _sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
     small = np.exp(-np.abs(logits))  # at most 1
     return np.asarray(np.where(logits >= 0, np.float32(1), small) / (1 + small))
+
+
+def _refuse_unless_finite(**numbers: Any) -> None:
+    for name, given in numbers.items():
+        if given is not None and not np.isfinite(given).all():
+            raise ValueError(f"{name} must be finite; it is {given}")

@@ -21,8 +21,9 @@ class Impute:
     missing_value: float | None = None
 
     def __post_init__(self) -> None:
-        if not np.isfinite(self.values).all():
-            raise ValueError("values are finite numbers")
+        if not self.values:
+            raise ValueError("values holds a number for each column")
+        _refuse_unless_finite(values=self.values)
 
     def outputs(self, inputs: Wires) -> Wires:
         """The table keeps its type and width."""
@@ -46,3 +47,9 @@ class Impute:
         if self.missing_value is not None:
             missing = op.Or(missing, op.Equal(table, self.missing_value))
         return {"imputed": op.Where(missing, self.values, table)}
+
+
+def _refuse_unless_finite(**numbers: Any) -> None:
+    for name, given in numbers.items():
+        if given is not None and not np.isfinite(given).all():
+            raise ValueError(f"{name} must be finite; it is {given}")

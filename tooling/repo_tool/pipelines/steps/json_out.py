@@ -46,6 +46,9 @@ class JsonOut:
             raise ValueError(f"'{strange[0]}' is not among names")
         if self.count is not None and (not self.items or self.count in self.names):
             raise ValueError("count is a further input beside names, and counts items")
+        places = self._places().values() if isinstance(self.decimals, dict) else [self.decimals or 0]
+        if any(not -20 <= each <= 20 for each in places):
+            raise ValueError("decimals are between -20 and 20")
         if self.items and self.items_key in set(self.names) - set(self.items):
             raise ValueError(f"items_key '{self.items_key}' is a name already")
 

@@ -42,8 +42,7 @@ class NonMaxSuppression:
             raise ValueError(f"most is {self.most}, and one box is the least")
         if self.across_classes and self.all_classes:
             raise ValueError("all_classes gives a box several times, which across_classes drops again: choose one")
-        if not np.isfinite(self.score):
-            raise ValueError("score must be a number")
+        _refuse_unless_finite(score=self.score)
 
     def outputs(self, inputs: Wires) -> Wires:
         """As many boxes for every row, and how many of them count."""
@@ -157,3 +156,9 @@ class NonMaxSuppression:
             every_class = np.arange(inputs["scores"][1][1])
             usable = op.Where(op.Equal(every_class, classes), usable, _NEVER)
         return op.Transpose(usable, perm=[0, 2, 1]), classes
+
+
+def _refuse_unless_finite(**numbers: Any) -> None:
+    for name, given in numbers.items():
+        if given is not None and not np.isfinite(given).all():
+            raise ValueError(f"{name} must be finite; it is {given}")

@@ -36,8 +36,9 @@ class Threshold:
     def __post_init__(self) -> None:
         if self.of_class is not None and (self.of_class < 0 or self._lists()):
             raise ValueError("of_class is one class, counted from 0: cut_off, above and below are one value each")
-        if not np.isfinite(self.cut_off).all():
-            raise ValueError(f"cut_off must be a number; it is {self.cut_off}")
+        if not all(self._lists().values()):
+            raise ValueError("cut_off, above and below hold one value for each class, and one at least")
+        _refuse_unless_finite(cut_off=self.cut_off)
 
     def outputs(self, inputs: Wires) -> Wires:
         """A yes or no and a word for each probability, or for the one class."""
@@ -93,3 +94,9 @@ def _refuse_nan(probabilities: NDArray[Any]) -> None:
     wrong = np.isnan(probabilities).reshape(len(probabilities), -1).any(axis=1)
     if wrong.any():
         raise ValueError(f"row {wrong.argmax()}: a probability is not a number")
+
+
+def _refuse_unless_finite(**numbers: Any) -> None:
+    for name, given in numbers.items():
+        if given is not None and not np.isfinite(given).all():
+            raise ValueError(f"{name} must be finite; it is {given}")
