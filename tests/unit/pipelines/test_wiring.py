@@ -199,7 +199,39 @@ def changed(values, *path, to):
 
 
 BLOCK = ("steps", 3)
+PICTURES = (
+    {"use": "decode_image"},
+    {"use": "resize", "with": {"height": 6, "width": 6}},
+    {"use": "centre_crop", "with": {"height": 4, "width": 4}},
+)
 MISTAKES = {
+    "steps that are not wired to one another": (
+        pipeline(*PICTURES[:3], model("crop", "pixels", "result"), inputs={"image": ("BYTES", [1])}),
+        [
+            "model 'crop' takes UINT8 [4, 4, 3] as 'x' and gets UINT8 [-1, -1, 3]",
+            "nobody reads 'resized' of step 2 'resize' and 'cropped' of step 3 'centre_crop'",
+            "did you mean `inputs: {pixels: resized}` for step 3 'centre_crop' "
+            "and `inputs: {x: cropped}` for model 4 'crop'?",
+            "│ past 2 steps",
+        ],
+    ),
+    "a step that the next one reads past": (
+        pipeline(
+            *PICTURES[:2],
+            {"use": "cast", "with": {"datatype": "FP32"}, "inputs": {"values": "pixels"}},
+            inputs={"image": ("BYTES", [1])},
+            outputs=["cast"],
+        ),
+        ["nobody reads what step 2 'resize' writes", "did you mean `inputs: {values: resized}` for step 3 'cast'?"],
+    ),
+    "parameters of one of two steps of a kind": (
+        pipeline(
+            *PICTURES[:2],
+            {"use": "resize", "with": {"height": 6, "width": 0}, "inputs": {"pixels": "resized"}},
+            inputs={"image": ("BYTES", [1])},
+        ),
+        ["the parameters of step 3 'resize' do not fit", "cause: a side", "next:  mend them: it takes height"],
+    ),
     "a step above the one it reads": (
         pipeline(softmax("logits", "result"), model("quick", "features", "logits")),
         ["step 'softmax' reads 'logits'", "model 'quick' writes after it", "move model 'quick' above step 'softmax'"],
@@ -214,7 +246,7 @@ MISTAKES = {
     ),
     "a step whose answer nobody reads": (
         pipeline(model("quick", "features", "result"), softmax("result")),
-        ["nobody reads what step 'softmax' writes", "'probabilities'"],
+        ["nobody reads what step 2 'softmax' writes", "'probabilities'"],
     ),
     "a version that there is not": (
         pipeline(model("slow", "features", "result", version=2)),
@@ -294,6 +326,30 @@ MISTAKES = {
         changed(CASCADE, *BLOCK, "when", "equals", to=1),
         ["a condition has one comparison, not is_below and equals"],
     ),
+    "a comparison with NaN": (
+        changed(CASCADE, *BLOCK, "when", "is_below", to=float("nan")),
+        ["block 'when' compares 'probability' FP32 [1] with nan", "no FP32"],
+    ),
+    "a comparison with what overflows": (
+        changed(CASCADE, *BLOCK, "when", "is_below", to=1e39),
+        ["block 'when' compares 'probability' FP32 [1] with 1e+39", "no FP32"],
+    ),
+    "otherwise infinite": (
+        changed(CASCADE, *BLOCK, "when", "otherwise", to={"better": float("inf")}),
+        ["fills 'better' FP32 [3] with inf", "no FP32"],
+    ),
+    "otherwise an integer between two floats": (
+        changed(CASCADE, *BLOCK, "when", "otherwise", to={"better": 16777217}),
+        ["fills 'better' FP32 [3] with 16777217", "no FP32"],
+    ),
+    "otherwise an integer of a thousand digits": (
+        changed(CASCADE, *BLOCK, "when", "otherwise", to={"better": 10**999}),
+        ["fills 'better' FP32 [3] with 1000", "no FP32"],
+    ),
+    "otherwise too small for a float": (
+        changed(CASCADE, *BLOCK, "when", "otherwise", to={"better": 1e-60}),
+        ["fills 'better' FP32 [3] with 1e-60", "no FP32"],
+    ),
     "otherwise of another type": (
         changed(CASCADE, *BLOCK, "when", "otherwise", to={"better": {"wire": "probability"}}),
         ["gives 'better' FP32 [3] where it holds, and 'probability' FP32 [1] otherwise"],
@@ -320,7 +376,7 @@ MISTAKES = {
     ),
     "a step inside a block that nobody reads": (
         changed(CASCADE, *BLOCK, "steps", 1, to=softmax("features", "better")),
-        ["nobody reads what model 'slow' writes"],
+        ["nobody reads what model 4.1 'slow' writes"],
     ),
     "a wire of inside read outside": (
         changed(CASCADE, "outputs", to=["result", "slow_logits"]),

@@ -12,6 +12,7 @@ from repo_tool.near_names import did_you_mean
 from repo_tool.pipelines.scope import Scope
 from repo_tool.pipelines.spec import BlockDeclaration, PipelineFile, Repeat
 from repo_tool.pipelines.stages import BlockStage, ModelStage, Stage, TypedPipeline
+from repo_tool.pipelines.unread import numbered, rewiring
 
 
 def told(scope: Scope, stages: Sequence[Stage]) -> TypedPipeline:
@@ -77,10 +78,12 @@ def _check_use(scope: Scope, stages: Sequence[Stage], wanted: Collection[str]) -
         read = {wire for later in stages[at + 1 :] for wire in later.inputs.values()} | {*wanted}
         if not read & {*stage.outputs.values()}:
             outputs = ", ".join(f"'{wire}'" for wire in stage.outputs.values())
+            meant = rewiring(scope, at)
             raise PipelineError(
-                f"nobody reads what {scope.steps[at].title} writes",
+                f"nobody reads what {numbered(scope.spot(at))} writes",
                 cause=f"it writes {outputs}, which no step after it reads and the pipeline does not tell",
-                next_step="leave the step out, or name what it writes under `outputs:`",
+                next_step=f"{f'did you mean {meant}? Otherwise ' if meant else ''}leave the step out, "
+                "or name what it writes under `outputs:`",
                 drawing=scope.after(at, map(scope.shown, stage.outputs.values()), "nobody reads it"),
             )
         block = scope.steps[at]

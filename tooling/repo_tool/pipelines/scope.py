@@ -92,7 +92,7 @@ class Scope:
         for spot, following in zip(spots, [*spots[1:], self.spot(at)], strict=True):
             pieces += [Box(spot.text), *(Line(self.shown(wire)) for wire in known if self.writers[wire] == spot)]
             between = self._between(spot, following)
-            pieces += [Gap(between)] if between else []
+            pieces += [Gap(between, is_passed=following == self.spot(at))] if between else []
         return draw([*pieces, Break(broken), Box(self.spot(at).text), *more])
 
     def _above(self, spot: Spot) -> list[Piece]:
@@ -103,7 +103,7 @@ class Scope:
         source = max((self.writers[wire] for wire in read), key=lambda each: each.place)
         lines = [Line(self.shown(wire)) for wire in dict.fromkeys(read) if self.writers[wire] == source]
         between = self._between(source, spot)
-        return [Box(source.text), *lines, *([Gap(between)] if between else [])]
+        return [Box(source.text), *lines, *([Gap(between, is_passed=True)] if between else [])]
 
     def up_to_client(self, wire: str | None, broken: str) -> str:
         """The writer of a wire, or the last step, and a client who misses something."""

@@ -45,9 +45,10 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Steps that are left out."""
+    """Steps that are left out; ``is_passed``: the wire goes past them."""
 
     steps: int
+    is_passed: bool = False
 
 
 Piece = Box | Line | Break | Gap
@@ -61,11 +62,16 @@ def draw(pieces: Sequence[Piece]) -> str:
         if isinstance(piece, Box):
             lines += _box(piece, width, is_fed=at > 0, feeds=at + 1 < len(pieces))
         elif isinstance(piece, Gap):
-            lines.append(f"  ⋮ {piece.steps} step{'s' * (piece.steps != 1)} between" if piece.steps else "  ⋮")
+            lines.append(_gap(piece))
         else:
             mark = "✗" if isinstance(piece, Break) else "│"
             lines.append(f"  {mark} {_cut(piece.text)}")
     return "\n".join(_INDENT + line for line in lines)
+
+
+def _gap(gap: Gap) -> str:
+    steps = f"{gap.steps} step{'s' * (gap.steps != 1)}"
+    return f"  │ past {steps}" if gap.is_passed else f"  ⋮ {steps} between" if gap.steps else "  ⋮"
 
 
 def _box(box: Box, width: int, *, is_fed: bool, feeds: bool) -> list[str]:

@@ -5,19 +5,21 @@ __all__ = ["type_pipeline"]
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from repo_tool.config.model import ModelConfig, ModelTensor
 from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError, RepoToolError
 from repo_tool.near_names import did_you_mean
 from repo_tool.pipelines.blocks import block_outputs, given_inside, required_outside
-from repo_tool.pipelines.catalogue import StepKind, step_kind
+from repo_tool.pipelines.catalogue import Step, StepKind, step_kind
 from repo_tool.pipelines.endings import renamed, told
 from repo_tool.pipelines.scope import Scope
 from repo_tool.pipelines.sizes import batching
 from repo_tool.pipelines.spec import BlockDeclaration, PipelineFile, StepDeclaration
 from repo_tool.pipelines.stages import BlockStage, ModelStage, Stage, StepStage, TypedPipeline, flat
 from repo_tool.pipelines.step_parameters import with_files
+from repo_tool.pipelines.unread import numbered, unread_before
 from repo_tool.pipelines.wire import Wire
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 
@@ -66,7 +68,7 @@ def _type_stage(scope: Scope, at: int, repository: ModelRepository) -> Stage:
 def _type_step(scope: Scope, at: int, declaration: StepDeclaration, use: str, repository: ModelRepository) -> StepStage:
     kind = _kind(use, scope.pipeline)
     parameters = with_files(declaration.parameters, kind.parameters, scope.pipeline, declaration.title)
-    step = kind.with_parameters(parameters)
+    step = _with_parameters(scope, at, kind, parameters)
     inputs = _wired(scope, at, dict.fromkeys(step.inputs), declaration.inputs, "input")
     read = _known(scope, at, inputs, repository)
     try:
@@ -77,6 +79,20 @@ def _type_step(scope: Scope, at: int, declaration: StepDeclaration, use: str, re
     scope.write(at, outputs, found, inputs.values())
     name = scope.own_name(declaration.name or step.name)
     return StepStage(step=step, inputs=inputs, outputs=outputs, name=name, merge=_merges(scope, declaration))
+
+
+def _with_parameters(scope: Scope, at: int, kind: StepKind, parameters: Mapping[str, Any]) -> Step:
+    """The step, its number being told where they do not fit: a pipeline may have several of its kind."""
+    try:
+        return kind.with_parameters(parameters)
+    except PipelineError as error:
+        raise PipelineError(
+            f"the parameters of {numbered(scope.spot(at))} do not fit",
+            cause=error.cause.removeprefix("together: "),
+            next_step=error.next_step.replace("it takes ", "mend them: it takes ", 1)
+            if error.next_step.startswith("it takes ")
+            else error.next_step,
+        ) from error
 
 
 def _kind(use: str, pipeline: PipelineFile) -> StepKind:
@@ -94,11 +110,13 @@ def _merges(scope: Scope, declaration: StepDeclaration) -> bool:
 def _unfit(scope: Scope, at: int, inputs: Mapping[str, str], error: PipelineError) -> PipelineError:
     """What a step says of its inputs, with their types and the drawing."""
     named = [wire for tensor, wire in inputs.items() if f"'{tensor}'" in error.cause] or list(inputs.values())
+    unread, meant = unread_before(scope, at, inputs.values())
     got = ", ".join(f"'{tensor}' {scope.wires[wire]}" for tensor, wire in inputs.items() if wire in named)
     return PipelineError(
         f"{scope.steps[at].title} cannot work on its inputs: it gets {got}",
-        cause=error.cause,
-        next_step=f"change {_writer_of(scope, named[0])}, or wire another tensor" if named else error.next_step,
+        cause=f"{unread}; {error.cause}" if unread else error.cause,
+        next_step=meant
+        or (f"change {_writer_of(scope, named[0])}, or wire another tensor" if named else error.next_step),
         drawing=scope.down_to(at, named, error.cause),
     )
 
@@ -248,10 +266,11 @@ def _check_model_inputs(
     for tensor, wish in wanted.items():
         wire = read[tensor]
         if wire.datatype is not wish.datatype or not _fit(scope, inputs[tensor], wire, wish):
+            unread, meant = unread_before(scope, at, inputs.values())
             raise PipelineError(
                 f"{title} takes {wish} as '{tensor}' and gets {wire}",
-                cause="datatype and dims of one row must be equal along a wire",
-                next_step=f"change {_writer_of(scope, inputs[tensor])}, or wire another",
+                cause=unread or "datatype and dims of one row must be equal along a wire",
+                next_step=meant or f"change {_writer_of(scope, inputs[tensor])}, or wire another",
                 drawing=scope.down_to(at, [inputs[tensor]], f"'{tensor}' takes {wish}"),
             )
 
