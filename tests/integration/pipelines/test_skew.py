@@ -150,3 +150,4 @@ def test_what_is_compared_is_what_the_merged_graph_computes(workshop):
     (wire,) = added.skew.wires
     assert (wire.wire, wire.step, wire.is_final) == ("probabilities", "step 'sigmoid'", False)
     assert 0 < wire.largest_absolute < 1e-6
+    assert added.skew.untried == ()

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Differences to the training code: counted, placed, and explained where trying makes the numbers agree."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from repo_tool.config.model import ModelConfig, ModelTensor
 from repo_tool.datatypes import DataType
@@ -20,6 +22,7 @@ from repo_tool.workflows.pipeline_rows import PipelineRows
 from repo_tool.workflows.reference import MODEL_INPUT, ReferenceAnswers
 from repo_tool.workflows.skew import DifferentRow, SkewReport, WireComparison, require_no_skew
 from repo_tool.workflows.skew_check import require_same_places, told_wires
+from repo_tool.workflows.skew_coverage import untried
 from repo_tool.workflows.skew_diagnosis import Suspect, diagnose
 from support.colour_reader import write_model
 from support.served_parts import write_compiled
@@ -176,6 +179,37 @@ def test_a_step_is_blamed_only_where_it_differs_by_itself(tmp_path, served, want
         tolerance=Tolerance(),
     )
     assert looks_like in diagnose(suspect)
+
+
+@pytest.mark.parametrize(
+    ("steps", "resizer"),
+    [
+        ([{"use": "decode_image", "with": {"height": 4, "width": 5}}], "decode_image"),
+        ([{"use": "decode_image"}, {"use": "resize", "with": {"height": 4, "width": 5}}], "resize"),
+    ],
+)
+def test_a_sample_whose_pictures_need_no_resizing_is_told(tmp_path, steps, resizer):
+    pipeline = PipelineFile.model_validate(
+        {
+            "name": "p",
+            "inputs": {"image": {"datatype": "BYTES", "dims": [1]}},
+            "steps": steps,
+            "outputs": ["resized" if resizer == "resize" else "pixels"],
+        }
+    )
+    typed = compile_pipeline(pipeline, ModelRepository(tmp_path)).typed
+    (sentence,) = untried(typed, pictures((4, 5), (4, 5)), {})
+    assert f"no row of the sample is resized by step '{resizer}'" in sentence
+    assert untried(typed, pictures((4, 5), (5, 4)), {}) == ()
+
+
+def pictures(*shapes):
+    encoded = []
+    for shape in shapes:
+        stream = io.BytesIO()
+        Image.fromarray(np.zeros(shape, dtype=np.uint8)).save(stream, format="PNG")
+        encoded.append(stream.getvalue())
+    return PipelineRows(origin="pictures", inputs={"image": np.array(encoded, dtype=object)[:, None]})
 
 
 @pytest.fixture(scope="module")

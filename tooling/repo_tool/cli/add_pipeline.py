@@ -138,3 +138,5 @@ def _show_skew(skew: "SkewReport") -> None:
             "" if wire.worst_row is None else str(wire.worst_row),
         )
     console().print(table)
+    for sentence in skew.untried:
+        console().print(printable(f"note: {sentence}"), markup=False, highlight=False, soft_wrap=True)

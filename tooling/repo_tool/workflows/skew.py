@@ -63,6 +63,7 @@ class SkewReport:
     digest: str
     rows: int
     wires: tuple[WireSkew, ...]
+    untried: tuple[str, ...] = ()  # what no row of the sample asks for, in sentences
 
     @property
     def first_that_differs(self) -> WireSkew | None:
@@ -95,6 +96,7 @@ class SkewReport:
             "source": self.reference,
             "digest": self.digest,
             "rows": self.rows,
+            "untried": list(self.untried),
             "wires": [_plain(asdict(wire)) | {"equal": wire.equal} for wire in self.wires],
         }
 

@@ -31,6 +31,7 @@ from repo_tool.workflows.progress import Step
 from repo_tool.workflows.proof import EarlyServer, triton_inference
 from repo_tool.workflows.reference import MODEL_INPUT, Reference, ReferenceAnswers
 from repo_tool.workflows.skew import SkewReport, WireComparison
+from repo_tool.workflows.skew_coverage import untried
 from repo_tool.workflows.skew_diagnosis import Suspect, diagnose
 
 _PROBE = "probe"  # behind the pipeline's name
@@ -246,4 +247,5 @@ def _report(check: SkewCheck, comparisons: Mapping[str, WireComparison]) -> Skew
         digest=check.reference.digest,
         rows=check.answers.rows,
         wires=tuple(each.result(looks_like if each is first else "") for each in comparisons.values()),
+        untried=untried(check.compiled.typed, check.rows, check.members),
     )

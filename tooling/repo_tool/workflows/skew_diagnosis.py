@@ -4,7 +4,7 @@
 Tried are other values of the parameters of the steps before, and what people mix up: channels, layout, scale, columns.
 """
 
-__all__ = ["Suspect", "diagnose"]
+__all__ = ["Suspect", "diagnose", "needed_for"]
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,7 +53,7 @@ class Suspect:
 def diagnose(suspect: Suspect) -> str:
     """What it looks like, in words; empty where nothing that was tried makes the rows agree."""
     tried = replace(suspect, rows=suspect.rows[:_ROWS_TRIED])
-    tried = replace(tried, unchanged=_rerun(tried, _until(tried.typed.stages, tried.wire)))
+    tried = replace(tried, unchanged=_rerun(tried, needed_for(tried.typed.stages, tried.wire)))
     if tried.unchanged is not None and _all_close(tried, tried.unchanged):
         return "its steps run one by one agree with the reference: what is served in their place does not"
     looks: tuple[Callable[[Suspect], str], ...] = (_as_text, _rearranged, _another_parameter, _scaled, _as_columns)
@@ -155,12 +155,7 @@ def _another_parameter(suspect: Suspect) -> str:
 
 def _before(stages: Sequence[Stage], wire: str) -> list[StepStage]:
     """The steps outside blocks that the wire hangs on, in their order."""
-    needed, found = {wire}, []
-    for stage in reversed(stages):
-        if needed & set(stage.outputs.values()):
-            needed |= set(stage.inputs.values())
-            found.append(stage)
-    return [stage for stage in reversed(found) if isinstance(stage, StepStage)]
+    return [stage for stage in needed_for(stages, wire) if isinstance(stage, StepStage)]
 
 
 def _alternatives(stage: StepStage) -> Iterator[dict[str, Any]]:
@@ -190,7 +185,7 @@ def _agrees_with(suspect: Suspect, stage: StepStage, values: Mapping[str, Any]) 
         changed = replace(stage, step=stage.step.kind.with_parameters({**stage.step.parameters, **values}))
     except RepoToolError:  # no such value beside the others
         return False
-    stages = [changed if each is stage else each for each in _until(suspect.typed.stages, suspect.wire)]
+    stages = [changed if each is stage else each for each in needed_for(suspect.typed.stages, suspect.wire)]
     found = _rerun(suspect, stages)
     return found is not None and _all_close(suspect, found)
 
@@ -212,9 +207,9 @@ def _rerun(suspect: Suspect, stages: Sequence[Stage]) -> list[Array] | None:
         return None
 
 
-def _until(stages: Sequence[Stage], wire: str) -> list[Stage]:
-    """Those that are needed for the wire."""
-    needed, found = {wire}, []
+def needed_for(stages: Sequence[Stage], *wires: str) -> list[Stage]:
+    """Those that are needed for the wires."""
+    needed, found = {*wires}, []
     for stage in reversed(stages):
         if needed & set(stage.outputs.values()):
             needed |= set(stage.inputs.values())
