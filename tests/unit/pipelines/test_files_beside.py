@@ -80,6 +80,13 @@ def test_an_absolute_path_is_refused_though_it_leads_to_the_folder(folder):
         compiled(folder, values(str(folder / "within.txt")))
 
 
+def test_a_file_that_would_fill_the_memory_is_refused(folder):
+    with (folder / "large.txt").open("wb") as stream:
+        stream.truncate(3 << 30)
+    with pytest.raises(PipelineError, match=r"`labels:` takes what stands in '.*large\.txt', which has 3072 MiB"):
+        compiled(folder, values("large.txt"))
+
+
 @pytest.mark.parametrize("use", ["steps:Step", "out.steps:Step", "{}/steps:Step"])
 def test_a_step_of_ones_own_lies_beside_its_pipeline(folder, use):
     steps = [{"use": use.format(folder.parent)}]

@@ -5,13 +5,14 @@ __all__ = ["with_files"]
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from repo_tool.errors import PipelineError
 from repo_tool.pipelines.beside import file_reference
 from repo_tool.pipelines.spec import PipelineFile
 
 _Schema = Mapping[str, Any]  # JSON schema
+_MOST_BYTES = 8 << 20  # a million words
 
 
 def with_files(given: Mapping[str, Any], schema: _Schema, pipeline: PipelineFile, title: str) -> dict[str, Any]:
@@ -20,7 +21,8 @@ def with_files(given: Mapping[str, Any], schema: _Schema, pipeline: PipelineFile
     Raises:
         PipelineError: a file is missing or no text, or a parameter that wants a file is given something else.
     """
-    fields: Mapping[str, _Schema] = schema.get("properties", {})
+    properties = schema.get("properties")  # an own step's class may tell anything
+    fields = {name: each for name, each in properties.items() if _is_object(each)} if _is_object(properties) else {}
     return {
         name: _resolved(value, fields.get(name, {}), pipeline, f"{title}, `{name}:`") for name, value in given.items()
     }
@@ -34,6 +36,7 @@ def _resolved(value: Any, schema: _Schema, pipeline: PipelineFile, where: str) -
         path = pipeline.file(name)
         if wants_path:
             return path.absolute()
+        _refuse_large(path, where)
         return _content(path, is_text=any(kind.get("type") == "string" for kind in kinds))
     if isinstance(value, str) and wants_path:
         raise PipelineError(
@@ -50,12 +53,26 @@ def _resolved(value: Any, schema: _Schema, pipeline: PipelineFile, where: str) -
     return value
 
 
+def _refuse_large(path: Path, where: str) -> None:
+    if path.stat().st_size > _MOST_BYTES:
+        raise PipelineError(
+            f"{where} takes what stands in '{path}', which has {path.stat().st_size >> 20} MiB",
+            cause=f"it becomes part of a configuration, and at most {_MOST_BYTES >> 20} MiB of a file do",
+            next_step="name a smaller file",
+        )
+
+
 def _is_map(schema: _Schema) -> bool:
     return isinstance(schema.get("additionalProperties"), dict)
 
 
 def _alternatives(schema: _Schema) -> "list[_Schema]":
-    return [schema, *(each for each in schema.get("anyOf", ()) if isinstance(each, dict))]
+    options = schema.get("anyOf")
+    return [schema, *(each for each in options if _is_object(each))] if isinstance(options, list) else [schema]
+
+
+def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
 
 
 def _content(path: Path, *, is_text: bool) -> str | list[str]:
