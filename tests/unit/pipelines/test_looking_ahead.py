@@ -16,6 +16,6 @@ def test_many_steps_that_miss_an_input_are_told_at_once(tmp_path):
     inputs = {"features": {"datatype": "FP32", "dims": [3]}}
     pipeline = PipelineFile.model_validate({"name": "many", "inputs": inputs, "steps": steps, "outputs": ["p0"]})
     start = time.monotonic()
-    with pytest.raises(PipelineError, match="reads 'logits'.* which nothing before it writes"):
+    with pytest.raises(PipelineError, match=r"reads 'logits'.* which nothing before it writes"):
         type_pipeline(pipeline, ModelRepository(tmp_path))
     assert time.monotonic() - start < 5

@@ -2,6 +2,7 @@
 """``use: my_steps:Class``: a step of a person's own keeps the contract, and its code never runs in our process."""
 
 import dataclasses
+import json
 import os
 import shutil
 import tarfile
@@ -189,6 +190,35 @@ def test_what_is_no_step_of_ones_own_is_refused(folder, use, words):
     with pytest.raises(PipelineError) as raised:
         foreign_kind(use, folder)
     assert words in str(raised.value)
+
+
+DESCRIBED = {"fields": {}, "schema": {}, "inputs": ["line"], "packages": [], "heavy": False, "about": ""}
+FORGERIES = {
+    "a pipe": "os.mkfifo(ANSWER)",
+    "a link": "os.symlink('/dev/zero', ANSWER)",
+    "nested without end": "open(ANSWER, 'w').write('[' * 200_000)",
+    "a large one": "open(ANSWER, 'wb').truncate(1 << 30)",
+    "an odd name of an input": DESCRIBED | {"inputs": ["a b"]},
+    "a keyword": DESCRIBED | {"inputs": ["class"]},
+    "an input twice": DESCRIBED | {"inputs": ["x", "x"]},
+    "an odd name of a parameter": DESCRIBED | {"fields": {"a b": True}},
+    "a parameter called like a method": DESCRIBED | {"fields": {"run": False}},
+}
+
+
+@pytest.mark.parametrize("forged", FORGERIES.values(), ids=FORGERIES)
+def test_an_answer_that_its_code_wrote_itself_is_told(tmp_path, forged):
+    code = forged if isinstance(forged, str) else f"open(ANSWER, 'w').write({json.dumps({'answer': forged})!r})"
+    head = "import os\nANSWER = os.path.join(os.environ['TMPDIR'], 'answer.json')\n"
+    (tmp_path / "forged.py").write_text(f"{head}{code}\nos._exit(0)\nclass Step: ...\n")
+    with pytest.raises(PipelineError, match=r"leaves no answer that reads|it ended with status 0|no answer that reads"):
+        foreign_kind("forged:Step", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["copy", "string", "random"])
+def test_its_file_may_be_called_like_a_module_of_python(tmp_path, name):
+    (tmp_path / f"{name}.py").write_text(STEPS)
+    assert foreign_kind(f"{name}:Sharpen", tmp_path).inputs == ("line",)
 
 
 def test_a_step_that_ends_its_process_ends_that_one_only(folder):

@@ -27,7 +27,8 @@ def encoded(value: Any) -> Any:
 def decoded(value: Any) -> Any:
     """What ``encoded`` was given."""
     if isinstance(value, dict):
-        return Path(value["file"]) if set(value) == {"file"} else {key: decoded(each) for key, each in value.items()}
+        is_file = set(value) == {"file"} and isinstance(value["file"], str)
+        return Path(value["file"]) if is_file else {key: decoded(each) for key, each in value.items()}
     return [decoded(each) for each in value] if isinstance(value, list) else value
 
 
@@ -54,10 +55,11 @@ class _Refusal(Exception):  # noqa: N818 - an answer, not an error of ours
 def _load(path: Path, name: str) -> type[Any]:
     import importlib.util
 
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    own_name = f"step_{path.stem}"  # as in the generated model: copy.py is not Python's `copy`
+    spec = importlib.util.spec_from_file_location(own_name, path)
     assert spec is not None  # noqa: S101 - it ends in .py
     assert spec.loader is not None  # noqa: S101 - so it has one
-    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+    module = sys.modules[own_name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return getattr(module, name)  # type: ignore[no-any-return]  # whatever the file has
 

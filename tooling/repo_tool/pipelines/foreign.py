@@ -12,6 +12,9 @@ import ast
 import dataclasses
 import inspect
 import json
+import keyword
+import os
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -22,7 +25,7 @@ from typing import Annotated, Any
 import pydantic
 
 from repo_tool.datatypes import DataType
-from repo_tool.errors import PipelineError
+from repo_tool.errors import PipelineError, SampleError
 from repo_tool.image_packages import IMAGE_PACKAGES
 from repo_tool.pipelines._step_worker import decoded, encoded
 from repo_tool.pipelines.beside import refuse_elsewhere
@@ -33,7 +36,10 @@ from repo_tool.worker_process import run_worker, what_it_died_of
 
 _WORKER = Path(__file__).with_name("_step_worker.py")
 _TIMEOUT_S, _RUN_TIMEOUT_S = 60, 1800
+_MOST_BYTES = 64 << 20  # of an answer, which repeats the parameters
+_UNREADABLE = "it left no answer that reads"
 _LEFT_OUT = object()  # in place of a parameter that has a default, until the worker has told it
+_TAKEN = frozenset({"outputs", "run", "input_names", "_input_names", "packages", "heavy"})  # by the class made here
 _Wires = Mapping[str, tuple[str, tuple[int, ...]]]
 
 
@@ -45,8 +51,21 @@ def foreign_kind(use: str, folder: Path) -> StepKind:
     Raises:
         PipelineError: there is no such class, it is no step, or its file needs others that would not go along.
     """
-    module, _, name = use.partition(":")
-    file = f"{module.removesuffix('.py').replace('.', '/')}.py"
+    name = use.partition(":")[2]
+    path = _source(use, folder)
+    if name not in _classes(path):
+        raise PipelineError(
+            f"'{path}' has no class '{name}'",
+            cause=f"it has {', '.join(_classes(path)) or 'none'}",
+            next_step="write the name of the class after the colon",
+        )
+    _refuse_neighbours(path)
+    step = _Asked(use=use, path=path.absolute(), name=name)
+    return StepKind(use, _class_for(step, step.ask("describe")), path)
+
+
+def _source(use: str, folder: Path) -> Path:
+    file = f"{use.partition(':')[0].removesuffix('.py').replace('.', '/')}.py"
     refuse_elsewhere(file, folder, f"step '{use}'")
     path = folder / file
     if not path.is_file():
@@ -61,15 +80,7 @@ def foreign_kind(use: str, folder: Path) -> StepKind:
             cause="both would be copied to one place",
             next_step="call your file otherwise",
         )
-    if name not in _classes(path):
-        raise PipelineError(
-            f"'{path}' has no class '{name}'",
-            cause=f"it has {', '.join(_classes(path)) or 'none'}",
-            next_step="write the name of the class after the colon",
-        )
-    _refuse_neighbours(path)
-    step = _Asked(use=use, path=path.absolute(), name=name)
-    return StepKind(use, _class_for(step, step.ask("describe")), path)
+    return path
 
 
 # --- what it imports -------------------------------------------------------------------------------------------------
@@ -131,15 +142,42 @@ def _tree(path: Path) -> ast.Module:
 def _class_for(step: "_Asked", told: "_Told") -> type[Any]:
     """A dataclass with the fields of the step's own, whose methods ask the worker."""
 
+    def schema(cls: type[Any], core_schema: Any, handler: Any) -> dict[str, Any]:
+        return dict(told.schema)
+
+    body = {
+        "__doc__": told.about,
+        "__get_pydantic_json_schema__": classmethod(schema),
+        "packages": tuple(told.packages),
+        "heavy": told.heavy,
+        **_making(step, told),
+        **_working(step, told),
+    }
+    fields = [
+        (name, Any) if required else (name, Any, dataclasses.field(default=_LEFT_OUT))
+        for name, required in told.fields.items()
+    ]
+    return dataclasses.make_dataclass(step.name, fields, namespace=body, frozen=True, kw_only=True)
+
+
+def _making(step: "_Asked", told: "_Told") -> dict[str, Any]:
     def check(self: Any) -> None:
         given = _given(self)
         made = step.ask("make", parameters=_encoded(given))
-        values = {name: decoded(value) for name, value in made.parameters.items()}
+        values = _decoded(made.parameters)
         step.refuse_other_files(set(_files(values)) - {path.absolute() for path in _files(given)})
+        step.refuse_other_parameters(set(told.fields) ^ set(values))
         for name in told.fields:
             object.__setattr__(self, name, values[name])
         object.__setattr__(self, "_input_names", made.input_names)
 
+    def input_names(self: Any) -> tuple[str, ...]:
+        return tuple(self._input_names or told.inputs)
+
+    return {"__post_init__": check, "input_names": input_names}
+
+
+def _working(step: "_Asked", told: "_Told") -> dict[str, Any]:
     def outputs(self: Any, inputs: _Wires) -> dict[str, tuple[str, tuple[int, ...]]]:
         wires = {name: [datatype, list(dims)] for name, (datatype, dims) in inputs.items()}
         found = step.ask("outputs", parameters=_encoded(_given(self)), wires=wires)
@@ -151,30 +189,10 @@ def _class_for(step: "_Asked", told: "_Told") -> type[Any]:
     def run(self: Any, **tensors: Any) -> dict[str, Any]:
         return step.run(_encoded(_given(self)), tensors)
 
-    def input_names(self: Any) -> tuple[str, ...]:
-        return tuple(self._input_names or told.inputs)
-
-    def schema(cls: type[Any], core_schema: Any, handler: Any) -> dict[str, Any]:
-        return dict(told.schema)
-
     kinds = inspect.Parameter
     named = [kinds("self", kinds.POSITIONAL_ONLY), *(kinds(name, kinds.KEYWORD_ONLY) for name in told.inputs)]
     run.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]  # which inspect.signature reads
-    body = {
-        "__doc__": told.about,
-        "__post_init__": check,
-        "__get_pydantic_json_schema__": classmethod(schema),
-        "outputs": outputs,
-        "run": run,
-        "input_names": input_names,
-        "packages": tuple(told.packages),
-        "heavy": told.heavy,
-    }
-    fields = [
-        (name, Any) if required else (name, Any, dataclasses.field(default=_LEFT_OUT))
-        for name, required in told.fields.items()
-    ]
-    return dataclasses.make_dataclass(step.name, fields, namespace=body, frozen=True, kw_only=True)
+    return {"outputs": outputs, "run": run}
 
 
 def _given(made: Any) -> dict[str, Any]:
@@ -184,6 +202,13 @@ def _given(made: Any) -> dict[str, Any]:
 
 def _encoded(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: encoded(value) for name, value in parameters.items()}
+
+
+def _decoded(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return {name: decoded(value) for name, value in parameters.items()}
+    except RecursionError as error:
+        raise ValueError("its parameters lie in one another without end") from error
 
 
 def _files(value: Any) -> Iterator[Path]:
@@ -197,13 +222,34 @@ def _files(value: Any) -> Iterator[Path]:
 # --- asking ----------------------------------------------------------------------------------------------------------
 
 
+def _parameter_name(name: str) -> str:
+    if not name.isidentifier() or keyword.iskeyword(name) or name in _TAKEN or name.startswith("__"):
+        raise ValueError(f"{name[:100]!r} is no name of a parameter")
+    return name
+
+
+def _input_name(name: str) -> str:
+    if not name.isidentifier() or keyword.iskeyword(name) or name == "self":
+        raise ValueError(f"{name[:100]!r} is no name of an input")
+    return name
+
+
+def _each_once(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("a name stands there twice")
+    return names
+
+
+_InputName = Annotated[str, pydantic.AfterValidator(_input_name)]
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
     """What a step's class says of itself; ``fields``: whether each must be given."""
 
-    fields: dict[str, bool]
+    fields: dict[Annotated[str, pydantic.AfterValidator(_parameter_name)], bool]
     schema: dict[str, Any]
-    inputs: list[str]
+    inputs: Annotated[list[_InputName], pydantic.AfterValidator(_each_once)]
     packages: list[str]
     heavy: bool
     about: str
@@ -263,6 +309,11 @@ class _Asked:
                     next_step="name the file in the pipeline file",
                 )
 
+    def refuse_other_parameters(self, names: set[str]) -> None:
+        """Raises PipelineError: it has made itself with other parameters than it told."""
+        if names:
+            raise self._odd_answer(f"its parameters differ from those it told: {', '.join(sorted(names))}")
+
     def run(self, parameters: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, Any]:
         """What the step makes of rows.
 
@@ -278,11 +329,23 @@ class _Asked:
             if "refused" in answer:
                 raise ValueError(answer["refused"])
             rows = self._answer("run", answer)
-            stored = read_published_sample(Path(folder) / "outputs.npz").outputs
-        return {
-            name: stored[name] if count is None else [stored[f"{name}/{row}"] for row in range(count)]
-            for name, count in rows.items()
-        }
+            return self._results(Path(folder) / "outputs.npz", rows)
+
+    def _results(self, path: Path, rows: Mapping[str, int | None]) -> dict[str, Any]:
+        """What the worker left of each output: an array, or the arrays of so many rows."""
+        if path.is_symlink() or not path.is_file():
+            raise self._odd_answer(f"'{path.name}' is no regular file")
+        try:
+            stored = read_published_sample(path).outputs
+            return {
+                name: stored[name] if count is None else [stored[f"{name}/{row}"] for row in range(count)]
+                for name, count in rows.items()
+            }
+        except (SampleError, KeyError, ValueError) as error:
+            raise self._odd_answer(str(error)) from error
+
+    def _odd_answer(self, cause: str) -> PipelineError:
+        return PipelineError(f"step '{self.use}' leaves no answer that reads", cause=cause, next_step="do not use it")
 
     def _answer(self, question: str, answer: Mapping[str, Any]) -> Any:
         if "answer" in answer:
@@ -290,9 +353,7 @@ class _Asked:
             try:
                 return _ANSWERS[question].validate_python(answer["answer"])
             except pydantic.ValidationError as error:
-                raise PipelineError(
-                    f"step '{self.use}' leaves no answer that reads", cause=str(error), next_step="do not use it"
-                ) from error
+                raise self._odd_answer(str(error)) from error
         raise PipelineError(
             f"step '{self.use}' fails in '{self.path.name}'",
             cause=answer["failed"],
@@ -321,8 +382,22 @@ def _one_answer(job: Mapping[str, Any], folder: Path, *, timeout_s: float) -> Ma
             status = run_worker([str(_WORKER)], folder, log, timeout_s=timeout_s)
         except TimeoutError as error:
             return {"failed": str(error)}
-        try:
-            answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        text = _left_in(folder / "answer.json", at_most=_MOST_BYTES)
+        if text is None:
             return {"failed": what_it_died_of(status, log)}
-    return answer if isinstance(answer, dict) else {"failed": "it left no answer that reads"}
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        return {"failed": _UNREADABLE}
+    return answer if isinstance(answer, dict) else {"failed": _UNREADABLE}
+
+
+def _left_in(path: Path, *, at_most: int) -> bytes | None:
+    """What a worker wrote, which may have left anything there: a link elsewhere, a pipe that never ends."""
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with os.fdopen(opened, "rb") as stream:
+        facts = os.fstat(opened)
+        return stream.read(at_most) if stat.S_ISREG(facts.st_mode) and facts.st_size <= at_most else None
