@@ -23,6 +23,7 @@ def example(tmp_path_factory):
 def test_every_row_of_the_test_set_is_answered_as_in_training(example):
     rows = example.answers
     given = example.ask("row", [row["row"].encode() for row in rows])
+    assert given.keys() == {"label", "probability"}
     assert words(given["label"]) == [row["answered"] for row in rows]
     np.testing.assert_allclose(given["probability"][:, 0], [row["probability"] for row in rows], atol=2e-6)
     assert len(rows) == 143
