@@ -8,6 +8,7 @@ from support.step_cases import Case, list_of_rows, rows_of_bytes
 RANDOM = np.random.default_rng(3)
 LOGITS = RANDOM.normal(0, 20, (5, 3, 4)).astype(np.float32)
 EQUALS = RANDOM.choice([0.25, 0.5, 0.75, np.nan, -np.inf], (5, 2, 4)).astype(np.float32)
+MASKS = np.array([[1, 1, 1], [1, 0, 0], [0, 0, 0], [0, 1, 1], [1, 0, 1]])
 NUMBERS = np.concatenate([RANDOM.normal(0, 100, (5, 6)), RANDOM.integers(-9, 9, (5, 6)) + 0.5], axis=1)
 NUMBERS[0, :2] = np.nan, np.inf
 WORDS = ["red", "green", "blue", "ü"]
@@ -76,6 +77,30 @@ CASES = {
     "clip: integers": Case({"values": RANDOM.integers(-99, 99, (5, 3))}, {"least": -5}),
     "clip: sizes of their own": Case(
         {"values": list_of_rows([(1 + row,) for row in range(5)], np.float32)}, {"most": 9}
+    ),
+    "unscale": Case({"answer": NUMBERS.astype(np.float32)}, {"method": "standard", "mean": [23.5], "std": [7.7]}),
+    "unscale: columns, double": Case(
+        {"answer": LOGITS.astype(np.float64)},
+        {"method": "standard", "mean": [1.1, 2.2, 3.3, 0], "std": [0.3, 7.7, 2, 1]},
+    ),
+    "unscale: between two numbers": Case(
+        {"answer": LOGITS}, {"method": "min_max", "low": [1.1, -2.2, 3, 0], "high": [30, 7.7, 3, 1], "to": [-1, 1]}
+    ),
+    "unscale: sizes of their own": Case(
+        {"answer": list_of_rows([(1 + row,) for row in range(5)], np.float32)},
+        {"method": "min_max", "low": [2], "high": [5]},
+    ),
+    "mean_pool": Case({"last_hidden_state": LOGITS, "attention_mask": MASKS}),
+    "mean_pool: half": Case(
+        {"last_hidden_state": LOGITS.astype(np.float16), "attention_mask": MASKS.astype(np.int32)},
+        {"unit_length": True},
+    ),
+    "mean_pool: sizes of their own": Case(
+        {
+            "last_hidden_state": list_of_rows([(1 + row, 6) for row in range(5)], np.float32),
+            "attention_mask": [np.arange(1 + row) % 3 for row in range(5)],
+        },
+        {"unit_length": True},
     ),
     "decode_boxes": Case({"raw_boxes": BOXES}, {"form": "xywh"}),
     "decode_boxes: fractions of a picture": Case(

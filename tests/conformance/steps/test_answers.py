@@ -75,6 +75,42 @@ def test_rounding_is_that_of_numpy():
     assert run("round", {"values": np.float64([[0.5, 1.5, 2.5, -0.5]])})["rounded"].tolist() == [[0, 2, 2, 0]]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_unscaling_gives_what_scikit_learn_gives(dtype):
+    from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+    random = np.random.default_rng(4)
+    target = random.normal(300, 77, (60, 2))
+    answer = random.normal(0, 2, (60, 2)).astype(dtype)
+    standard = StandardScaler().fit(target)
+    numbers = {"mean": standard.mean_.tolist(), "std": standard.scale_.tolist()}
+    ours = run("unscale", {"answer": answer}, method="standard", **numbers)["values"]
+    np.testing.assert_array_equal(ours, standard.inverse_transform(answer))
+    bounded = MinMaxScaler((-1, 1)).fit(target)
+    numbers = {"low": bounded.data_min_.tolist(), "high": bounded.data_max_.tolist()}
+    ours = run("unscale", {"answer": answer}, method="min_max", to=[-1, 1], **numbers)["values"]
+    np.testing.assert_array_equal(ours, bounded.inverse_transform(answer))
+
+
+def test_a_text_is_the_mean_of_its_tokens_without_the_padding():
+    vectors = np.float32([[[3, 0], [0, 8], [np.nan, 99]], [[1, 1], [1, 1], [1, 1]]])
+    inputs = {"last_hidden_state": vectors, "attention_mask": np.array([[1, 1, 0], [0, 0, 0]])}
+    assert run("mean_pool", inputs)["embedding"].tolist() == [[1.5, 4], [0, 0]]
+    long = run("mean_pool", inputs, unit_length=True)["embedding"]
+    np.testing.assert_allclose(np.linalg.norm(long, axis=1), [1, 0], rtol=1e-6)
+
+
+def test_a_mask_of_other_tokens_is_refused():
+    step = step_kind("mean_pool").with_parameters({})
+    with pytest.raises(PipelineError) as raised:
+        step.output_wires(
+            {"last_hidden_state": Wire(DataType.FP32, (7, 3)), "attention_mask": Wire(DataType.INT64, (8,))}
+        )
+    assert "'attention_mask' must be INT64 or INT32 [7]" in raised.value.cause
+    with pytest.raises(ValueError, match="row 0: there are 2 tokens, and 3 in attention_mask"):
+        step.run({"last_hidden_state": [np.zeros((2, 3), np.float32)], "attention_mask": [np.ones(3, np.int64)]})
+
+
 def test_a_business_cut_off_belongs_to_above():
     decided = run(
         "threshold", {"probabilities": np.float32([[0.7, 0.69, np.nan]])}, cut_off=0.7, above="pay", below="ask"
@@ -223,6 +259,8 @@ def test_json_that_cannot_be_is_refused_by_row(inputs, parameters, reason):
         ("clip", {"least": 2, "most": 1}, "least is 2.0, and most is 1.0"),
         ("clip", {"least": float("nan")}, "a bound must be a number"),
         ("threshold", {"cut_off": [0.1, float("nan")]}, "cut_off must be finite"),
+        ("unscale", {"method": "standard", "mean": [1], "std": [0]}, "std must be above 0"),
+        ("unscale", {"method": "min_max", "low": [1], "high": [2], "std": [1]}, "neither the others'"),
         ("threshold", {"above": []}, "one at least"),
         ("top_k_labels", {"labels": []}, "labels is empty"),
         ("top_k_labels", {"labels": ["a"], "k": 2}, "k is 2, and there are 1 labels"),
