@@ -50,6 +50,7 @@ def png(array):
 def check(found, answers, words):
     for things, answer in zip(found, answers, strict=True):
         trained = answer["found"]
+        assert all(thing.keys() == {"box", "score", *words} for thing in things)
         assert [[thing[word] for word in words] for thing in things] == [
             [each[word] for word in words] for each in trained
         ]
