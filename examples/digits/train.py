@@ -7,7 +7,7 @@
 ``sample/``        a few pictures of the training set, for ``repo-tool add-pipeline``
 ``digit_cnn.pt2``, ``digit_cnn.sample.npz``  the network, and rows for ``repo-tool add-model``
 ``labels.txt``, ``pipeline.yaml``  the pipeline and the file that it names
-``test.json``      every picture of the test set with its digit, the answered one and its probability
+``test.json``      every picture of the test set with its digit, the three likeliest answers and their probabilities
 """
 
 import io
@@ -27,6 +27,7 @@ MEAN, STD = (0.71, 0.68, 0.69), (0.28, 0.25, 0.09)  # of red, green and blue; al
 PAPER, INK = (242, 230, 196), (38, 44, 132)
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 EPOCHS, BATCH, SAMPLES = 10, 64, 16
+ANSWERS = 3
 
 Pixels = NDArray[np.uint8]
 
@@ -106,18 +107,23 @@ def main(folder: Path) -> None:
     network = trained(rows, answers)
     with torch.inference_mode():
         probabilities = torch.softmax(network(torch.from_numpy(tensors(test))), dim=1).numpy()
-    best = probabilities.argmax(axis=1)
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :ANSWERS]
 
     save_network(network, rows, folder)
     save_pictures(train[:SAMPLES], folder / "sample")
     names = save_pictures(test, folder / "pictures")
     (folder / "labels.txt").write_text("\n".join(WORDS) + "\n")
     told = [
-        {"picture": name, "digit": WORDS[true], "answered": WORDS[place], "probability": float(answer[place])}
-        for name, true, place, answer in zip(names, truth, best, probabilities, strict=True)
+        {
+            "picture": name,
+            "digit": WORDS[true],
+            "answered": [WORDS[place] for place in places],
+            "probabilities": answer[places].tolist(),
+        }
+        for name, true, places, answer in zip(names, truth, best, probabilities, strict=True)
     ]
     (folder / "test.json").write_text(json.dumps(told, indent=0))
-    print(f"{(best == truth).sum()} of {len(truth)} digits right")
+    print(f"{(best[:, 0] == truth).sum()} of {len(truth)} digits right")
     if folder.resolve() != HERE:
         shutil.copy(HERE / "pipeline.yaml", folder)
 

@@ -6,7 +6,7 @@
 ``language.pt2``, ``language.sample.npz``  the classifier, and rows for ``repo-tool add-model``
 ``tokenizer.json``, ``labels.txt``, ``pipeline.yaml``  the pipeline and the files that it names
 ``texts.txt``                  raw samples, a text a line
-``test.json``                  every text of the test set with its language, the answered one and its probability
+``test.json``                  every text of the test set, its language, the three likeliest answers and probabilities
 """
 
 import gettext
@@ -32,6 +32,7 @@ LANGUAGES += ("pl", "pt", "ro", "ru", "sv", "tr", "uk", "vi", "zh_Hans")
 TOKENS, LENGTH, WIDTH, EPOCHS, BATCH = 6000, 64, 48, 6, 128
 PLACEHOLDER = re.compile(r"%\(\w+\)\w|%\w|\{[^}]*\}|<[^>]*>|&\w+;")
 
+ANSWERS = 3
 Texts = list[tuple[str, int]]  # a text and the place of its language
 
 
@@ -132,13 +133,18 @@ def save_model(model: Languages, ids: torch.Tensor, mask: torch.Tensor, folder: 
 
 
 def save_answers(test: Texts, probabilities: torch.Tensor, folder: Path) -> None:
-    best, places = probabilities.max(dim=1)
+    best, places = probabilities.topk(ANSWERS)
     rows = [
-        {"text": text, "language": LANGUAGES[truth], "answered": LANGUAGES[place], "probability": probability}
-        for (text, truth), place, probability in zip(test, places.tolist(), best.tolist(), strict=True)
+        {
+            "text": text,
+            "language": LANGUAGES[truth],
+            "answered": [LANGUAGES[place] for place in likeliest],
+            "probabilities": told,
+        }
+        for (text, truth), likeliest, told in zip(test, places.tolist(), best.tolist(), strict=True)
     ]
     (folder / "test.json").write_text(json.dumps(rows, ensure_ascii=False, indent=0), encoding="utf-8")
-    right = sum(row["language"] == row["answered"] for row in rows)
+    right = sum(row["language"] == row["answered"][0] for row in rows)
     print(f"{right} of {len(rows)} texts right ({right / len(rows):.1%}), {len(LANGUAGES)} languages")
 
 

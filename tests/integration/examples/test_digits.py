@@ -42,17 +42,21 @@ def picture(example: ServedExample, row: dict) -> bytes:
 def test_every_picture_of_the_test_set_is_answered_as_in_training(example):
     rows = example.answers
     given = example.ask("image", [picture(example, row) for row in rows])
-    assert words(given["label"]) == [row["answered"] for row in rows]
-    np.testing.assert_allclose(given["probability"][:, 0], [row["probability"] for row in rows], atol=2e-6)
+    assert given.keys() == {"label", "probability", "top_labels", "top_probabilities"}
+    assert words(given["label"]) == [row["answered"][0] for row in rows]
+    assert [[label.decode() for label in labels] for labels in given["top_labels"]] == [row["answered"] for row in rows]
+    wanted = [row["probabilities"] for row in rows]
+    np.testing.assert_allclose(given["top_probabilities"], wanted, rtol=0, atol=2e-6)
+    np.testing.assert_array_equal(given["probability"], given["top_probabilities"][:, :1])
     assert len(rows) == 450
-    assert sum(row["answered"] == row["digit"] for row in rows) >= 430
+    assert sum(row["answered"][0] == row["digit"] for row in rows) >= 430
 
 
 def test_a_webp_without_loss_is_answered_alike(example):
     rows = example.answers[:20]
     stored = [stored_as(picture(example, row), "WEBP", lossless=True) for row in rows]
     given = example.ask("image", stored)
-    assert words(given["label"]) == [row["answered"] for row in rows]
+    assert words(given["label"]) == [row["answered"][0] for row in rows]
 
 
 def stored_as(encoded: bytes, kind: str, **options: object) -> bytes:
@@ -68,7 +72,7 @@ def test_a_picture_that_does_not_read_is_refused_by_step_and_row(example, damage
     whole = picture(example, example.answers[0])
     with pytest.raises(RefusedRequestError, match="step 'decode_image', row 0: not a readable image"):
         example.ask_one("image", damage(whole))
-    assert words(example.ask_one("image", whole)["label"]) == [example.answers[0]["answered"]]
+    assert words(example.ask_one("image", whole)["label"]) == [example.answers[0]["answered"][0]]
 
 
 def test_a_pipeline_that_resizes_otherwise_than_the_training_is_not_published(folder):

@@ -20,10 +20,14 @@ def example(tmp_path_factory):
 def test_every_text_of_the_test_set_is_answered_as_in_training(example):
     rows = example.answers
     given = example.ask("text", [row["text"].encode() for row in rows])
-    assert words(given["label"]) == [row["answered"] for row in rows]
-    np.testing.assert_allclose(given["probability"][:, 0], [row["probability"] for row in rows], atol=5e-6)
+    assert given.keys() == {"label", "probability", "top_labels", "top_probabilities"}
+    assert words(given["label"]) == [row["answered"][0] for row in rows]
+    assert [[label.decode() for label in labels] for labels in given["top_labels"]] == [row["answered"] for row in rows]
+    wanted = [row["probabilities"] for row in rows]
+    np.testing.assert_allclose(given["top_probabilities"], wanted, rtol=0, atol=5e-6)
+    np.testing.assert_array_equal(given["probability"], given["top_probabilities"][:, :1])
     assert len({row["language"] for row in rows}) == 27
-    assert sum(row["answered"] == row["language"] for row in rows) > 0.9 * len(rows)
+    assert sum(row["answered"][0] == row["language"] for row in rows) > 0.9 * len(rows)
 
 
 @pytest.mark.parametrize(
