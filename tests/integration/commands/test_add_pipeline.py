@@ -177,3 +177,23 @@ def test_a_sample_that_is_none_is_refused(workshop, added, sample):
     done = repo_tool("add-pipeline", "reader.yaml", "-s", sample, "-r", "models", cwd=workshop)
     assert done.returncode == 2, done.stderr
     assert "error: " in done.stderr
+
+
+def test_a_block_that_no_row_of_the_sample_enters_is_told_and_recorded(workshop, tmp_path):
+    text = (workshop / "reader.yaml").read_text().replace("name: reader", "name: unsure")
+    block = (
+        "  - when: {wire: probability, is_below: 0.4, otherwise: {second: {wire: probabilities}}}\n"
+        "    steps:\n"
+        "      - use: softmax\n"
+        "        outputs: {probabilities: second}\n"
+        "outputs: [label, second]\n"
+    )
+    file = workshop / "unsure.yaml"
+    file.write_text(text.replace("k: 2", "k: 1").replace("outputs: [label, probability, top_labels]\n", block))
+    repository = shutil.copytree(workshop / "models", tmp_path / "models")
+    added = repo_tool("add-pipeline", file, "--sample", workshop / "pictures", "-r", repository)
+    assert added.returncode == 0, added.stderr
+    assert "warning: 0 of 4 rows entered block 'when': what is inside is not proven" in added.stdout
+    facts = json.loads((repository / "unsure" / "1" / "provenance.json").read_text())
+    assert facts["blocks"] == {"when": {"rows": 4, "entered": 0}}
+    assert "0 of 4 rows entered 'when'" in repo_tool("show", "unsure", "-r", repository).stdout

@@ -9,7 +9,7 @@ from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
 from repo_tool.pipelines.spec import ForEach, OtherWire, Repeat, When
 from repo_tool.pipelines.stages import BlockStage
-from repo_tool.workflows.step_by_step import as_values, run_stages
+from repo_tool.workflows.step_by_step import BlockVisits, as_values, run_stages
 from support.served_parts import called, floats, step, wire
 
 FLOAT, LINE, WORD, FLAG = wire("FP32", 1), wire("FP32", -1), wire("BYTES", 1), wire("BOOL", 1)
@@ -85,6 +85,47 @@ def test_when_asks_only_for_the_rows_that_need_it(members, asked):
     found = run_stages([block], wires, {"score": floats(3, 4)}, members)
     assert found["answer"].ravel().tolist() == [3, 4]
     assert asked == [2]
+
+
+def test_rows_are_counted_that_enter_a_block(members):
+    visits = {}
+    for scores in (floats(0.1, 7, 0.5, 0.25), floats(3, 4)):
+        run_stages([tenfold_when(is_below=0.5)], WHEN_WIRES, {"score": scores}, members, visits)
+    assert visits == {"": BlockVisits(rows=6, entered=2)}
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [({"is_at_least": 0.9}, [0.9, 1]), ({"is_above": 0.9}, [1]), ({"equals": 0.1}, [0.1]), ({"is_below": 0.1}, [0])],
+)
+def test_when_compares_values_of_the_wires_datatype(members, condition, holds):
+    found = run_stages([tenfold_when(**condition)], WHEN_WIRES, {"score": floats(0, 0.1, 0.9, 1)}, members)
+    expected = [value * 10 if value in holds else -1 for value in (0, 0.1, 0.9, 1)]
+    assert found["answer"].ravel().tolist() == pytest.approx(expected)
+
+
+def test_when_refuses_nan_unless_it_says_what_becomes_of_it(members):
+    values = {"score": floats(0.1, np.nan)}
+    with pytest.raises(PipelineError, match="block 'when' compares 'score', which is NaN in row 1"):
+        run_stages([tenfold_when(is_below=0.5)], WHEN_WIRES, values, members)
+    held = run_stages([tenfold_when(is_below=0.5, if_nan="holds")], WHEN_WIRES, values, members)["answer"]
+    np.testing.assert_array_equal(held, floats(1, np.nan))
+    other = run_stages([tenfold_when(is_below=0.5, if_nan="otherwise")], WHEN_WIRES, values, members)["answer"]
+    np.testing.assert_array_equal(other, floats(1, -1))
+
+
+WHEN_WIRES = {"score": FLOAT, "answer": FLOAT}
+
+
+def tenfold_when(**condition):
+    return BlockStage(
+        kind="when",
+        control=When(wire="score", otherwise={"y": -1}, **condition),
+        stages=(called(TWO_AT_A_TIME, x="score", y="y"),),
+        wires={"score": FLOAT, "y": FLOAT},
+        inputs={"score": "score"},
+        outputs={"y": "answer"},
+    )
 
 
 def test_when_may_give_a_value_instead(members):

@@ -91,6 +91,9 @@ def add_pipeline(
     show_tensors(added.config, added.version, added.parity)
     if added.skew is not None:
         _show_skew(added.skew)
+    for warning in added.warnings:
+        out.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+        out.print("next: add rows to the sample that go in", style="bold", markup=False)
     out.print(f"models: {' → '.join(added.models[:-1] or added.models)}", markup=False, soft_wrap=True)
     if not added.published:
         out.print("dry run: nothing was published", style="yellow")

@@ -88,6 +88,7 @@ def _lines(record: "ModelRecord") -> list[tuple[str, str]]:
         ("sample", _sample_words(facts)),
         ("tolerance", ", ".join(f"{name} {value}" for name, value in (facts.get("tolerance") or {}).items() if value)),
         ("compared", _comparison_words(facts)),
+        ("blocks", _block_words(facts)),
         ("reference", _reference_words(facts)),
     ]
     return [(name, value) for name, value in lines if value]
@@ -105,6 +106,12 @@ def _member_words(facts: dict[str, Any]) -> str:
     versions = facts.get("member_versions") or {}
     members = map(str, facts.get("members") or ())
     return ", ".join(f"{name} version {versions[name]}" if name in versions else name for name in members)
+
+
+def _block_words(facts: dict[str, Any]) -> str:
+    """By which ways the rows of the sample went."""
+    blocks: dict[str, dict[str, int]] = facts.get("blocks") or {}
+    return ", ".join(f"{each['entered']} of {each['rows']} rows entered '{name}'" for name, each in blocks.items())
 
 
 def _reference_words(facts: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from repo_tool.errors import RepositoryError
 SCHEMA = 1
 PROVENANCE_FILE = "provenance.json"
 _OBJECTS = ("tools", "sample", "tolerance", "parity", "signature", "refinement", "files")
-_MORE_OBJECTS = ("options", "overrides", "shared_files", "member_versions", "member_interfaces", "reference")
+_MORE_OBJECTS = ("blocks", "options", "overrides", "shared_files", "member_versions", "member_interfaces", "reference")
 _LISTS = ("trusted", "members", "generated")
 _KINDS = dict.fromkeys((*_OBJECTS, *_MORE_OBJECTS), dict) | dict.fromkeys(_LISTS, list) | {"config": str}
 

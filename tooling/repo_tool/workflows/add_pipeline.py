@@ -7,7 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from repo_tool.config.variants import CPU
 from repo_tool.errors import PipelineError, RepositoryError, VersionExistsError
@@ -22,7 +22,7 @@ from repo_tool.repository.pins import pins_of
 from repo_tool.repository.publish import StagedModel, Staging, next_version, publish, staging, translating_disk_errors
 from repo_tool.samples import Sample
 from repo_tool.verification import Infer, Parity, require_parity, verify
-from repo_tool.workflows.add_pipeline_values import AddedPipeline, AddPipelineRequest
+from repo_tool.workflows.add_pipeline_values import AddedPipeline, AddPipelineRequest, unentered
 from repo_tool.workflows.found_models import FoundModels
 from repo_tool.workflows.pipeline_provenance import Proof, write_proof
 from repo_tool.workflows.pipeline_rows import PipelineRows, read_pipeline_rows
@@ -33,7 +33,7 @@ from repo_tool.workflows.proof import EarlyServer, require_valid, triton_inferen
 from repo_tool.workflows.reference import Reference, ReferenceAnswers, ask_reference, find_reference
 from repo_tool.workflows.skew import SkewReport, require_no_skew
 from repo_tool.workflows.skew_check import SkewCheck, check_skew, told_wires
-from repo_tool.workflows.step_by_step import Rows, Values, as_values, run_stages, stacked, take
+from repo_tool.workflows.step_by_step import BlockVisits, Rows, Values, as_values, run_stages, stacked, take
 
 _VERIFIED_ROWS = 256
 
@@ -54,6 +54,7 @@ class _Run:
     stage: Staging
     server: EarlyServer
     progress: Progress
+    visits: dict[str, BlockVisits] = field(default_factory=dict)  # as the sample goes through the steps
 
 
 def add_pipeline(request: AddPipelineRequest, progress: Progress) -> AddedPipeline:
@@ -76,7 +77,13 @@ def add_pipeline(request: AddPipelineRequest, progress: Progress) -> AddedPipeli
             step.detail = require_valid(run.stage.repository, run.release)
         parity, sample, skew = _prove(run, staged, answers)
         proof = Proof(
-            request=request, pipeline=run.pipeline, compiled=run.compiled, parity=parity, skew=skew, sample=sample
+            request=request,
+            pipeline=run.pipeline,
+            compiled=run.compiled,
+            parity=parity,
+            skew=skew,
+            blocks=run.visits,
+            sample=sample,
         )
         with translating_disk_errors(run.repository.path):
             write_proof(proof, run.stage.repository, run.repository, run.version)
@@ -88,6 +95,7 @@ def add_pipeline(request: AddPipelineRequest, progress: Progress) -> AddedPipeli
         models=_models(run.compiled),
         parity=parity,
         skew=skew,
+        blocks=run.visits,
         published=not request.dry_run,
     )
 
@@ -180,7 +188,7 @@ def _prove(
             sample = _step_by_step(run, members)
             parity = verify(infer, run.compiled.own.config, sample, tolerance=tolerance)
             require_parity(parity, model=name, framework="its steps run alone", tolerance=tolerance)
-            step.detail = parity.summary
+            step.detail = "; ".join((parity.summary, *unentered(run.visits)))
         if any(CPU in model.directory.variants() for model in staged):
             _prove_on_cpu(run, sample)
         if run.reference is None or answers is None:
@@ -236,7 +244,7 @@ def _step_by_step(run: _Run, members: Mapping[str, Infer]) -> Sample:
     """The rows with the answers of the steps; where rows differ in shape between models, those of the commonest one."""
     typed = run.compiled.typed
     inputs = run.rows.take(0, _VERIFIED_ROWS) if typed.max_batch_size else dict(run.rows.inputs)
-    values = run_stages(typed.stages, typed.wires, as_values(inputs, typed.wires), members)
+    values = run_stages(typed.stages, typed.wires, as_values(inputs, typed.wires), members, run.visits)
     chosen = _of_one_shape(run.compiled, values)
     outputs = {output.name: stacked(take(values[output.name], chosen)) for output in run.compiled.own.config.outputs}
     return Sample(inputs={name: array[chosen] for name, array in inputs.items()}, outputs=outputs)

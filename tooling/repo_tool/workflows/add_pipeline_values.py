@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What ``add_pipeline`` is asked for, and what it answers."""
 
-__all__ = ["AddPipelineRequest", "AddedPipeline"]
+__all__ = ["AddPipelineRequest", "AddedPipeline", "unentered"]
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from repo_tool.releases import DEFAULT_RELEASE
 from repo_tool.repository.layout import ModelDirectory
 from repo_tool.verification import Parity, Tolerance
 from repo_tool.workflows.skew import SkewReport
+from repo_tool.workflows.step_by_step import BlockVisits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,13 @@ class AddedPipeline:
     models: tuple[str, ...]
     parity: Parity
     skew: SkewReport | None  # None: there was no reference
+    blocks: Mapping[str, BlockVisits] = field(default_factory=dict)  # by which ways the rows of the sample went
     published: bool
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the sample has not proven."""
+        return unentered(self.blocks)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for ``--json``."""
@@ -66,5 +73,16 @@ class AddedPipeline:
             "models": list(self.models),
             "max_batch_size": self.config.max_batch_size,
             "parity": self.parity.to_dict(),
+            "blocks": {name: asdict(visits) for name, visits in self.blocks.items()},
+            "warnings": list(self.warnings),
             "reference": self.skew.to_dict() if self.skew else None,
         }
+
+
+def unentered(blocks: Mapping[str, BlockVisits]) -> tuple[str, ...]:
+    """The blocks whose steps never ran, which nothing is known of."""
+    return tuple(
+        f"0 of {visits.rows} rows entered block '{name}': what is inside is not proven"
+        for name, visits in blocks.items()
+        if not visits.entered
+    )

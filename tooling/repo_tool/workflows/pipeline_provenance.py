@@ -19,6 +19,7 @@ from repo_tool.workflows.add_pipeline_values import AddPipelineRequest
 from repo_tool.workflows.config_overrides import interface_digest
 from repo_tool.workflows.proof import published_rows
 from repo_tool.workflows.skew import SkewReport
+from repo_tool.workflows.step_by_step import BlockVisits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class Proof:
     compiled: CompiledPipeline
     parity: Parity
     skew: SkewReport | None
+    blocks: Mapping[str, BlockVisits]
     sample: Sample  # with the answers of the steps run one by one
 
 
@@ -65,6 +67,7 @@ def _facts(proof: Proof, repository: ModelRepository) -> dict[str, Any]:
         "tolerance": asdict(request.tolerance),
         "verified": True,
         "parity": proof.parity.to_dict(),
+        "blocks": {name: asdict(visits) for name, visits in proof.blocks.items()},
         "reference": proof.skew.to_dict() if proof.skew else None,
     }
 

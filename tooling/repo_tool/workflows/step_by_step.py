@@ -4,9 +4,10 @@
 The rows of a wire are one array whose first dimension counts them; where a dim is free (-1) they are a list of arrays.
 """
 
-__all__ = ["Rows", "Values", "as_values", "run_stages", "stacked", "take"]
+__all__ = ["BlockVisits", "Rows", "Values", "as_values", "run_stages", "stacked", "take"]
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ Values = dict[str, Rows]  # by wire
 Wires = Mapping[str, Wire]
 Places = Sequence[int] | NDArray[np.intp]
 
-_COMPARISONS: dict[str, Callable[[Array, Any], Any]] = {
+_COMPARISONS: dict[str, Callable[[Array, Array], Array]] = {
     "is_below": np.less,
     "is_at_most": np.less_equal,
     "is_at_least": np.greater_equal,
@@ -35,7 +36,11 @@ _COMPARISONS: dict[str, Callable[[Array, Any], Any]] = {
 
 
 def run_stages(
-    stages: Sequence[Stage], wires: Wires, values: Mapping[str, Rows], members: Mapping[str, Infer]
+    stages: Sequence[Stage],
+    wires: Wires,
+    values: Mapping[str, Rows],
+    members: Mapping[str, Infer],
+    visits: dict[str, "BlockVisits"] | None = None,
 ) -> Values:
     """All wires, with those that the stages write.
 
@@ -44,6 +49,7 @@ def run_stages(
         wires: the type of each wire, those that are written included.
         values: what is there before.
         members: how to ask each model, by its name.
+        visits: takes what went into each `when` block, by its name.
 
     Raises:
         PipelineError: a step fails on a row.
@@ -51,17 +57,23 @@ def run_stages(
     found = dict(values)
     for stage in stages:
         given = {own: found[wire] for own, wire in stage.inputs.items()}
-        results = _run_stage(stage, wires, given, members)
+        results = _run_stage(stage, wires, given, members, visits)
         found |= {wire: results[own] for own, wire in stage.outputs.items()}
     return found
 
 
-def _run_stage(stage: Stage, wires: Wires, given: Values, members: Mapping[str, Infer]) -> Mapping[str, Rows]:
+def _run_stage(
+    stage: Stage,
+    wires: Wires,
+    given: Values,
+    members: Mapping[str, Infer],
+    visits: dict[str, "BlockVisits"] | None,
+) -> Mapping[str, Rows]:
     if isinstance(stage, StepStage):
         return run_step(stage, given)
     if isinstance(stage, ModelStage):
         return _run_member(stage, wires, given, members[stage.config.name])
-    return _run_block(stage, wires, given, members)
+    return _run_block(stage, wires, given, members, visits)
 
 
 def run_step(stage: StepStage, given: Mapping[str, Rows]) -> Mapping[str, Rows]:
@@ -160,11 +172,30 @@ def _filled(shape: Sequence[int], wire: Wire, value: Any) -> Array:
 # --- blocks ----------------------------------------------------------------------------------------------------------
 
 
-def _run_block(block: BlockStage, wires: Wires, given: Values, members: Mapping[str, Infer]) -> Mapping[str, Rows]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockVisits:
+    """How many rows came to a `when` block, and for how many its condition held."""
+
+    rows: int = 0
+    entered: int = 0
+
+
+def _run_block(
+    block: BlockStage,
+    wires: Wires,
+    given: Values,
+    members: Mapping[str, Infer],
+    visits: dict[str, BlockVisits] | None,
+) -> Mapping[str, Rows]:
+    if visits is not None and block.kind == "when":
+        _note(visits, block, rows=_count(given))
+
     def run(values: Values) -> Values:
+        if visits is not None and block.kind == "when":
+            _note(visits, block, entered=_count(values))
         if _count(values) == 0:
             return {own: _none(block.wires[own]) for own in block.wires}
-        return run_stages(block.stages, block.wires, values, members)
+        return run_stages(block.stages, block.wires, values, members, visits)
 
     control = block.control
     if isinstance(control, When):
@@ -174,8 +205,13 @@ def _run_block(block: BlockStage, wires: Wires, given: Values, members: Mapping[
     return _repeat(block, control, given, run)
 
 
+def _note(visits: dict[str, BlockVisits], block: BlockStage, *, rows: int = 0, entered: int = 0) -> None:
+    before = visits.get(block.name, BlockVisits())
+    visits[block.name] = BlockVisits(rows=before.rows + rows, entered=before.entered + entered)
+
+
 def _when(block: BlockStage, control: When, given: Values, run: Callable[[Values], Values]) -> Mapping[str, Rows]:
-    holds = _holds(control, given)
+    holds = _holds(block, control, given)
     chosen = np.flatnonzero(holds)
     found = run({name: take(rows, chosen) for name, rows in given.items()})
     place_of = {int(row): place for place, row in enumerate(chosen)}
@@ -189,11 +225,20 @@ def _when(block: BlockStage, control: When, given: Values, run: Callable[[Values
     return results
 
 
-def _holds(control: When, given: Values) -> NDArray[np.bool_]:
+def _holds(block: BlockStage, control: When, given: Values) -> NDArray[np.bool_]:
+    """For each row whether the condition holds, its value being one of the wire's datatype."""
     name, value = control.comparison
-    values = np.array([np.asarray(row).ravel()[0] for row in given[control.wire]], dtype=object)
-    wanted = value.encode() if isinstance(value, str) else value
-    return np.array([bool(_COMPARISONS[name](each, wanted)) for each in values], dtype=bool)
+    values = np.asarray(given[control.wire]).reshape(-1)
+    holds = np.asarray(_COMPARISONS[name](values, _filled((1,), block.wires[control.wire], value)), dtype=bool)
+    nan = np.flatnonzero(values != values)  # noqa: PLR0124 - as only NaN does, whatever the datatype
+    if control.if_nan == "refuse" and len(nan):
+        raise PipelineError(
+            f"block '{block.name or block.kind}' compares '{control.wire}', which is NaN in row {nan[0]}",
+            cause="NaN is neither below nor above anything",
+            next_step="mend what writes it, or say `if_nan: holds` or `if_nan: otherwise` under `when:`",
+        )
+    holds[nan] = control.if_nan == "holds"
+    return holds
 
 
 def _otherwise(told: OtherWire | Any, wire: Wire, given: Values, rows: int) -> Rows:
