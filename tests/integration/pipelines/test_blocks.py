@@ -51,6 +51,18 @@ class Cut:
         return {"crops": crops, "found": np.array([[(crop.sum(axis=1) > 0).sum()] for crop in crops])}
 """
 
+KEEP = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    def outputs(self, inputs):
+        return {"kept": inputs["word"]}
+
+    def run(self, word):
+        return {"kept": word}
+"""
+
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
@@ -86,6 +98,8 @@ def client(repository, models, tmp_path_factory):
         words(folder),
         meeting(models),
         absent(models),
+        *(exactly(models, name, **condition) for name, condition in EXACTLY.items()),
+        zeros(folder),
     )
     for compiled in made:
         write_compiled(repository, compiled)
@@ -188,6 +202,55 @@ def meeting(models):
     return control_model(compiled, PIPELINE, {"number": FLOAT, "one": FLOAT, "other": FLOAT})
 
 
+EXACTLY = {
+    "at_least": {"is_at_least": 0.9, "if_nan": "holds"},
+    "above": {"is_above": 0.9, "if_nan": "otherwise"},
+    "equal": {"equals": 0.9},
+}
+
+
+def exactly(models, name, **condition):
+    """A number that goes through the expensive model if it compares so, and is -1 if it does not."""
+    block = BlockStage(
+        kind="when",
+        control=When(wire="score", otherwise={"better": -1}, **condition),
+        stages=(called(models["expensive"], x="score", y="better"),),
+        wires={"score": FLOAT, "better": FLOAT},
+        inputs={"score": "score"},
+        outputs={"better": "answer"},
+        name=name,
+    )
+    return control_model(
+        part(name, [block], reads=["score"], writes=["answer"]), PIPELINE, {"score": FLOAT, "answer": FLOAT}
+    )
+
+
+def zeros(folder):
+    """Of each word of a line: "a" with a zero byte after it is kept, and others become "b" with one."""
+    line, word = wire("BYTES", -1), wire("BYTES", 1)
+    inner = BlockStage(
+        kind="when",
+        control=When(wire="word", equals="a\0", otherwise={"kept": "b\0"}),
+        stages=(step(folder, "keep", KEEP, inputs={"word": "word"}, outputs={"kept": "kept"}),),
+        wires={"word": word, "kept": word},
+        inputs={"word": "word"},
+        outputs={"kept": "kept"},
+        name="known",
+    )
+    outer = BlockStage(
+        kind="for_each",
+        control=ForEach(items={"word": "line"}),
+        stages=(inner,),
+        wires={"line": line, "word": word, "kept": word},
+        inputs={"line": "line"},
+        outputs={"kept": "kept"},
+        name="each_word",
+    )
+    return control_model(
+        part("zeros", [outer], reads=["line"], writes=["kept"]), PIPELINE, {"line": line, "kept": line}
+    )
+
+
 def absent(models):
     """A version that is not there."""
     stage = replace(called(models["halve"], x="number", y="half"), version=7)
@@ -211,8 +274,38 @@ def test_the_expensive_model_sees_only_the_rows_that_need_it(client):
 
 
 def test_where_no_row_needs_it_nobody_is_called(client):
-    answer = client.model("cascade").infer({"score": floats(0.1, np.nan)})
-    np.testing.assert_array_equal(answer["answer"], floats(0.1, np.nan))
+    answer = client.model("cascade").infer({"score": floats(0.1, 0.2)})
+    np.testing.assert_array_equal(answer["answer"], floats(0.1, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("model", "score", "holds"),
+    [
+        ("at_least", 0.9, True),
+        ("above", 0.9, False),
+        ("equal", 0.9, True),
+        ("at_least", np.nan, True),
+        ("above", np.nan, False),
+    ],
+)
+def test_a_condition_compares_values_of_the_wires_datatype_and_nan_as_it_is_told(client, model, score, holds):
+    refused = holds and np.isnan(score)  # the expensive model takes no NaN, and so tells that it was asked
+    if refused:
+        with pytest.raises(RepoClientError, match="a negative number"):
+            client.model(model).infer({"score": floats(score)})
+        return
+    answer = client.model(model).infer({"score": floats(score)})["answer"].ravel().tolist()
+    assert answer == pytest.approx([score * 100 if holds else -1])
+
+
+def test_bytes_keep_their_zeros_in_blocks(client):
+    line = np.array([[b"a\0", b"a", b"c"]], dtype=object)
+    assert client.model("zeros").infer({"line": line})["kept"].tolist() == [[b"a\0", b"b\0", b"b\0"]]
+
+
+def test_nan_is_refused_with_its_row_where_nothing_is_said_of_it(client):
+    with pytest.raises(RepoClientError, match="block 'equal', row 1: 'score' is NaN"):
+        client.model("equal").infer({"score": floats(0.9, np.nan)})
 
 
 def test_crops_of_one_image_come_back_in_their_place(client):

@@ -3,7 +3,9 @@
 
 __all__ = ["block_outputs", "given_inside", "required_outside"]
 
+import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
@@ -133,6 +135,13 @@ def _check_condition(scope: Scope, at: int, control: When) -> None:
     if (wire.datatype is DataType.BYTES) != isinstance(value, str):
         wanted = "BYTES [1] to compare with text" if isinstance(value, str) else "a number for that comparison"
         raise _misfit(scope, at, control.wire, "when", wanted)
+    if not _holds(wire.datatype, value):
+        raise PipelineError(
+            f"{scope.steps[at].title} compares '{control.wire}' {wire} with {value!r}",
+            cause=f"that is no {wire.datatype.wire_name}, and values are compared as such",
+            next_step="write a value that the datatype holds",
+            drawing=scope.down_to(at, [control.wire], f"{comparison}: {value!r}"),
+        )
 
 
 def _misfit(scope: Scope, at: int, name: str, role: str, wanted: str) -> PipelineError:
@@ -186,7 +195,7 @@ def _check_value(block: BlockDeclaration, name: str, wire: Wire, value: Value, r
         raise PipelineError(
             f"`{role}:` of {block.title} fills '{name}' {wire} with {value!r}",
             cause=f"that is no {wire.datatype.wire_name}",
-            next_step="write a value of that datatype",
+            next_step="write a value that the datatype holds",
         )
     if role == "otherwise" and -1 in wire.dims:
         raise PipelineError(
@@ -197,6 +206,7 @@ def _check_value(block: BlockDeclaration, name: str, wire: Wire, value: Value, r
 
 
 def _holds(datatype: DataType, value: Value) -> bool:
+    """Whether the datatype has that value; fractions are rounded, integers and the range of floats are not."""
     if isinstance(value, str):
         return datatype is DataType.BYTES
     if isinstance(value, bool):
@@ -204,8 +214,21 @@ def _holds(datatype: DataType, value: Value) -> bool:
     if datatype in _INTEGERS:
         bits = datatype.byte_size * 8
         least, most = (0, 2**bits - 1) if datatype.name.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-        return float(value).is_integer() and least <= value <= most
-    return datatype.is_float
+        return (isinstance(value, int) or value.is_integer()) and least <= value <= most
+    return datatype.is_float and _fits(datatype, value)
+
+
+def _fits(datatype: DataType, value: float) -> bool:
+    import numpy as np
+
+    # NumPy has no BF16, whose range is that of FP32.
+    kind: Any = np.float32 if datatype is DataType.BF16 else datatype.numpy.type
+    try:
+        with np.errstate(over="ignore", under="ignore"):
+            cast = float(kind(value))
+    except OverflowError:  # an integer beyond all floats
+        return False
+    return math.isfinite(cast) and (cast == value if isinstance(value, int) else cast != 0 or value == 0)
 
 
 def _check_padding(

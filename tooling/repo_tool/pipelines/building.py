@@ -21,7 +21,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 import pydantic
 import yaml
@@ -35,13 +35,14 @@ InputType = str | tuple[str, Sequence[int]]  # "FP32 [3, 224, 224]", or ("FP32",
 
 
 class Comparison(TypedDict, total=False):
-    """What a wire is compared with, at most one of them."""
+    """What a wire is compared with, at most one of them, and what becomes of NaN."""
 
     is_below: float
     is_at_most: float
     is_at_least: float
     is_above: float
     equals: bool | int | float | str
+    if_nan: Literal["refuse", "holds", "otherwise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,7 @@ def when(
 ) -> Steps:
     """``steps`` for the rows whose wire ``condition`` compares so: ``is_below=0.9``; BOOL needs no comparison.
 
-    ``otherwise`` is what the other rows get: values, or ``wire("name")``.
+    ``otherwise`` is what the other rows get: values, or ``wire("name")``; ``if_nan`` what becomes of NaN.
 
     Raises:
         PipelineError: it is not of the form that pipeline files have.

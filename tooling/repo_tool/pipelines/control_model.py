@@ -11,8 +11,9 @@ Copied as ``model.py`` into the version folder, beside ``step_model.py``, which 
     Entries that run inside a block: ``inputs`` and ``outputs`` map wires inside to wires outside, and ``wires`` are
     those inside. ``block`` is
 
-    ``when``: the rows for which ``comparison`` (a name and a value) holds on ``wire``; for the other rows the outputs
-    are ``otherwise``: ``{wire: name}`` or a value that fills the row.
+    ``when``: the rows for which ``comparison`` (a name and a value, which is cast to the wire's datatype) holds on
+    ``wire``; for the other rows the outputs are ``otherwise``: ``{wire: name}`` or a value that fills the row. A NaN
+    is refused, ``holds``, or goes ``otherwise``, as ``if_nan`` says.
 
     ``for_each``: every item of ``items`` (wires inside to wires) as a row, the first ``count`` of each row where that
     wire is given; results are put back together and filled up with ``pad``.
@@ -299,12 +300,13 @@ class When:
     scope: Scope
     wire: str
     comparison: tuple[str, Any]
+    if_nan: str
     otherwise: Mapping[str, Any]
 
     def run(self, tensors: Tensors, names: RowNames) -> Tensors:
         """Both kinds of rows, in their order."""
         entered = self.scope.enter(tensors)
-        chosen = [place for place, row in enumerate(entered[self.wire]) if self._holds(row)]
+        chosen = np.flatnonzero(self._holds(np.asarray(entered[self.wire]).reshape(-1), names)).tolist()
         results: Tensors = {}
         if chosen:
             some = {own: take(rows, chosen) for own, rows in entered.items()}
@@ -315,10 +317,14 @@ class When:
                 rows[place] = results[own][at]
         return self.scope.leave(written)
 
-    def _holds(self, row: NDArray[Any]) -> bool:
+    def _holds(self, values: NDArray[Any], names: RowNames) -> Any:
         name, value = self.comparison
-        wanted = value.encode() if isinstance(value, str) else value
-        return bool(_COMPARISONS[name](row.reshape(-1)[0], wanted))
+        holds = _COMPARISONS[name](values, filled(self.scope.inside[self.wire], value))
+        nan = np.flatnonzero(values != values)  # noqa: PLR0124 - as only NaN does, whatever the datatype
+        if self.if_nan == "refuse" and len(nan):
+            raise self.scope.failure(f"'{self.wire}' is NaN, and compares with nothing", names[nan[0]])
+        holds[nan] = self.if_nan == "holds"
+        return holds
 
     def _others(self, own: str, entered: Tensors, count: int) -> list[NDArray[Any]]:
         value = self.otherwise[own]
@@ -422,7 +428,7 @@ class Repeat:
 
 _BLOCKS: dict[str, Any] = {"when": When, "for_each": ForEach, "repeat": Repeat}
 _FIELDS = {
-    "when": ("wire", "comparison", "otherwise"),
+    "when": ("wire", "comparison", "if_nan", "otherwise"),
     "for_each": ("items", "count", "pad"),
     "repeat": ("carry", "until", "at_most"),
 }
@@ -440,7 +446,9 @@ def gather(rows: Sequence[NDArray[Any]], wire: Wire) -> Rows:
 
 def filled(wire: Wire, value: Any) -> NDArray[Any]:
     """A row that is all ``value``; free dims are 1."""
-    return np.full([abs(dim) for dim in wire.dims], _value(wire, value), dtype=wire.dtype)
+    row = np.empty([abs(dim) for dim in wire.dims], dtype=wire.dtype)
+    row[...] = _value(wire, value)  # np.full would cut zeros off the end of bytes
+    return row
 
 
 def _value(wire: Wire, value: Any) -> Any:
@@ -451,5 +459,5 @@ def _value(wire: Wire, value: Any) -> Any:
 
 def _as_row(item: Any, dims: tuple[int, ...]) -> NDArray[Any]:
     """An item of a wire [k] is [1]."""
-    array = np.asarray(item)
+    array = np.asarray(item, dtype=object if isinstance(item, bytes) else None)
     return array.reshape(1) if array.ndim == 0 and len(dims) == 1 else array

@@ -207,7 +207,8 @@ def _control(stage: BlockStage) -> dict[str, Any]:
             name: {"wire": value.wire} if isinstance(value, OtherWire) else value
             for name, value in control.otherwise.items()
         }
-        return {"wire": control.wire, "comparison": list(control.comparison), "otherwise": otherwise}
+        condition = {"wire": control.wire, "comparison": list(control.comparison), "if_nan": control.if_nan}
+        return {**condition, "otherwise": otherwise}
     if isinstance(control, ForEach):
         return {"items": dict(control.items), "count": control.count, "pad": dict(control.pad)}
     assert isinstance(control, Repeat)  # noqa: S101 - there are three kinds
