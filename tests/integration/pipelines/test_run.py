@@ -3,15 +3,29 @@
 
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from repo_tool.errors import UserMistakeError
+from repo_tool.pipelines.compiler import compile_pipeline
+from repo_tool.pipelines.spec import read_pipeline
+from repo_tool.repository.layout import ModelRepository
 from repo_tool.triton.server import EmbeddedServer
+from repo_tool.workflows.pipeline_staging import write_pipeline
 from repo_tool.workflows.progress import RecordedProgress
 from repo_tool.workflows.trace_pipeline import RunRequest, run_pipeline
 from support.colour_reader import write_workshop
 from support.command import repo_tool
 
+AS_THEY_ARE = """
+name: as_they_are
+inputs:
+  image: {datatype: BYTES, dims: [1]}
+steps:
+  - use: decode_image
+outputs: [pixels]
+"""
 CUT_OFF = 300  # bytes of a picture that the decoder misses the rest of
 
 
@@ -30,6 +44,12 @@ def workshop(tmp_path_factory):
     whole = (folder / "pictures" / "1.png").read_bytes()
     (folder / "damaged" / "a.png").write_bytes(whole)
     (folder / "damaged" / "b.png").write_bytes(whole[:CUT_OFF])
+    (folder / "sizes").mkdir()
+    for name, size in (("a", (3, 2)), ("b", (4, 5))):
+        Image.new("RGB", size, "red").save(folder / "sizes" / f"{name}.png")
+    (folder / "as_they_are.yaml").write_text(AS_THEY_ARE)
+    models = ModelRepository(folder / "models")
+    write_pipeline(models, compile_pipeline(read_pipeline(folder / "as_they_are.yaml"), models), 1, models)
     return folder
 
 
@@ -58,6 +78,13 @@ def test_all_rows_are_answered_in_batches(workshop, server):
     done = shown(workshop, "colour_reader", "--row", 4, "--url", server)
     assert done.returncode == 0, done.stderr
     assert f"│   4 │ {every['outputs']['label'][4][0]}" in done.stdout
+
+
+def test_rows_that_become_tensors_of_several_sizes_are_asked_for_one_by_one(workshop, server):
+    told = ran(workshop, workshop / "as_they_are.yaml", sample="sizes", server=server)
+    assert (told["error"], [np.shape(row) for row in told["outputs"]["pixels"]]) == ("", [(2, 3, 3), (5, 4, 3)])
+    traced = ran(workshop, workshop / "as_they_are.yaml", sample="sizes", row=1, trace=True, server=server)
+    assert traced["trace"]["largest_difference"] == 0
 
 
 def test_a_trace_has_every_part_and_every_step_in_it(workshop, server):

@@ -26,6 +26,7 @@ from repo_tool.samples import Array, Tensors, read_published_sample
 from repo_tool.triton import EmbeddedServer, ServerOptions
 from repo_tool.verification import Infer
 from repo_tool.workflows.call_model import translating_client_errors
+from repo_tool.workflows.pipeline_requests import rows_a_request
 from repo_tool.workflows.pipeline_rows import PipelineRows, read_pipeline_rows
 from repo_tool.workflows.pipeline_source import published_version, read_pipeline_source
 from repo_tool.workflows.pipeline_staging import write_pipeline
@@ -135,7 +136,7 @@ class RanPipeline:
     origin: str  # of the rows
     row: int | None  # which of them; None: all
     rows: int
-    outputs: Mapping[str, Array] = field(default_factory=dict)
+    outputs: Mapping[str, Rows] = field(default_factory=dict)
     seconds: float = 0.0
     error: str = ""  # what the pipeline answered instead
     trace: Trace | None = None
@@ -149,7 +150,7 @@ class RanPipeline:
             "rows": self.rows,
             "ms": round(self.seconds * 1e3, 3),
             "error": self.error,
-            "outputs": {name: _plain(array.tolist()) for name, array in self.outputs.items()},
+            "outputs": {name: [_plain(row.tolist()) for row in rows] for name, rows in self.outputs.items()},
             "trace": None
             if self.trace is None
             else {
@@ -307,13 +308,12 @@ def _lay_out(folder: Path, request: RunRequest, repository: ModelRepository, com
 # --- asking ----------------------------------------------------------------------------------------------------------
 
 
-def _ask_whole(served: _Served, inputs: Tensors) -> tuple[dict[str, Array], float, str]:
+def _ask_whole(served: _Served, inputs: Tensors) -> tuple[Values, float, str]:
     """The answers of as few requests as possible, how long one of them took, and what went wrong."""
     infer = served.ask(served.compiled.own.config.name, None)
-    size = served.compiled.own.config.max_batch_size
-    rows = len(next(iter(inputs.values())))
-    starts = range(0, rows, size) if size else range(1)
-    requests = [{name: array[at : at + size] if size else array for name, array in inputs.items()} for at in starts]
+    typed, rows = served.compiled.typed, len(next(iter(inputs.values())))
+    size = rows_a_request(rows, served.compiled)
+    requests = [{name: array[at : at + size] for name, array in inputs.items()} for at in range(0, rows, size)]
     try:
         answers = [infer(request) for request in requests]
         seconds = _seconds(partial(infer, requests[0]))
@@ -321,8 +321,8 @@ def _ask_whole(served: _Served, inputs: Tensors) -> tuple[dict[str, Array], floa
         raise
     except RepoToolError as error:
         return {}, 0.0, str(error.fact)
-    names = served.compiled.typed.outputs
-    return {name: np.concatenate([answer[name] for answer in answers]) for name in names}, seconds, ""
+    found = {name: as_rows([answer[name] for answer in answers], typed.wires[name]) for name in typed.outputs}
+    return found, seconds, ""
 
 
 def _seconds(call: Callable[[], object]) -> float:
@@ -335,7 +335,7 @@ def _seconds(call: Callable[[], object]) -> float:
     return sorted(taken)[len(taken) // 2]
 
 
-def _trace(served: _Served, inputs: Tensors, outputs: Mapping[str, Array]) -> Trace:
+def _trace(served: _Served, inputs: Tensors, outputs: Mapping[str, Rows]) -> Trace:
     typed = served.compiled.typed
     values: Values = as_values(inputs, typed.wires)
     parts: list[TracedPart] = []
@@ -450,10 +450,10 @@ def _seen(served: _Served, values: Mapping[str, Rows], names: Any) -> tuple[Seen
     return tuple(see(name, values[name], wires[name].datatype) for name in names)
 
 
-def _difference(values: Values, outputs: Mapping[str, Array]) -> float:
+def _difference(values: Values, outputs: Mapping[str, Rows]) -> float:
     """The largest of any output; infinite where words, or shapes, differ."""
-    found = [(stacked(values[name]), array) for name, array in outputs.items() if name in values]
-    return max((_apart(ours, theirs) for ours, theirs in found), default=0.0)
+    pairs = (pair for name, rows in outputs.items() if name in values for pair in zip(values[name], rows, strict=True))
+    return max((_apart(ours, theirs) for ours, theirs in pairs), default=0.0)
 
 
 def _apart(ours: Array, theirs: Array) -> float:
