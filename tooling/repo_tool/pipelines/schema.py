@@ -9,11 +9,12 @@ from typing import Any
 
 from repo_tool.datatypes import DataType
 from repo_tool.pipelines.catalogue import StepKind, step_kind, step_names
-from repo_tool.pipelines.spec import BlockDeclaration, PipelineFile, StepDeclaration
+from repo_tool.pipelines.spec import WIRE_PATTERN, BlockDeclaration, PipelineFile, StepDeclaration
 from repo_tool.pipelines.step_page import step_facts
 
 _Schema = dict[str, Any]
 _FILE = {"$ref": "#/$defs/FileReference"}
+_WIRE: _Schema = {"type": "string", "minLength": 1, "pattern": WIRE_PATTERN}
 _NAME = re.compile(r"`(\w+)`")
 _DESCRIPTIONS: Mapping[type, Mapping[str, str]] = {
     PipelineFile: {
@@ -49,7 +50,7 @@ def pipeline_schema() -> _Schema:
     shared |= _described(shared, schema)
     step: _Schema = shared.pop("StepDeclaration")
     names = step_names()
-    shared["Wire"] = {"type": "string", "minLength": 1}
+    shared["Wire"] = dict(_WIRE)
     shared |= {f"Step{key.capitalize()}": step["properties"][key] for key in ("name", "merge")}
     shared["InputDeclaration"]["properties"]["datatype"] = {"enum": list(DataType.__members__)}
     shared["FileReference"] = {
@@ -83,13 +84,22 @@ def _described(shared: dict[str, _Schema], schema: _Schema) -> dict[str, _Schema
     for each in (schema, *shared.values()):
         for inner in each.get("properties", {}).values():
             inner.pop("title", None)
+            _limit_names(inner)
     return shared
+
+
+def _limit_names(field: _Schema) -> None:
+    """Pydantic tells of keys of a pattern what they hold, and takes others that hold anything."""
+    for each in (field, *field.get("anyOf", ())):
+        for pattern, inner in each.pop("patternProperties", {}).items():
+            each["additionalProperties"] = inner
+            each["propertyNames"] = {**each["propertyNames"], "pattern": pattern}
 
 
 def _names_or_map(outputs: _Schema, kind: type) -> _Schema:
     if kind is StepDeclaration:
         return outputs
-    names = {"type": "array", "items": {"type": "string", "minLength": 1}, "uniqueItems": True}
+    names = {"type": "array", "items": dict(_WIRE), "uniqueItems": True}
     told = {key: value for key, value in outputs.items() if key not in ("description", "default")}
     return {"description": outputs["description"], "anyOf": [names, told]}
 
@@ -144,7 +154,7 @@ def _own(step: _Schema) -> _Schema:
 def _model(step: _Schema) -> _Schema:
     properties = step["properties"]
     name = {"type": "string", "description": properties["model"]["description"]}
-    version = {"anyOf": [{"type": "integer", "minimum": 1}, {"const": -1}]} | {
+    version = {"anyOf": [_whole_number(properties["version"]), {"const": -1}]} | {
         "description": properties["version"]["description"]
     }
     return {
@@ -153,6 +163,10 @@ def _model(step: _Schema) -> _Schema:
         "required": ["model"],
         "additionalProperties": False,
     }
+
+
+def _whole_number(field: _Schema) -> _Schema:
+    return next(dict(each) for each in field["anyOf"] if each.get("type") == "integer")
 
 
 def _told_of(name: str, text: str) -> str:

@@ -30,19 +30,50 @@ import yaml
 
 from repo_tool.bounded_yaml import bounded_text, read_bounded_yaml
 from repo_tool.datatypes import DataType
-from repo_tool.errors import PipelineError
+from repo_tool.errors import ModelNameError, PipelineError
 from repo_tool.near_names import did_you_mean
 from repo_tool.pipelines.beside import file_beside, named_files, refuse_elsewhere, with_files_as
 from repo_tool.pipelines.form_mistakes import form_mistakes, no_key_twice, unreadable
 from repo_tool.pipelines.wire import Wire
+from repo_tool.repository.layout import check_model_name
 from repo_tool.repository.provenance import digest_of, digest_of_bytes
 
 PUBLISHED_NAME = "pipeline.json"  # in the version folder of a published pipeline, its files in `assets/` beside it
 ASSETS_FOLDER = "assets"
+_MOST_ROUNDS = 10_000  # of `repeat`, those of blocks inside one another multiplied
 _COMPARISONS = ("is_below", "is_at_most", "is_at_least", "is_above", "equals")
 Value = bool | int | float | str
-_Tensor = Annotated[str, pydantic.Field(min_length=1)]
+MODEL_NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # as check_model_name has it
+WIRE_PATTERN = "^[^\\u0000-\\u001f\\u007f]+$"
+_MOST_NESTED = 16  # blocks
+_DEEPEST = 60  # values of any kind, with those blocks
+_LARGEST, _LARGEST_BATCH = 2**63 - 1, 2**31 - 1  # as Triton stores dims and versions, and rows
 _Found = TypeVar("_Found")
+
+
+def _model_name(value: str) -> str:
+    try:
+        return check_model_name(value)
+    except ModelNameError as error:
+        raise ValueError(f"{error.fact}: {error.cause}") from error
+
+
+def _wire_name(value: str) -> str:
+    if any(ord(letter) < 0x20 or ord(letter) == 0x7F for letter in value):
+        raise ValueError(f"{value!r} holds a control character, which no name of a tensor may")
+    return value
+
+
+_ModelName = Annotated[
+    str,
+    pydantic.Field(max_length=200, json_schema_extra={"pattern": MODEL_NAME_PATTERN}),
+    pydantic.AfterValidator(_model_name),
+]
+_Tensor = Annotated[
+    str,
+    pydantic.Field(min_length=1, json_schema_extra={"pattern": WIRE_PATTERN}),
+    pydantic.AfterValidator(_wire_name),
+]
 
 
 class _Declaration(pydantic.BaseModel):
@@ -53,7 +84,7 @@ class InputDeclaration(_Declaration):
     """What a client sends: a wire datatype and the dims of one row, -1 where they are free."""
 
     datatype: str
-    dims: list[Annotated[int, pydantic.Field(ge=-1)]] = pydantic.Field(min_length=1)
+    dims: list[Annotated[int, pydantic.Field(ge=-1, le=_LARGEST)]] = pydantic.Field(min_length=1)
 
     @pydantic.field_validator("datatype")
     @classmethod
@@ -90,7 +121,7 @@ class StepDeclaration(_Declaration):
     name: str | None = None
     use: str | None = None
     model: str | None = None
-    version: int | None = pydantic.Field(default=None, ge=1)  # of the model; None: its newest
+    version: int | None = pydantic.Field(default=None, ge=1, le=_LARGEST)  # of the model; None: its newest
     parameters: dict[str, Any] = pydantic.Field(default_factory=dict, alias="with")
     inputs: dict[str, _Tensor] = pydantic.Field(default_factory=dict)
     outputs: dict[str, _Tensor] = pydantic.Field(default_factory=dict)
@@ -177,7 +208,7 @@ class Repeat(_Declaration):
 
     carry: dict[_Tensor, str] = pydantic.Field(min_length=1)
     until: str | None = None
-    at_most: int = pydantic.Field(ge=1, le=10_000)
+    at_most: int = pydantic.Field(ge=1, le=_MOST_ROUNDS)
 
 
 class BlockDeclaration(_Declaration):
@@ -203,6 +234,8 @@ class BlockDeclaration(_Declaration):
     def _one_kind(self) -> "BlockDeclaration":
         if sum(each is not None for each in (self.when, self.for_each, self.repeat)) != 1:
             raise ValueError("a block says one of `when:`, `for_each:` and `repeat:`")
+        if _rounds([self]) > _MOST_ROUNDS:
+            raise ValueError(f"blocks inside one another repeat {_rounds([self])} rounds, and at most {_MOST_ROUNDS}")
         if not self.told:
             raise ValueError("a block names under `outputs:` the wires that are seen outside")
         return self
@@ -230,6 +263,12 @@ class BlockDeclaration(_Declaration):
         return f"block '{self.name}' ({self.kind})" if self.name else f"block '{self.kind}'"
 
 
+def _rounds(steps: Iterable[StepDeclaration | BlockDeclaration]) -> int:
+    """How often the innermost steps run for a row, at most; the items of ``for_each`` are rows of their own."""
+    blocks = [step for step in steps if isinstance(step, BlockDeclaration)]
+    return max(((block.repeat.at_most if block.repeat else 1) * _rounds(block.steps) for block in blocks), default=1)
+
+
 def _kind_of(value: Any) -> str:
     if isinstance(value, BlockDeclaration):
         return "block"
@@ -246,15 +285,23 @@ Declaration = Annotated[
 class PipelineFile(_Declaration):
     """A whole ``pipeline.yaml``; ``outputs`` map the tensors that a client reads to wires."""
 
-    name: str
+    name: _ModelName
     description: str = ""
     inputs: dict[_Tensor, InputDeclaration] = pydantic.Field(min_length=1)
     steps: list[Declaration] = pydantic.Field(min_length=1)
     outputs: dict[_Tensor, str] = pydantic.Field(min_length=1)
-    max_batch_size: int | None = pydantic.Field(default=None, ge=0)  # 0: one request is one batch, never joined
+    max_batch_size: int | None = pydantic.Field(
+        default=None, ge=0, le=_LARGEST_BATCH
+    )  # 0: one request is one batch, never joined
     merge: bool = True
     execution_env: str | None = None  # a conda-pack archive beside the file, for the Python-backend models
     _folder: Path = pydantic.PrivateAttr(default=Path())
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _shallow(cls, value: Any) -> Any:
+        _refuse_deep(value)
+        return value
 
     @pydantic.field_validator("outputs", mode="before")
     @classmethod
@@ -326,6 +373,21 @@ class PipelineFile(_Declaration):
     def member_names(self) -> tuple[str, ...]:
         """The models of the repository that it uses, also inside blocks and merged ones."""
         return tuple(dict.fromkeys(step.model for step in self.all_steps() if step.model is not None))
+
+
+def _refuse_deep(value: Any) -> None:
+    """What lies in itself without end is no pipeline, and all that walks one may call itself."""
+    seen = [(value, 0, 0)]
+    while seen:
+        found, depth, blocks = seen.pop()
+        if blocks > _MOST_NESTED or depth > _DEEPEST:
+            what = f"{_MOST_NESTED} blocks" if blocks > _MOST_NESTED else f"{_DEEPEST} values"
+            raise ValueError(f"more than {what} lie in one another")
+        if isinstance(found, Mapping):
+            is_block = bool(depth) and "steps" in found
+            seen += [(inner, depth + 1, blocks + is_block) for inner in found.values()]
+        elif isinstance(found, list | tuple):
+            seen += [(inner, depth + 1, blocks) for inner in found]
 
 
 def _as_map(value: Any) -> Any:
