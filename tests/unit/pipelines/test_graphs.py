@@ -190,6 +190,29 @@ def test_its_configuration_is_the_models_with_the_tensors_of_the_whole(repositor
     )
 
 
+def test_a_model_that_reads_one_wire_twice_is_warmed_up_with_zeros(repository):
+    shape = ["N", 3]
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["a", "b"], ["logits"])],
+        "sum",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "ab"],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, shape)],
+    )
+    rows = tuple(WarmupInput(name=name, datatype=DataType.FP32, dims=(3,), random_data=True) for name in "ab")
+    config = config_of(
+        inputs=tuple(ModelTensor(name=name, datatype=DataType.FP32, dims=(3,)) for name in "ab"),
+        model_warmup=(Warmup(name="rows", batch_size=1, inputs=rows),),
+    )
+    add(repository, helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), config)
+    model = model_stage(config, a="label", b="label", logits="scores")
+    part = part_of(model, step_stage(SOFTMAX, logits="scores"), reads=("label",), writes=("probabilities",))
+    wires = WIRES | {"label": WIRES["scores"]}
+    merged = compiled_graph(part, wires, repository).config
+    zeros = WarmupInput(name="label", datatype=DataType.FP32, dims=(3,), zero_data=True)
+    assert [each.inputs for each in merged.model_warmup] == [(zeros,)]
+    assert pbtxt.parse(pbtxt.render(merged)).model_warmup == merged.model_warmup
+
+
 def test_names_of_the_model_that_wires_have_too_are_kept_apart(repository, tmp_path):
     config = add(repository, classifier(nodes=[helper.make_node("Identity", ["label"], ["logits"])]))
     assert_answers_like_the_steps(compiled_graph(whole(config), WIRES, repository), repository, tmp_path)

@@ -148,7 +148,10 @@ def _warmup(config: ModelConfig, part: Part, wires: Mapping[str, Wire]) -> tuple
 
 def _takes_its_rows(config: ModelConfig, part: Part) -> bool:
     stages = _models(part)
-    return set(part.reads) == set(stages[0].inputs.values()) and all(
+    wires = list(stages[0].inputs.values())
+    if len(set(wires)) < len(wires):  # one tensor of the graph cannot be two of the model's
+        return False
+    return set(part.reads) == set(wires) and all(
         {each.name for each in warmup.inputs} == set(stages[0].inputs) for warmup in config.model_warmup
     )
 
