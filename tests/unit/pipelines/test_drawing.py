@@ -116,6 +116,18 @@ def test_a_drawing_has_every_wire_that_travels_and_every_step(drawn):
         assert name in words
 
 
+def test_a_wire_s_name_and_type_have_a_place_each_inside_it(drawn):
+    """Renderers disagree on where the parts of one centred text begin."""
+    assert "<tspan" not in drawn(CASCADE, ".svg")
+    pipeline = CASCADE.to_file()
+    layout = lay_out(pipeline_figure(pipeline, compile_pipeline(pipeline, MODELS)))
+    wires = [placed for placed in layout.nodes if placed.node.kind is NodeKind.WIRE]
+    assert wires
+    for placed in wires:
+        assert placed.x <= placed.seam - code_width(placed.title)
+        assert placed.seam + code_width(" ".join(("", *placed.lines))) <= placed.x + placed.width
+
+
 def test_what_a_file_says_is_text_in_every_format():
     node = Node(identity="n", kind=NodeKind.STEP, title=NASTY, lines=(NASTY,))
     box = Box(identity="b", kind=BoxKind.PYTHON, title=NASTY, tag=NASTY, reason=NASTY, items=(node,))

@@ -19,6 +19,7 @@ from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError
 from repo_tool.near_names import did_you_mean
 from repo_tool.pipelines import steps
+from repo_tool.pipelines.beside import paths_in
 from repo_tool.pipelines.wire import Wire
 from repo_tool.samples import Array, Tensors
 
@@ -107,7 +108,7 @@ class Step:
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that go with it."""
-        return tuple(value for value in self.parameters.values() if isinstance(value, Path))
+        return tuple(dict.fromkeys(paths_in(self.parameters)))
 
     def output_wires(self, inputs: Mapping[str, Wire]) -> dict[str, Wire]:
         """What the step makes of such inputs.
@@ -140,7 +141,7 @@ class Step:
         """
         graph = getattr(self.code, "graph", None)
         if graph is None:
-            raise NotImplementedError("it is no arithmetic")
+            raise NotImplementedError("it is not arithmetic")
         values_out: dict[str, Any] = graph(op, plain_wires(inputs), **values)
         return values_out
 

@@ -35,6 +35,11 @@ class PlacedNode:
     width: float
     height: float
 
+    @property
+    def seam(self) -> float:
+        """Where the title ends that has the lines beside it, as a wire's has its type."""
+        return self.x + (self.width - code_width(" ".join(("", *self.lines)))) / 2 + code_width(self.title) / 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedBox:

@@ -37,7 +37,7 @@ def is_arithmetic(stage: StepStage, wires: Mapping[str, Wire]) -> str | None:
 def _at_a_glance(stage: StepStage, wires: Mapping[str, Wire]) -> str | None:
     """A reason that can be seen without building the graph; most steps that have none have such a one."""
     if getattr(stage.step.code, "graph", None) is None:
-        return "it is no arithmetic"
+        return "it is not arithmetic"
     for tensor, wire in stage.inputs.items():
         if wires[wire].datatype in _NO_WIRES:
             # The C++ backend cuts strings at a zero byte, and ONNX's strings are UTF-8: bytes are neither.
