@@ -45,6 +45,8 @@ CASES = {
         {"sound": rows_of_bytes(*map(base64.b64encode, SOUNDS))},
         {"sample_rate": 8_000, "seconds": 0.1, "encoding": "base64", "channels": "left"},
     ),
+    "standardise": Case({"samples": SAMPLES}),
+    "standardise: lengths of their own": Case({"samples": PIECES}, {"epsilon": 1e-5}),
     "log_mel": Case({"samples": SAMPLES}, {"sample_rate": 16_000}),
     "log_mel: torchaudio, in decibels": Case(
         {"samples": SAMPLES},

@@ -69,6 +69,9 @@ CASES = {
         {"pixels": FLOATS}, {"mean": [0.1, 0.2, 0.3], "std": [1, 2, 3], "divide_by": 127.5}
     ),
     "normalise: sizes of their own": Case({"pixels": PICTURES}, {"mean": [0.1, 0.2, 0.3], "std": [1, 2, 3]}),
+    "greyscale": Case({"pixels": PIXELS}),
+    "greyscale: opencv": Case({"pixels": PIXELS}, {"library": "opencv"}),
+    "greyscale: sizes of their own": Case({"pixels": PICTURES}),
     "channel_order": Case({"pixels": PIXELS}),
     "channel_order: channels first": Case({"pixels": FLOATS.transpose(0, 3, 1, 2)}, {"layout": "CHW"}),
     "channel_order: sizes of their own": Case({"pixels": PICTURES}),

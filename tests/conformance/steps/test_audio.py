@@ -226,6 +226,21 @@ def test_log_mel_is_whisper_s(seconds):
     np.testing.assert_allclose(log_mel(samples[None], convention="whisper"), expected, atol=1e-4)
 
 
+def test_standardised_sound_is_that_of_transformers():
+    wav2vec = pytest.importorskip("transformers.models.wav2vec2.feature_extraction_wav2vec2")
+    found = step_kind("standardise").with_parameters({}).run({"samples": SAMPLES + 3})["standardised"]
+    expected = wav2vec.Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm(list(SAMPLES + 3), None)
+    np.testing.assert_allclose(found, expected, atol=2e-4)  # transformers adds up in float32
+    np.testing.assert_allclose((found.mean(axis=1), found.std(axis=1)), (np.zeros(5), np.ones(5)), atol=1e-4)
+
+
+def test_silence_stays_silence_and_no_sound_is_named():
+    made = step_kind("standardise").with_parameters({})
+    assert not made.run({"samples": np.full((2, 9), 0.25, np.float32)})["standardised"].any()
+    with pytest.raises(ValueError, match=r"^row 1: there are no samples"):
+        made.run({"samples": [SAMPLES[0], SAMPLES[1][:0]]})
+
+
 def test_a_tone_lies_in_its_mel():
     for hz in (300.0, 1_000.0, 4_000.0):
         (mel,) = log_mel(tone(16_000, 0.5, hz)[None].astype(np.float32), mel_scale="htk", mels=40)
@@ -289,6 +304,7 @@ def test_a_row_that_is_no_sound_is_nan_and_the_others_are_not(number):
         ("log_mel", {"sample_rate": 16_000, "floor": 0}),
         ("log_mel", {"sample_rate": 16_000, "floor": math.inf}),
         ("log_mel", {"sample_rate": 16_000, "range_below_peak": math.nan}),
+        ("standardise", {"epsilon": 0}),
         ("decode_wav", {"sample_rate": 16_000, "most_megasamples": 0}),
     ],
 )

@@ -364,6 +364,16 @@ def test_floats_that_are_scaled_already_are_not_divided_again():
     np.testing.assert_array_equal(made.run({"pixels": scaled})["tensor"], made.run({"pixels": PIXELS})["tensor"])
 
 
+def test_grey_is_pillow_s_and_opencv_s():
+    pixels = np.random.default_rng(5).integers(0, 256, (1, 500, 600, 3), dtype=np.uint8)
+    ours = {
+        library: step("greyscale", library=library).run({"pixels": pixels})["grey"] for library in ("pil", "opencv")
+    }
+    np.testing.assert_array_equal(ours["pil"][0, :, :, 0], np.asarray(Image.fromarray(pixels[0]).convert("L")))
+    np.testing.assert_array_equal(ours["opencv"][0, :, :, 0], cv2.cvtColor(pixels[0], cv2.COLOR_RGB2GRAY))
+    assert (ours["pil"] != ours["opencv"]).any()
+
+
 def test_channel_order_is_opencv_s():
     found = step("channel_order").run({"pixels": PIXELS})["reordered"]
     np.testing.assert_array_equal(found, [cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) for pixels in PIXELS])

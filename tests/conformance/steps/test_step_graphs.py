@@ -24,7 +24,7 @@ from support.step_cases import ROWS, step_for, step_of, wires_of
 # All other steps must be equal bit by bit. Numpy and ONNX Runtime have exponentials of their own, each within some
 # units in the last place, and may add up in another order; ONNX Runtime's Sigmoid is 0 where it is smaller than such a
 # unit. A box is the difference of a centre and half a size: its error is that of the largest number in it.
-UNITS = {"softmax": 16, "sigmoid": 2, "decode_boxes": 8, "decode_yolo": 8, "mean_pool": 2}
+UNITS = {"softmax": 16, "sigmoid": 2, "decode_boxes": 8, "decode_yolo": 8, "mean_pool": 2, "standardise": 2}
 
 # Steps that refuse rows which a graph cannot refuse, because no step before them gives such: a picture without pixels.
 REFUSES = ("boxes_to_picture",)

@@ -16,6 +16,9 @@ _NUMBERS = {"UINT8": np.uint8, "FP16": np.float16, "FP32": np.float32, "FP64": n
 class Pad:
     """To ``height`` x ``width`` pixels; a larger picture is refused.
 
+    After a ``resize`` of the ``longer`` side it makes a letterbox. Ultralytics' is ``resize`` with ``library: opencv``
+    and ``other_side: round``, and here ``fill: 114``; ``boxes_to_picture`` undoes it.
+
     ``fill``: what the new pixels are, one number or one for each channel.
     ``place``: where the picture goes: ``top_left``, or ``centre``, with the smaller half of an odd rest above and left.
     """
