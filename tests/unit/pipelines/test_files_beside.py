@@ -3,11 +3,14 @@
 
 import json
 import os
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import yaml
 
 from repo_tool.errors import PipelineError
+from repo_tool.pipelines.catalogue import StepKind
 from repo_tool.pipelines.compiler import compile_pipeline
 from repo_tool.pipelines.spec import read_pipeline
 from repo_tool.repository.layout import ModelRepository
@@ -127,6 +130,19 @@ def test_the_folder_of_a_published_pipeline_s_files_is_no_link(folder):
     (folder / "pipeline.json").write_text(json.dumps(values("secret.txt")))
     with pytest.raises(PipelineError, match=r"assets' is a link"):
         read_pipeline(folder / "pipeline.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reads:
+    by_name: dict[str, list[Path]]
+    once: tuple[Path, ...]
+
+
+def test_the_files_of_a_step_are_found_wherever_they_stand():
+    step = StepKind("reads", Reads, Path("reads.py")).with_parameters(
+        {"by_name": {"a": ["x", "y"]}, "once": ["x", "z"]}
+    )
+    assert step.files == (Path("x"), Path("y"), Path("z"))
 
 
 def test_a_wire_called_file_is_no_file(folder):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files that a pipeline file names: they lie beside it or in folders below, and no others are read for it."""
 
-__all__ = ["file_beside", "file_reference", "named_files", "refuse_elsewhere", "with_files_as"]
+__all__ = ["file_beside", "file_reference", "named_files", "paths_in", "refuse_elsewhere", "with_files_as"]
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
@@ -21,6 +21,15 @@ def named_files(value: Any) -> Iterator[str]:
     names: list[str] = []
     with_files_as(value, names.append)
     yield from names
+
+
+def paths_in(value: Any) -> Iterator[Path]:
+    """All files among the parameters of a step as it is made."""
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from paths_in(inner)
 
 
 def with_files_as(value: Any, replaced: Callable[[str], Any]) -> Any:

@@ -28,7 +28,7 @@ from repo_tool.datatypes import DataType
 from repo_tool.errors import PipelineError, SampleError
 from repo_tool.image_packages import IMAGE_PACKAGES
 from repo_tool.pipelines._step_worker import decoded, encoded
-from repo_tool.pipelines.beside import refuse_elsewhere
+from repo_tool.pipelines.beside import paths_in, refuse_elsewhere
 from repo_tool.pipelines.catalogue import StepKind, step_names
 from repo_tool.repository.provenance import digest_of
 from repo_tool.samples import Array, Sample, read_published_sample, write_published_sample
@@ -165,7 +165,7 @@ def _making(step: "_Asked", told: "_Told") -> dict[str, Any]:
         given = _given(self)
         made = step.ask("make", parameters=_encoded(given))
         values = _decoded(made.parameters)
-        step.refuse_other_files(set(_files(values)) - {path.absolute() for path in _files(given)})
+        step.refuse_other_files(set(paths_in(values)) - {path.absolute() for path in paths_in(given)})
         step.refuse_other_parameters(set(told.fields) ^ set(values))
         for name in told.fields:
             object.__setattr__(self, name, values[name])
@@ -209,14 +209,6 @@ def _decoded(parameters: Mapping[str, Any]) -> dict[str, Any]:
         return {name: decoded(value) for name, value in parameters.items()}
     except RecursionError as error:
         raise ValueError("its parameters lie in one another without end") from error
-
-
-def _files(value: Any) -> Iterator[Path]:
-    if isinstance(value, Path):
-        yield value
-    elif isinstance(value, Mapping | list):
-        for inner in value.values() if isinstance(value, Mapping) else value:
-            yield from _files(inner)
 
 
 # --- asking ----------------------------------------------------------------------------------------------------------
@@ -286,7 +278,7 @@ class _Asked:
         """
         text = json.dumps({"file": str(self.path), "class": self.name, "question": question, **more}, sort_keys=True)
         parameters = [decoded(value) for value in more.get("parameters", {}).values()]
-        files = [self.path, *_files(parameters)]
+        files = [self.path, *paths_in(parameters)]
         answer = _asked(text, tuple(digest_of(path) for path in files if path.is_file()))
         if "refused" not in answer:
             return self._answer(question, answer)

@@ -145,20 +145,12 @@ def _check_files(steps: Sequence[StepStage], pipeline: PipelineFile) -> None:
 def _asset_names(steps: Sequence[StepStage]) -> dict[Path, str]:
     """Where each file of the steps' parameters lies in the version folder, by its own name where that is free."""
     names: dict[Path, str] = {}
-    for path in (path for stage in steps for path in _files_in(stage.step.parameters)):
+    for path in (path for stage in steps for path in stage.step.files):
         if path not in names:
             taken = set(names.values())
             candidates = (f"assets/{prefix}{path.name}" for prefix in _prefixes())
             names[path] = next(name for name in candidates if name not in taken)
     return names
-
-
-def _files_in(value: Any) -> Iterator[Path]:
-    if isinstance(value, Path):
-        yield value
-    elif isinstance(value, Mapping | list | tuple):
-        for inner in value.values() if isinstance(value, Mapping) else value:
-            yield from _files_in(inner)
 
 
 def _prefixes() -> Iterator[str]:
