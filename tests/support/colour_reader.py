@@ -81,6 +81,10 @@ def other_mean(image):
     return preprocess(image, mean=np.array([0.485, 0.456, 0.406], dtype=np.float32))
 
 
+def other_words(image):
+    return {"label": b"violet"}
+
+
 def other_interpolation(image):
     return preprocess(image, filter=Image.Resampling.BICUBIC)["tensor"]
 """

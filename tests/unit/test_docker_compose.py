@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from repo_tool.image_packages import IMAGE_PACKAGES, IMAGE_VERSIONS
 from repo_tool.releases import DEFAULT_RELEASE, release
-from repo_tool.rules.release_rules import BROUGHT_BACKENDS, IMAGE_PACKAGES
+from repo_tool.rules.release_rules import BROUGHT_BACKENDS
 from repo_tool.triton.installation import find_installation
 from support.compose import brought_files
 
@@ -124,7 +125,8 @@ def test_the_image_has_the_packages_that_the_rules_know_and_each_is_pinned():
     lines = (ROOT / "deploy/triton/requirements.txt").read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
     assert all(re.fullmatch(r"[a-z0-9-]+==[0-9.]+", pin) for pin in pins)
-    assert {pin.split("==")[0] for pin in pins} == set(IMAGE_PACKAGES.values())
+    assert dict(pin.split("==") for pin in pins) == IMAGE_VERSIONS
+    assert {*IMAGE_VERSIONS} == set(IMAGE_PACKAGES.values())
 
 
 @pytest.mark.parametrize("backend", BROUGHT_BACKENDS)

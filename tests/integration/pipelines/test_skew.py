@@ -2,7 +2,9 @@
 """A pipeline that does otherwise than the training code is not published, and the step that does so is named."""
 
 import json
+from importlib import metadata
 
+import numpy as np
 import pytest
 
 from repo_tool.errors import ParityError, PipelineError
@@ -42,6 +44,27 @@ def squash(image):
     small = np.exp(-np.abs(tensor))
     return np.where(tensor >= 0, 1, small) / (1 + small)
 """
+NUMBERS = """
+name: numbers
+inputs:
+  ids: {datatype: INT64, dims: [2]}
+  values: {datatype: FP32, dims: [2]}
+steps:
+  - use: cast
+    name: whole
+    with: {datatype: INT64}
+    inputs: {values: ids}
+    outputs: {cast: whole}
+  - use: cast
+    name: half
+    with: {datatype: FP16}
+    outputs: {cast: half}
+outputs: [whole, half]
+"""
+OFF_BY_ONE = """
+def off_by_one(ids, values):
+    return {"whole": ids + 1, "half": values}
+"""
 RESIZED_DIFFERS = ["'resize'", "resized", "6", "of", "6"]
 TENSOR_DIFFERS = ["'normalise'", "tensor", "6", "of", "6"]
 
@@ -53,15 +76,22 @@ def workshop(tmp_path_factory):
     write_workshop(folder)
     (folder / "squashed.yaml").write_text(SQUASHED)
     (folder / "squash.py").write_text(SQUASH)
+    (folder / "numbers.yaml").write_text(NUMBERS)
+    (folder / "off_by_one.py").write_text(OFF_BY_ONE)
+    np.savez(
+        folder / "numbers.npz",
+        ids=np.int64([[2**53, 2**53 + 2], [-(2**62), 2**62], [0, 1]]),
+        values=np.float32([[0.1, 1000.3], [2049, 3.3333], [0, -7.77]]),
+    )
     done = repo_tool("add-model", "colours.onnx", "-n", "colours", "-r", "models", "--max-batch-size", 4, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def tried(workshop, function, *, file="colours.yaml", code="train.py", **more):
+def tried(workshop, function, *, file="colours.yaml", code="train.py", sample="pictures", **more):
     request = AddPipelineRequest(
         file=workshop / file,
-        sample=workshop / "pictures",
+        sample=workshop / sample,
         repository=workshop / "models",
         reference=f"{workshop / code}:{function}",
         dry_run=True,
@@ -97,6 +127,12 @@ def tried(workshop, function, *, file="colours.yaml", code="train.py", **more):
             "looks like another interpolation: with interpolation: bicubic in step 'resize' they agree",
             [TENSOR_DIFFERS],
         ),
+        (
+            "other_words",
+            "first in step 'top_k_labels', which writes 'label'",
+            "'label'",
+            [["'top_k_labels'", "label", "6", "of", "6"]],
+        ),
     ],
 )
 def test_a_mismatch_is_caught_and_named(workshop, function, first, looks_like, table):
@@ -108,6 +144,14 @@ def test_a_mismatch_is_caught_and_named(workshop, function, first, looks_like, t
     assert "6 of 6 rows differ, most in row " in raised.value.cause
     assert [line.split()[1:6] for line in raised.value.cause.splitlines() if line.startswith("step '")] == table
     assert everything_in(workshop / "models") == before
+
+
+def test_final_wires_are_held_to_what_their_types_can_hold(workshop):
+    with pytest.raises(ParityError, match="first in step 'whole', which writes 'whole'") as raised:
+        tried(workshop, "off_by_one", file="numbers.yaml", code="off_by_one.py", sample="numbers.npz")
+    assert raised.value.fact.endswith("'whole'")
+    table = [line.split()[1:6] for line in raised.value.cause.splitlines() if line.startswith("step '")]
+    assert table == [["'whole'", "whole", "3", "of", "3"], ["'half'", "half", "0", "of", "3"]]
 
 
 def test_what_is_tolerated_passes(workshop):
@@ -132,6 +176,8 @@ def test_training_code_that_agrees_lets_it_be_published(workshop):
     facts = json.loads((workshop / "models" / "colour_reader" / "1" / "provenance.json").read_text())
     assert facts["member_versions"] == {"colours": 1}
     assert facts["pipeline_digest"].startswith("sha256:")
+    used = ("numpy", "opencv-python-headless", "pillow")
+    assert facts["tools"] == {name: metadata.version(name) for name in used}
     assert facts["reference"]["source"] == "train.py:preprocess"
     assert facts["reference"]["digest"].startswith("sha256:")
     assert [(wire["wire"], wire["rows_that_differ"]) for wire in facts["reference"]["wires"]] == [

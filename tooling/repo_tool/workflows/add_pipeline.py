@@ -28,6 +28,7 @@ from repo_tool.workflows.pipeline_provenance import Proof, write_proof
 from repo_tool.workflows.pipeline_rows import PipelineRows, read_pipeline_rows
 from repo_tool.workflows.pipeline_source import read_pipeline_source
 from repo_tool.workflows.pipeline_staging import require_own_names, stage_members, write_pipeline
+from repo_tool.workflows.pipeline_tools import other_in_image, tools_of
 from repo_tool.workflows.progress import Progress, Step
 from repo_tool.workflows.proof import EarlyServer, require_valid, triton_inference
 from repo_tool.workflows.reference import Reference, ReferenceAnswers, ask_reference, find_reference
@@ -113,7 +114,7 @@ def _prepared(request: AddPipelineRequest, progress: Progress) -> Iterator[_Run]
         typed = compiled.typed
         inputs = {name: typed.wires[name] for name in typed.inputs}
         rows = read_pipeline_rows(request.sample, inputs, columns=typed.columns, count=typed.rows)
-        step.detail = _parts_words(compiled)
+        step.detail = "; ".join((_parts_words(compiled), *other_in_image(tools_of(compiled))))
     generated = [model.config.name for model in compiled.models]
     require_own_names(pipeline.name, generated, repository)
     version = max(next_version(repository.model(name)) for name in (pipeline.name, *generated))

@@ -17,6 +17,7 @@ from repo_tool.samples import Sample, write_published_sample
 from repo_tool.verification import Parity
 from repo_tool.workflows.add_pipeline_values import AddPipelineRequest
 from repo_tool.workflows.config_overrides import interface_digest
+from repo_tool.workflows.pipeline_tools import tools_of
 from repo_tool.workflows.proof import published_rows
 from repo_tool.workflows.skew import SkewReport
 from repo_tool.workflows.step_by_step import BlockVisits
@@ -62,6 +63,7 @@ def _facts(proof: Proof, repository: ModelRepository) -> dict[str, Any]:
         "member_versions": dict(compiled.member_versions),
         "member_interfaces": {name: interface_digest(model.read_config()) for name, model in members.items()},
         "release": request.release,
+        "tools": tools_of(compiled),
         "signature": _signature(compiled.own.config),
         "sample": {"origin": request.sample.name, "digest": digest_of(request.sample), "rows": proof.sample.rows},
         "tolerance": asdict(request.tolerance),
