@@ -3,6 +3,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import yaml
 
 from repo_client import Client
 from repo_tool.config import pbtxt
+from repo_tool.config.model import VersionPolicy
 from repo_tool.errors import RepositoryError
 from repo_tool.triton import EmbeddedServer, ServerOptions
 from repo_tool.workflows.add_pipeline import AddPipelineRequest, add_pipeline
@@ -42,6 +44,14 @@ def two_versions(sources, tmp_path_factory):
         (folder / "reader.yaml").write_text(yaml.safe_dump(pipeline))
         added = repo_tool("add-pipeline", folder / "reader.yaml", "--sample", folder / "rows.npz", "-r", repository)
         assert added.returncode == 0, added.stderr
+        own = repository / "reader"
+        if not (own / "configs").exists():  # as a version that was one model alone would have left it
+            (own / "configs").mkdir()
+            shutil.copyfile(own / "config.pbtxt", own / "configs" / "cpu.pbtxt")
+    for path in (repository / "relu").rglob("*.pbtxt"):  # as if added while nobody asked for version 1
+        config = pbtxt.parse(path.read_text())
+        assert config.version_policy.specific == (1, 2)
+        path.write_text(pbtxt.render(replace(config, version_policy=VersionPolicy(specific=(2,)))))
     return folder
 
 
@@ -99,6 +109,7 @@ def test_back_and_forward_again(two_versions):
     assert answer["probabilities"].tolist() == [[0.25, 0.25, 0.25, 0.25]]
     forward = roll_back(repository, "--to", "2")
     assert forward.returncode == 0, forward.stderr
+    assert "back again: repo-tool pipeline rollback reader --to 1" in forward.stdout
     again = configs(repository)
     assert again["reader"].outputs == newest["reader"].outputs
     assert served(repository / "reader_post", "cpu") == (2,)
@@ -109,6 +120,7 @@ def test_a_version_that_is_not_there_is_refused(two_versions):
     refused = roll_back(two_versions / "models", "--to", "9")
     assert refused.returncode == 2
     assert "no version 9" in refused.stderr
+    assert "next:  pass one of those with --to" in refused.stderr
 
 
 def test_a_model_that_is_no_pipeline_is_refused(two_versions):

@@ -39,6 +39,7 @@ def rollback(
     out = console()
     out.print(f"'{done.pipeline}' serves version {done.version}, and version {done.before} no longer", markup=False)
     out.print(f"changed: {', '.join(done.models) or 'nothing'}", markup=False, soft_wrap=True)
+    way = "back" if done.before < done.version else "forward"
     out.print(
-        f"forward again: repo-tool pipeline rollback {done.pipeline} --to {done.before}", style="bold", markup=False
+        f"{way} again: repo-tool pipeline rollback {done.pipeline} --to {done.before}", style="bold", markup=False
     )

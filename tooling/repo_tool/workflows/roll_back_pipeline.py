@@ -91,7 +91,7 @@ def roll_back_pipeline(request: RollBackRequest, progress: Progress) -> RolledBa
     found = FoundModels.of(repository)
     own = repository.existing_model(request.pipeline)
     before = max(served_versions(own.read_config().version_policy, own.versions()), default=0)
-    record = read_record(repository.path, own.name, request.version or _previous(own, before))
+    record = read_record(repository.path, own.name, request.version or _previous(own, before), option="--to")
     with _gathered(found, record, progress) as run:
         _stage(run)
         with progress.step("validate") as step:

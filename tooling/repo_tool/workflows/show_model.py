@@ -87,8 +87,8 @@ def _is_size(value: object) -> bool:
     return isinstance(value, int | float) and value >= 0
 
 
-def read_record(repository: Path, model: str, version: int | None = None) -> ModelRecord:
-    """The record of a version, of the newest when ``version`` is None.
+def read_record(repository: Path, model: str, version: int | None = None, *, option: str = "--version") -> ModelRecord:
+    """The record of a version, of the newest when ``version`` is None; ``option`` is what chooses it.
 
     Raises:
         RepositoryError: no such model or version, or it was not published by repo-tool.
@@ -100,7 +100,7 @@ def read_record(repository: Path, model: str, version: int | None = None) -> Mod
         raise RepositoryError(
             f"model '{model}' has no version {wanted}",
             cause=f"there are {', '.join(map(str, versions)) or 'none'}",
-            next_step="pass one of those with --version",
+            next_step=f"pass one of those with {option}",
         )
     facts = read_provenance(directory.provenance_path(wanted))
     return ModelRecord(directory=directory, version=wanted, versions=versions, facts=facts)
