@@ -2,6 +2,7 @@
 """``repo-tool pipeline run``: rows through a pipeline as a client sends them, and one row step by step."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -166,3 +167,16 @@ def test_a_mistake_gets_one_message(workshop, pipeline, more, words):
 def test_a_file_has_no_rows_of_its_own(workshop):
     with pytest.raises(UserMistakeError, match="there are no rows"):
         ran(workshop, workshop / "colours.yaml", sample=None)
+
+
+def test_a_merged_model_is_asked_in_its_own_version_when_a_newer_one_is_served(workshop, tmp_path):
+    for name in ("models", "pictures"):
+        shutil.copytree(workshop / name, tmp_path / name)
+    colours = tmp_path / "models" / "colours"
+    shutil.copytree(colours / "1", colours / "2")
+    before = (colours / "config.pbtxt").read_text()
+    told = ran(tmp_path, "colour_reader", row=2, trace=True)
+    stages = [stage for part in told["trace"]["parts"] for stage in part["stages"]]
+    assert ("model 'colours'", "") in [(stage["title"], stage["error"]) for stage in stages]
+    assert told["trace"]["failed_at"] == ""
+    assert (colours / "config.pbtxt").read_text() == before

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 
 from repo_client import Client
+from repo_tool.config import pbtxt
+from repo_tool.config.model import VersionPolicy
+from repo_tool.config.served_versions import served_versions
 from repo_tool.errors import RepositoryError, RepoToolError, SampleError, ServerUnreachableError
 from repo_tool.pipelines.compiled import CompiledPipeline
 from repo_tool.pipelines.compiler import compile_pipeline
 from repo_tool.pipelines.placement import Part, PartKind
-from repo_tool.pipelines.spec import PipelineFile
 from repo_tool.pipelines.stages import BlockStage, ModelStage, Stage, StepStage
-from repo_tool.repository.layout import ModelRepository
+from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.samples import Array, Tensors, read_published_sample
 from repo_tool.triton import EmbeddedServer, ServerOptions
 from repo_tool.verification import Infer
@@ -195,15 +197,8 @@ def run_pipeline(request: RunRequest, progress: Progress) -> RanPipeline:
     compiled = compile_pipeline(pipeline, repository)
     rows, chosen = _rows(request, repository, compiled)
     inputs = rows.take(chosen, chosen + 1) if chosen is not None else dict(rows.inputs)
-    with _serving(request, repository, pipeline, compiled, progress) as served:
-        with progress.step("ask the pipeline") as step:
-            outputs, seconds, error = _ask_whole(served, inputs)
-            step.detail = error or f"{seconds * 1e3:.1f} ms"
-        trace = None
-        if request.trace:
-            with progress.step("ask its models one by one") as step:
-                trace = _trace(served, inputs, outputs)
-                step.detail = trace.failed_at or f"{trace.seconds * 1e3:.1f} ms together"
+    with _serving(request, repository, compiled, progress) as served:
+        outputs, seconds, error, trace = _asked(served, inputs, progress, is_traced=request.trace)
     return RanPipeline(
         name=pipeline.name,
         origin=rows.origin,
@@ -214,6 +209,21 @@ def run_pipeline(request: RunRequest, progress: Progress) -> RanPipeline:
         error=error,
         trace=trace,
     )
+
+
+def _asked(
+    served: _Served, inputs: Tensors, progress: Progress, *, is_traced: bool
+) -> tuple[Values, float, str, Trace | None]:
+    """What `_ask_whole` gives, and the trace."""
+    with progress.step("ask the pipeline") as step:
+        outputs, seconds, error = _ask_whole(served, inputs)
+        step.detail = error or f"{seconds * 1e3:.1f} ms"
+    if not is_traced:
+        return outputs, seconds, error, None
+    with progress.step("ask its models one by one") as step:
+        trace = _trace(served, inputs, outputs)
+        step.detail = trace.failed_at or f"{trace.seconds * 1e3:.1f} ms together"
+    return outputs, seconds, error, trace
 
 
 def _rows(
@@ -252,34 +262,22 @@ def _published_rows(request: RunRequest, repository: ModelRepository) -> Pipelin
 
 @contextmanager
 def _serving(
-    request: RunRequest,
-    repository: ModelRepository,
-    pipeline: PipelineFile,
-    compiled: CompiledPipeline,
-    progress: Progress,
+    request: RunRequest, repository: ModelRepository, compiled: CompiledPipeline, progress: Progress
 ) -> Iterator[_Served]:
     with ExitStack() as stack:
         load: Callable[[str], None] = _leave
         url = request.server
         if url is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="repo-tool-")))
-            _lay_out(folder, request, repository, compiled)
-            options = ServerOptions(graceful_stop_s=0, environment={"PYTHONDONTWRITEBYTECODE": "1"})
-            with progress.step("start Triton") as step:
-                server = stack.enter_context(EmbeddedServer(folder, options))
-                for name in (*compiled.called_versions, pipeline.name):  # blocks call models that nobody loads for them
-                    server.load(name)
-                step.detail = "embedded"
+            server = _embedded(stack, request, repository, compiled, progress)
             load, url = server.load, f"grpc://{server.grpc_url}"
-        stack.enter_context(translating_client_errors(pipeline.name, request.repository))
+        stack.enter_context(translating_client_errors(compiled.own.config.name, request.repository))
         client = stack.enter_context(Client(url, timeout_s=request.timeout_s))
 
         @cache
         def ask(model: str, version: int | None) -> Infer:
             load(model)
             with translating_client_errors(model, request.repository):
-                served = client.model(model, version=version)
-            infer = in_wire_shapes(served)
+                infer = in_wire_shapes(client.model(model, version=version))
 
             def translated(tensors: Tensors) -> Tensors:
                 with translating_client_errors(model, request.repository):
@@ -288,6 +286,25 @@ def _serving(
             return translated
 
         yield _Served(compiled=compiled, ask=ask)
+
+
+def _embedded(
+    stack: ExitStack,
+    request: RunRequest,
+    repository: ModelRepository,
+    compiled: CompiledPipeline,
+    progress: Progress,
+) -> EmbeddedServer:
+    """A server of its own, which ends with the stack."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="repo-tool-")))
+    _lay_out(folder, request, repository, compiled)
+    options = ServerOptions(graceful_stop_s=0, environment={"PYTHONDONTWRITEBYTECODE": "1"})
+    with progress.step("start Triton") as step:
+        server = stack.enter_context(EmbeddedServer(folder, options))
+        for name in (*compiled.called_versions, compiled.own.config.name):  # blocks call models that nobody loads
+            server.load(name)
+        step.detail = "embedded"
+    return server
 
 
 def _leave(_model: str) -> None:
@@ -302,7 +319,23 @@ def _lay_out(folder: Path, request: RunRequest, repository: ModelRepository, com
         write_pipeline(ModelRepository(folder), compiled, 1, repository)
     for model in repository.models():
         if model.name not in made:
-            (folder / model.name).symlink_to(model.path.absolute())
+            _link(model, folder / model.name, compiled.member_versions.get(model.name))
+
+
+def _link(model: ModelDirectory, place: Path, asked: int | None) -> None:
+    """The model under another name, also with the version that is asked alone: a merged one need not be served."""
+    there = model.versions()
+    config = model.read_config() if asked in there else None
+    served = () if config is None else served_versions(config.version_policy, there)
+    if asked is None or config is None or asked in served:
+        place.symlink_to(model.path.absolute())
+        return
+    place.mkdir()
+    for entry in model.path.iterdir():
+        if entry != model.config_path:
+            (place / entry.name).symlink_to(entry.absolute())
+    policy = VersionPolicy(specific=tuple(sorted({*served, asked})))
+    (place / model.config_path.name).write_text(pbtxt.render(replace(config, version_policy=policy)), encoding="utf-8")
 
 
 # --- asking ----------------------------------------------------------------------------------------------------------
