@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Blocks of a pipeline on a real server: a cascade, the crops of an image, and a loop."""
 
+import json
 import threading
+import urllib.error
+import urllib.request
 from dataclasses import replace
 
 import numpy as np
@@ -51,6 +54,20 @@ class Cut:
         return {"crops": crops, "found": np.array([[(crop.sum(axis=1) > 0).sum()] for crop in crops])}
 """
 
+NAP = """
+import time
+from dataclasses import dataclass
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nap:
+    def outputs(self, inputs):
+        return {"next": inputs["number"], "done": ("BOOL", (1,))}
+
+    def run(self, number):
+        time.sleep(0.01)
+        return {"next": number, "done": number <= 0}
+"""
+
 KEEP = """
 from dataclasses import dataclass
 
@@ -88,7 +105,7 @@ def models(repository):
 
 
 @pytest.fixture(scope="module")
-def client(repository, models, tmp_path_factory):
+def server(repository, models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("steps")
     write_meeting(repository, models, tmp_path_factory.mktemp("meeting"))
     made = (
@@ -100,14 +117,20 @@ def client(repository, models, tmp_path_factory):
         absent(models),
         *(exactly(models, name, **condition) for name, condition in EXACTLY.items()),
         zeros(folder),
+        naps(folder),
     )
     for compiled in made:
         write_compiled(repository, compiled)
     with EmbeddedServer(repository) as server:
         outcomes = server.load_all()
         assert all(outcome.is_ready for outcome in outcomes), outcomes
-        with Client(f"grpc://{server.grpc_url}") as client:
-            yield client
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with Client(f"grpc://{server.grpc_url}") as client:
+        yield client
 
 
 def cascade(models):
@@ -251,6 +274,22 @@ def zeros(folder):
     )
 
 
+def naps(folder):
+    """Rounds of a hundredth of a second: 10,000 for a positive number, one for others."""
+    block = BlockStage(
+        kind="repeat",
+        control=Repeat(carry={"next": "number"}, until="done", at_most=10_000),
+        stages=(step(folder, "nap", NAP, inputs={"number": "number"}, outputs={"next": "next", "done": "done"}),),
+        wires={"number": FLOAT, "next": FLOAT, "done": wire("BOOL", 1)},
+        inputs={"number": "number"},
+        outputs={"next": "last"},
+        name="rounds",
+    )
+    return control_model(
+        part("naps", [block], reads=["number"], writes=["last"]), PIPELINE, {"number": FLOAT, "last": FLOAT}
+    )
+
+
 def absent(models):
     """A version that is not there."""
     stage = replace(called(models["halve"], x="number", y="half"), version=7)
@@ -262,9 +301,26 @@ def test_models_that_do_not_wait_for_one_another_are_called_at_once(client):
     assert client.model("meeting").infer({"number": floats(1, 2)})["other"].ravel().tolist() == [1, 2]
 
 
-def test_a_version_that_is_not_there_is_named(client):
-    with pytest.raises(RepoClientError, match="model 'halve' version 7"):
-        client.model("absent").infer({"number": floats(1, 2)})
+def refused(server, model, number, **parameters):
+    """The status and the message of a refused request."""
+    tensor = {"name": "number", "datatype": "FP32", "shape": [1, 1], "data": [number]}
+    body = json.dumps({"inputs": [tensor], "parameters": parameters}).encode()
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(f"http://{server.http_url}/v2/models/{model}/infer", body, timeout=20)
+    return raised.value.code, json.load(raised.value)["error"]
+
+
+def test_a_version_that_is_not_there_is_named_and_unavailable(server):
+    status, message = refused(server, "absent", 1)
+    assert "model 'halve' version 7" in message
+    assert status == 503
+
+
+def test_a_request_ends_with_its_own_timeout(server):
+    for _ in range(3):  # more than the model has instances
+        status, message = refused(server, "naps", 1, timeout=300_000)
+        assert message == "block 'rounds', the request: Request timeout expired"
+        assert status == 503
 
 
 def test_the_expensive_model_sees_only_the_rows_that_need_it(client):

@@ -199,6 +199,7 @@ def changed(values, *path, to):
 
 
 BLOCK = ("steps", 3)
+LOOP_LONG = {"carry": {"next": "features"}, "at_most": 3000}
 PICTURES = (
     {"use": "decode_image"},
     {"use": "resize", "with": {"height": 6, "width": 6}},
@@ -325,6 +326,10 @@ MISTAKES = {
     "two comparisons": (
         changed(CASCADE, *BLOCK, "when", "equals", to=1),
         ["a condition has one comparison, not is_below and equals"],
+    ),
+    "rounds of rounds without end": (
+        changed(LOOP, "steps", 0, "steps", to=[LOOP["steps"][0] | {"repeat": LOOP_LONG, "outputs": {"next": "next"}}]),
+        ["blocks inside one another repeat 15000 rounds, and at most 10000"],
     ),
     "a comparison with NaN": (
         changed(CASCADE, *BLOCK, "when", "is_below", to=float("nan")),

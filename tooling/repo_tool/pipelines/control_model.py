@@ -20,10 +20,15 @@ Copied as ``model.py`` into the version folder, beside ``step_model.py``, which 
 
     ``repeat``: again with what ``carry`` maps (written wires to read ones), until ``until`` holds for a row, and
     ``at_most`` so many times.
+
+A request whose own ``timeout`` has passed ends before the next stage, and what is left of the timeout goes on to the
+models that are called. Triton is not asked whether a request was cancelled: where it was, in 24.10, ``is_cancelled``
+does not return.
 """
 
 import json
 import operator
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -41,6 +46,7 @@ from step_model import (  # type: ignore[import-not-found]  # copied beside this
     StepError,
     Tensors,
     Wire,
+    is_of_rows,
     load_step,
     read_passed,
     read_wires,
@@ -66,18 +72,61 @@ class TritonPythonModel:
         wires = read_wires(config["parameters"]["wires"]["string_value"])
         declared = json.loads(config["parameters"]["steps"]["string_value"])
         self._pool = ThreadPoolExecutor(_CALLS_AT_ONCE)
-        stages = Loader(folder=Path(__file__).parent, pool=self._pool).stages(declared, wires)
-        are_batched = config["max_batch_size"] > 0
-        self._answers = Answers(run=stages.run, wires=wires, are_batched=are_batched, passed=read_passed(config))
+        self._watch = Watch()
+        stages = Loader(folder=Path(__file__).parent, pool=self._pool, watch=self._watch).stages(declared, wires)
+        self._answers = Answers(
+            run=stages.run,
+            wires=wires,
+            are_batched=config["max_batch_size"] > 0,
+            passed=read_passed(config),
+            before=self._watch.follow,
+        )
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response a request, in their order."""
+        self._watch.start()
         responses: list[Any] = self._answers.to(requests)
         return responses
 
     def finalize(self) -> None:
         """Let the threads go."""
         self._pool.shutdown()
+
+
+# --- time ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Watch:
+    """How long the rows that are run are waited for; those of several requests as long as the most patient waits."""
+
+    started: float = 0.0
+    timeouts_us: Sequence[int] = ()
+
+    def start(self) -> None:
+        """A batch comes: its timeouts count from now."""
+        self.started = time.monotonic()
+
+    def follow(self, requests: Sequence[Any]) -> None:
+        """Their rows are next."""
+        self.timeouts_us = [request.timeout() for request in requests]
+
+    @property
+    def remaining_us(self) -> int:
+        """What is left of the longest timeout, at least 1; 0: there is none."""
+        if not self.timeouts_us or not all(self.timeouts_us):
+            return 0
+        return max(1, max(self.timeouts_us) - int((time.monotonic() - self.started) * 1e6))
+
+    def check(self) -> None:
+        """Go on while there is time.
+
+        Raises:
+            StepError: there is none left.
+        """
+        if self.remaining_us == 1:
+            why = "Request timeout expired"  # Triton's own words, which clients know
+            raise StepError("the request", why, code=pb_utils.TritonError.UNAVAILABLE)
 
 
 # --- stages ----------------------------------------------------------------------------------------------------------
@@ -88,6 +137,7 @@ class Stages:
     """Stages in their order; neighbouring calls of models that do not wait for one another are made at once."""
 
     waves: "Sequence[Sequence[Step | Call | When | ForEach | Repeat]]"
+    watch: Watch
 
     @property
     def reads(self) -> frozenset[str]:
@@ -103,6 +153,7 @@ class Stages:
             StepError: a step or a model fails.
         """
         for wave in self.waves:
+            self.watch.check()
             calls = [(call, call.start(tensors, names)) for call in wave if isinstance(call, Call)]
             written = [call.finish(started, names) for call, started in calls]
             written += [stage.run(tensors, names) for stage in wave if not isinstance(stage, Call)]
@@ -117,14 +168,15 @@ class Loader:
 
     folder: Path
     pool: ThreadPoolExecutor
+    watch: Watch
 
     def stages(self, declared: Sequence[Mapping[str, Any]], wires: Mapping[str, Wire]) -> Stages:
         """All of them, in waves."""
-        return Stages(list(_waves(self._stage(entry, wires) for entry in declared)))
+        return Stages(list(_waves(self._stage(entry, wires) for entry in declared)), self.watch)
 
     def _stage(self, entry: Mapping[str, Any], wires: Mapping[str, Wire]) -> Any:
         if "model" in entry:
-            return Call(**entry, wires=wires, pool=self.pool)
+            return Call(**entry, wires=wires, pool=self.pool, watch=self.watch)
         if "block" not in entry:
             return load_step(entry, wires, self.folder)
         inside = read_wires(json.dumps(entry["wires"]))
@@ -171,6 +223,7 @@ class Call:
     outputs: Mapping[str, str]
     wires: Mapping[str, Wire]
     pool: ThreadPoolExecutor
+    watch: Watch
 
     def start(self, tensors: Tensors, names: RowNames) -> Started:
         """Ask for as many rows at a time as the model takes; the rows of one request have one shape."""
@@ -214,11 +267,16 @@ class Call:
         try:
             return self._infer(sent, len(places))
         except _RefusedError as refused:
-            if row is None and self.max_batch_size > 0 and refused.code != pb_utils.TritonError.UNAVAILABLE:
+            code = refused.code if self._is_ready() else pb_utils.TritonError.UNAVAILABLE
+            if row is None and self.max_batch_size > 0 and is_of_rows(code):
                 self._ask_one_by_one(sent, places, names)
-            raise StepError(who, str(refused), row=row, code=refused.code) from None
+            raise StepError(who, str(refused), row=row, code=code) from None
         except Exception as error:  # the stub's own, when the server has no memory left or is ending
             raise StepError(who, str(error), row=row, code=pb_utils.TritonError.INTERNAL) from error
+
+    def _is_ready(self) -> bool:
+        """As Triton says; it answers a call of a model that is not there as if that were its own mistake."""
+        return bool(pb_utils.is_model_ready(self.model, str(self.version)))
 
     def _ask_one_by_one(self, sent: Mapping[str, Rows], places: Sequence[int], names: RowNames) -> None:
         """Fail of the row to blame, if it can be told."""
@@ -233,6 +291,7 @@ class Call:
             model_name=self.model,
             model_version=self.version,
             requested_output_names=list(self.outputs),
+            timeout=self.watch.remaining_us,
             inputs=[pb_utils.Tensor(own, np.ascontiguousarray(array)) for own, array in arrays.items()],
             # A model on a GPU would answer in its memory, where NumPy cannot read.
             preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),

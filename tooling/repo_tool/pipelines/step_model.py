@@ -36,6 +36,7 @@ Rows = NDArray[Any] | list[NDArray[Any]]
 Tensors = dict[str, Rows]  # by wire
 RowNames = Sequence[str]  # how a message calls each row: "row 3", and inside a block "row 3, item 0"
 Run = Callable[[Tensors, RowNames], Tensors]
+Tell = Callable[[Sequence[Any]], None]
 
 _DTYPES = {
     "BOOL": np.bool_,
@@ -92,11 +93,13 @@ class Answers:
     wires: "Mapping[str, Wire]"
     are_batched: bool
     passed: Mapping[str, str] = field(default_factory=dict)  # of outputs: the inputs that they repeat
+    before: Tell | None = None  # is told the requests whose rows are run next
 
     def to(self, requests: Sequence[Any]) -> list[Any]:
         """Run all rows at once; where that fails, each request alone, which tells the row as its sender counts it."""
         sent = [self._read(request) for request in requests]
         if len(requests) > 1 and self.are_batched:
+            self._tell(requests)
             try:
                 answers = self._together(sent)
             except StepError:
@@ -104,6 +107,10 @@ class Answers:
             else:
                 return [self._response(request, tensors) for request, tensors in zip(requests, answers, strict=True)]
         return [self._alone(request, tensors) for request, tensors in zip(requests, sent, strict=True)]
+
+    def _tell(self, requests: Sequence[Any]) -> None:
+        if self.before is not None:
+            self.before(requests)
 
     def _read(self, request: Any) -> Tensors:
         arrays = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
@@ -117,10 +124,12 @@ class Answers:
         return [{name: rows[start:end] for name, rows in answered.items()} for start, end in places]
 
     def _alone(self, request: Any, tensors: Tensors) -> Any:
+        self._tell([request])
         try:
             return self._response(request, self._ask(tensors, _names(count(tensors))))
         except StepError as error:
-            found = self._first_failure(tensors) if self.are_batched and not error.row else None
+            is_one = self.are_batched and is_of_rows(error.code) and not error.row
+            found = self._first_failure(tensors) if is_one else None
             return _failure(found or error)
 
     def _first_failure(self, tensors: Tensors) -> "StepError | None":
@@ -155,6 +164,11 @@ class Answers:
                 for name, array in arrays.items()
             ]
         )
+
+
+def is_of_rows(code: int) -> bool:
+    """Whether a row may be to blame for an error of that code."""
+    return code not in (pb_utils.TritonError.UNAVAILABLE, pb_utils.TritonError.CANCELLED)
 
 
 def _names(rows: int) -> list[str]:
