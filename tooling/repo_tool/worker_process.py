@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A process of ours that runs somebody else's code behind walls, until it ends or its time is up."""
 
-__all__ = ["run_worker", "what_it_died_of"]
+__all__ = ["left_by_worker", "run_worker", "what_it_died_of"]
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from repo_tool.sandbox import memory_limit
 
 _LOG_BYTES, _LOG_LINES = 2**12, 8
 _POLL_S = 0.1
+_MOST_BYTES = 64 << 20  # of an answer, which may repeat what it was asked about
 
 
 def run_worker(
@@ -76,3 +78,14 @@ def what_it_died_of(status: int, log: IO[bytes]) -> str:
     lines = log.read().decode("utf-8", errors="replace").splitlines()[-_LOG_LINES:]
     ended = f"it ended with {signal.Signals(-status).name if status < 0 else f'status {status}'}"
     return "\n".join([f"{ended}; the last it printed:", *(f"  {line}" for line in lines)]) if lines else ended
+
+
+def left_by_worker(path: Path) -> bytes | None:
+    """What a worker wrote in a file; None where it left something else, say a link elsewhere or an endless pipe."""
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with os.fdopen(opened, "rb") as stream:
+        facts = os.fstat(opened)
+        return stream.read(_MOST_BYTES) if stat.S_ISREG(facts.st_mode) and facts.st_size <= _MOST_BYTES else None

@@ -140,6 +140,11 @@ def test_a_python_file_imports_what_lies_beside_it_and_nothing_of_it_runs_here(t
         ("x = (\n", "", "'mine.py', line 2 fails: SyntaxError"),
         (PLAIN + "\nmodel('m', version=0)\n", "", "'mine.py', line 4: model 'm' is not of the form"),
         ("import os\nos._exit(7)\n", "", "died"),
+        (
+            "import os\nopen(os.environ['TMPDIR'] + '/answer.json', 'w').truncate(1 << 30)\nos._exit(0)\n",
+            "",
+            "died",
+        ),
     ],
 )
 def test_a_python_file_that_gives_no_pipeline_is_told_with_its_line(tmp_path, text, name, words):

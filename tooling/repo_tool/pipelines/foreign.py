@@ -13,8 +13,6 @@ import dataclasses
 import inspect
 import json
 import keyword
-import os
-import stat
 import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -32,11 +30,10 @@ from repo_tool.pipelines.beside import paths_in, refuse_elsewhere
 from repo_tool.pipelines.catalogue import StepKind, step_names
 from repo_tool.repository.provenance import digest_of
 from repo_tool.samples import Array, Sample, read_published_sample, write_published_sample
-from repo_tool.worker_process import run_worker, what_it_died_of
+from repo_tool.worker_process import left_by_worker, run_worker, what_it_died_of
 
 _WORKER = Path(__file__).with_name("_step_worker.py")
 _TIMEOUT_S, _RUN_TIMEOUT_S = 60, 1800
-_MOST_BYTES = 64 << 20  # of an answer, which repeats the parameters
 _UNREADABLE = "it left no answer that reads"
 _LEFT_OUT = object()  # in place of a parameter that has a default, until the worker has told it
 _TAKEN = frozenset({"outputs", "run", "input_names", "_input_names", "packages", "heavy"})  # by the class made here
@@ -374,7 +371,7 @@ def _one_answer(job: Mapping[str, Any], folder: Path, *, timeout_s: float) -> Ma
             status = run_worker([str(_WORKER)], folder, log, timeout_s=timeout_s)
         except TimeoutError as error:
             return {"failed": str(error)}
-        text = _left_in(folder / "answer.json", at_most=_MOST_BYTES)
+        text = left_by_worker(folder / "answer.json")
         if text is None:
             return {"failed": what_it_died_of(status, log)}
     try:
@@ -382,14 +379,3 @@ def _one_answer(job: Mapping[str, Any], folder: Path, *, timeout_s: float) -> Ma
     except (ValueError, RecursionError):
         return {"failed": _UNREADABLE}
     return answer if isinstance(answer, dict) else {"failed": _UNREADABLE}
-
-
-def _left_in(path: Path, *, at_most: int) -> bytes | None:
-    """What a worker wrote, which may have left anything there: a link elsewhere, a pipe that never ends."""
-    try:
-        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with os.fdopen(opened, "rb") as stream:
-        facts = os.fstat(opened)
-        return stream.read(at_most) if stat.S_ISREG(facts.st_mode) and facts.st_size <= at_most else None

@@ -14,7 +14,7 @@ from repo_tool.importers.foreign import refusing
 from repo_tool.near_names import did_you_mean
 from repo_tool.pipelines.spec import PUBLISHED_NAME, PipelineFile, read_pipeline
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
-from repo_tool.worker_process import run_worker, what_it_died_of
+from repo_tool.worker_process import left_by_worker, run_worker, what_it_died_of
 
 _TIMEOUT_S = 120
 _WORKER = ("-m", "repo_tool.workflows._pipeline_worker")
@@ -108,12 +108,12 @@ def _evaluate(file: Path, folder: Path, log: IO[bytes]) -> int:
 
 
 def _read_answer(folder: Path) -> PipelineFile | None:
-    path = folder / "answer.json"
-    if not path.is_file():
+    text = left_by_worker(folder / "answer.json")
+    if text is None:
         return None
     # Code in the file may have written the answer.
     with refusing("the process of the file left no answer that reads", next_step="run it again", kind=PipelineError):
-        answer: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        answer: dict[str, Any] = json.loads(text)
         if "error" in answer:
             raise error_from_dict(answer["error"])
         return PipelineFile.model_validate(answer["pipeline"])
