@@ -83,16 +83,23 @@ def read_pipeline_rows(
             cause="each file is one row of one input BYTES [1]",
             next_step="save the rows as npz, json, csv or parquet, by the names of the inputs",
         )
-    raw = read_raw_sample(path)
+    return _bound(read_raw_sample(path), path.name, inputs, columns, count)
+
+
+def _bound(
+    raw: RawSample,
+    origin: str,
+    inputs: Mapping[str, Wire],
+    columns: Mapping[str, Sequence[str]] | None,
+    count: int | None,
+) -> PipelineRows:
+    """As the sample of a model is."""
     specs = [
         TensorSpec(name=name, datatype=wire.datatype, shape=(count or -1, *wire.dims)) for name, wire in inputs.items()
     ]
     texts = [name for name, wire in inputs.items() if wire.datatype is DataType.BYTES]
-    return PipelineRows(
-        origin=path.name,
-        inputs=bind(raw, specs, columns=columns),
-        forms={name: _form(raw, name) for name in texts},
-    )
+    tensors = bind(raw, specs, columns=columns)
+    return PipelineRows(origin=origin, inputs=tensors, forms={name: _form(raw, name) for name in texts})
 
 
 def _rows_of_bytes(path: Path, name: str) -> PipelineRows | None:

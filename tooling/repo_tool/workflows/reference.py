@@ -106,27 +106,12 @@ def ask_reference(
 ) -> ReferenceAnswers:
     """Call the function for each row in a walled process; ``folder`` must be empty and holds the answers afterwards.
 
-    Args:
-        reference: the function.
-        rows: what it is called with.
-        folder: where its process may write.
-        told: is told how many rows are done.
-        timeout_s: for all rows together.
+    ``told`` gets the number of rows that are done; ``timeout_s`` is for all of them together.
 
     Raises:
         PipelineError: it cannot be imported, fails on a row, gives no arrays, dies or takes too long.
     """
-    job = {
-        "module": reference.module,
-        "function": reference.function,
-        "source": reference.source,
-        "file": str(reference.file.resolve()),
-        "root": str(reference.root),
-        "forms": dict(rows.forms),
-        "rows": rows.count,
-    }
-    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    write_published_sample(folder / "sample.npz", Sample(inputs=rows.inputs))
+    _write_job(reference, rows, folder)
     done = folder / "done"
     with TemporaryFile() as log:
         try:
@@ -139,12 +124,30 @@ def ask_reference(
             ) from error
         answer = _read_answer(folder)
         if answer is None:
-            raise PipelineError(
-                f"the process of '{reference.source}' died at row {_size(done)}",
-                cause=what_it_died_of(status, log),
-                next_step="call the function with that row in Python yourself",
-            )
+            raise _died(reference, row=_size(done), cause=what_it_died_of(status, log))
     return ReferenceAnswers(wires=tuple(answer["wires"]), rows=rows.count, folder=folder)
+
+
+def _write_job(reference: Reference, rows: PipelineRows, folder: Path) -> None:
+    job = {
+        "module": reference.module,
+        "function": reference.function,
+        "source": reference.source,
+        "file": str(reference.file.resolve()),
+        "root": str(reference.root),
+        "forms": dict(rows.forms),
+        "rows": rows.count,
+    }
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    write_published_sample(folder / "sample.npz", Sample(inputs=rows.inputs))
+
+
+def _died(reference: Reference, *, row: int, cause: str) -> PipelineError:
+    return PipelineError(
+        f"the process of '{reference.source}' died at row {row}",
+        cause=cause,
+        next_step="call the function with that row in Python yourself",
+    )
 
 
 def _size(path: Path) -> int:
