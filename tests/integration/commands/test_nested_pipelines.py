@@ -48,3 +48,16 @@ def test_who_asks_for_a_pipeline_gets_what_it_calls(nested):
         with Client(f"grpc://{server.grpc_url}") as client:
             answer = client.model("outer").infer({"x": np.array([[-1, 0, 1, 2]], dtype=np.float32)})
     assert answer["y"].tolist() == [[0, 0, 1, 2]]
+    verified = repo_tool("verify", "outer", "--serve", "-r", nested)
+    assert verified.returncode == 0, verified.stderr
+
+
+def test_it_goes_back_over_what_it_calls(nested):
+    """What a version calls is read from the configuration that it had."""
+    added = repo_tool("add-pipeline", "outer.yaml", "--sample", "rows.npz", "-r", "models", cwd=nested.parent)
+    assert added.returncode == 0, added.stderr
+    back = repo_tool("pipeline", "rollback", "outer", "-r", nested)
+    assert back.returncode == 0, back.stderr
+    refused = repo_tool("add-pipeline", "inner.yaml", "--sample", "rows.npz", "-r", "models", cwd=nested.parent)
+    assert refused.returncode == 2
+    assert "'outer' was proven with the 'inner' that there is" in refused.stderr

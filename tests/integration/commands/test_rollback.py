@@ -82,6 +82,10 @@ def served(model, variant):
     return pbtxt.parse((model / "configs" / f"{variant}.pbtxt").read_text()).version_policy.specific
 
 
+def outputs_on_cpu(model):
+    return pbtxt.parse((model / "configs" / "cpu.pbtxt").read_text()).outputs
+
+
 def roll_back(repository, *options):
     return repo_tool("pipeline", "rollback", "reader", "-r", repository, *options)
 
@@ -89,6 +93,7 @@ def roll_back(repository, *options):
 def test_back_and_forward_again(two_versions):
     repository = two_versions / "models"
     newest = configs(repository)
+    assert outputs_on_cpu(repository / "reader") == newest["reader"].outputs
     done = roll_back(repository, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["version"] == 1

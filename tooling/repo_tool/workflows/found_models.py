@@ -20,11 +20,13 @@ class FoundModel:
 
     @classmethod
     def of(cls, model: ModelDirectory) -> Self:
-        """As it is now; of one that is not there, nothing."""
-        there = [name for name in ("", *model.variants()) if model.served_config_path(name).is_file()]
-        return cls(
-            versions=model.versions(), configs={name: model.served_config_path(name).read_bytes() for name in there}
-        )
+        """As it is now; of one that is not there or cannot be read, nothing."""
+        try:
+            there = [name for name in ("", *model.variants()) if model.served_config_path(name).is_file()]
+            configs = {name: model.served_config_path(name).read_bytes() for name in there}
+            return cls(versions=model.versions(), configs=configs)
+        except OSError:  # whoever needs it is told why
+            return cls()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,6 @@ from repo_client import ModelSignature as ServedSignature
 from repo_tool.config.model import ModelConfig, ModelTensor
 from repo_tool.errors import BackendUnprovenError, RepositoryError, SampleError
 from repo_tool.repository.layout import ModelRepository
-from repo_tool.repository.pins import pins_of
 from repo_tool.samples import Sample, read_published_sample
 from repo_tool.triton import EmbeddedServer, ServerOptions
 from repo_tool.verification import Parity, Tolerance, verify
@@ -244,17 +243,9 @@ def _server(request: VerifyRequest, record: ModelRecord, progress: Progress) -> 
         _link_version(record, Path(folder))
         with EmbeddedServer(Path(folder), options) as server:
             with progress.step("start Triton") as step:
-                for name in _called(ModelRepository(Path(folder)), request.model):
-                    server.load(name)
+                server.load(request.model)
                 step.detail = "embedded"
             yield f"grpc://{server.grpc_url}"
-
-
-def _called(repository: ModelRepository, model: str) -> list[str]:
-    """The models that it needs, itself last: what an ensemble names Triton loads by itself, what others call nobody."""
-    model_config = repository.model(model).read_config()
-    needed = [name for name in pins_of(model_config) if repository.model(name).path.exists()]
-    return list(dict.fromkeys([*(inner for name in needed for inner in _called(repository, name)), model]))
 
 
 def _link_version(record: ModelRecord, folder: Path) -> None:
