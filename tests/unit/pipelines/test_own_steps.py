@@ -174,7 +174,7 @@ def test_parameters_are_checked_as_its_fields_say(folder, parameters, words):
     [
         ("other_steps:Sharpen", "there is no file"),
         ("my_steps:Sharper", "it has Sharpen, Many, Leaves, Takes, NoStep"),
-        ("my_steps:NoStep", "it is no dataclass"),
+        ("my_steps:NoStep", "next:  write class NoStep as `docs/pipelines.md` shows one"),
         ("softmax:Softmax", "is called like the shipped step 'softmax'"),
         ("beside:Step", "line 1, imports 'my_steps'"),
         ("broken:Step", "is not Python that can be read"),

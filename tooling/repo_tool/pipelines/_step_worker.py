@@ -72,7 +72,7 @@ def _describe(code: type[Any], _: Mapping[str, Any], __: Path) -> dict[str, Any]
     import pydantic
 
     if not dataclasses.is_dataclass(code):
-        raise _Refusal("it is no dataclass, whose fields would be its parameters")
+        raise _Refusal("the class is not a dataclass, whose fields are the step's parameters")
     missing = [name for name in ("run", "outputs") if not callable(getattr(code, name, None))]
     if missing:
         raise _Refusal(f"it has no method {missing[0]}")

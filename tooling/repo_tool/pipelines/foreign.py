@@ -282,7 +282,10 @@ class _Asked:
         if question == "outputs":
             raise ValueError(answer["refused"])
         fact = f"the parameters of step '{self.use}' do not fit" if question == "make" else f"'{self.use}' is no step"
-        raise PipelineError(fact, cause=answer["refused"], next_step=f"compare it with '{self.path.name}'")
+        next_step = f"write class {self.name} as `docs/pipelines.md` shows one, under 'Steps of your own'"
+        if question == "make":
+            next_step = f"see what '{self.path.name}' says of its parameters"
+        raise PipelineError(fact, cause=answer["refused"], next_step=next_step)
 
     def refuse_other_files(self, files: set[Path]) -> None:
         """What it names is copied by us, who may read more than it may.
