@@ -76,18 +76,7 @@ def add_pipeline(request: AddPipelineRequest, progress: Progress) -> AddedPipeli
             stage_members(run.stage.repository, run.repository, run.compiled)
         with progress.step(f"validate for Triton {run.release.name}") as step:
             step.detail = require_valid(run.stage.repository, run.release)
-        parity, sample, skew = _prove(run, staged, answers)
-        proof = Proof(
-            request=request,
-            pipeline=run.pipeline,
-            compiled=run.compiled,
-            parity=parity,
-            skew=skew,
-            blocks=run.visits,
-            sample=sample,
-        )
-        with translating_disk_errors(run.repository.path):
-            write_proof(proof, run.stage.repository, run.repository, run.version)
+        parity, skew = _proven(run, staged, answers)
         version = run.version if request.dry_run else _publish(run, staged)
     return AddedPipeline(
         directory=run.repository.model(run.pipeline.name),
@@ -99,6 +88,25 @@ def add_pipeline(request: AddPipelineRequest, progress: Progress) -> AddedPipeli
         blocks=run.visits,
         published=not request.dry_run,
     )
+
+
+def _proven(
+    run: _Run, staged: Sequence[StagedModel], answers: ReferenceAnswers | None
+) -> tuple[Parity, SkewReport | None]:
+    """As `_prove` does it, and written beside the models."""
+    parity, sample, skew = _prove(run, staged, answers)
+    proof = Proof(
+        request=run.request,
+        pipeline=run.pipeline,
+        compiled=run.compiled,
+        parity=parity,
+        skew=skew,
+        blocks=run.visits,
+        sample=sample,
+    )
+    with translating_disk_errors(run.repository.path):
+        write_proof(proof, run.stage.repository, run.repository, run.version)
+    return parity, skew
 
 
 @contextmanager
