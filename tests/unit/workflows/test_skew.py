@@ -21,7 +21,7 @@ from repo_tool.workflows.add_pipeline_values import AddPipelineRequest
 from repo_tool.workflows.pipeline_rows import PipelineRows
 from repo_tool.workflows.reference import MODEL_INPUT, ReferenceAnswers
 from repo_tool.workflows.skew import DifferentRow, SkewReport, WireComparison, require_no_skew
-from repo_tool.workflows.skew_check import require_same_places, told_wires
+from repo_tool.workflows.skew_check import AnsweredRow, Same, require_same_places, told_wires
 from repo_tool.workflows.skew_coverage import untried
 from repo_tool.workflows.skew_diagnosis import Suspect, diagnose
 from support.colour_reader import write_model
@@ -281,3 +281,14 @@ def test_a_probe_has_the_steps_of_the_pipeline_in_the_same_models(tmp_path):
     apart = compile_pipeline(pipeline.model_copy(update={"merge": False}), repository)
     with pytest.raises(PipelineError, match="cannot be told as it is served"):
         require_same_places(own, apart)
+
+
+def test_a_probe_that_answers_otherwise_than_the_pipeline_says_nothing_about_it():
+    same = Same({"y": WireComparison(wire="y", step="step 's'", is_final=True, tolerance=Tolerance())})
+    one, two = {"y": np.float32([1])}, {"y": np.float32([2]), "inner": np.float32([3])}
+    same.add(0, AnsweredRow(one, {}))  # there is no probe
+    same.require("p")
+    assert AnsweredRow(one, two).told == {"y": one["y"], "inner": two["inner"]}
+    same.add(1, AnsweredRow(one, two))
+    with pytest.raises(ParityError, match="'p' answers otherwise where it also tells"):
+        same.require("p")

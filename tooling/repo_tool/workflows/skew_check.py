@@ -6,7 +6,7 @@ compiled into the staging folder only. Its steps lie in the same models as the p
 wire there computes it in the pipeline, and both must give a client the same.
 """
 
-__all__ = ["SkewCheck", "check_skew", "require_same_places", "told_wires"]
+__all__ = ["AnsweredRow", "Same", "SkewCheck", "check_skew", "require_same_places", "told_wires"]
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -63,7 +63,7 @@ def check_skew(check: SkewCheck, stage: Staging, server: EarlyServer, step: Step
     inner = [wire for wire in check.wires.values() if wire not in check.pipeline.outputs]
     probe = _serve_probe(check, stage, server, inner) if inner else None
     comparisons = {told: _comparison(check, wire, is_final=wire not in inner) for told, wire in check.wires.items()}
-    same = _Same({wire: _comparison(check, wire, is_final=True) for wire in check.compiled.typed.outputs})
+    same = Same({wire: _comparison(check, wire, is_final=True) for wire in check.compiled.typed.outputs})
     size = rows_a_request(check.rows.count, check.compiled, *filter(None, [probe]))
     with ExitStack() as clients:
         asked = [clients.enter_context(triton_inference(server.grpc_url, name)) for name in _names(check, probe)]
@@ -94,7 +94,7 @@ def _comparison(check: SkewCheck, wire: str, *, is_final: bool) -> WireCompariso
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class AnsweredRow:
     """What the pipeline answers for one, and what its probe does where there is one."""
 
     own: Mapping[str, Array]
@@ -107,12 +107,12 @@ class _Row:
 
 
 @dataclass(frozen=True, slots=True)
-class _Same:
+class Same:
     """Whether the probe gives a client what the pipeline does, by the outputs."""
 
     outputs: Mapping[str, WireComparison]
 
-    def add(self, row: int, answers: _Row) -> None:
+    def add(self, row: int, answers: AnsweredRow) -> None:
         """Compare one row; nothing where there is no probe."""
         for wire, comparison in self.outputs.items() if answers.probe else ():
             comparison.add(row, answers.probe[wire], answers.own[wire])
@@ -205,13 +205,13 @@ def _places(compiled: CompiledPipeline) -> list[tuple[str, list[str]]]:
     return [(part.kind.value, [stage.name for stage in part.stages]) for part in compiled.parts if part.stages]
 
 
-def _served(check: SkewCheck, ask: Sequence[Infer], start: int, count: int, size: int) -> Iterator[_Row]:
+def _served(check: SkewCheck, ask: Sequence[Infer], start: int, count: int, size: int) -> Iterator[AnsweredRow]:
     """Each row's wires, as they come off the server."""
     for first in range(start, start + count, size):
         request = check.rows.take(first, min(first + size, start + count))
         own, *probe = [infer(request) for infer in ask]
         for row in range(len(next(iter(request.values())))):
-            yield _Row(_of_row(own, row), _of_row(probe[0], row) if probe else {})
+            yield AnsweredRow(_of_row(own, row), _of_row(probe[0], row) if probe else {})
 
 
 def _of_row(answer: Mapping[str, Array], row: int) -> Mapping[str, Array]:
