@@ -75,6 +75,7 @@ CASES = {
         {"values": RANDOM.integers(0, 99, (5, 3)).astype(np.uint16)}, {"least": 5, "most": 50}
     ),
     "clip: integers": Case({"values": RANDOM.integers(-99, 99, (5, 3))}, {"least": -5}),
+    "clip: large integers": Case({"values": np.full((5, 4), -3_924_858_634)}, {"least": -5, "most": 2**40}),
     "clip: sizes of their own": Case(
         {"values": list_of_rows([(1 + row,) for row in range(5)], np.float32)}, {"most": 9}
     ),

@@ -64,13 +64,14 @@ class Clip:
         datatype, _ = inputs["values"]
         if datatype in ("INT16", "UINT16"):  # ONNX Runtime has no Clip of these
             return {"clipped": op.CastLike(self._whole(op, op.Cast(values, to=INT32)), values)}
-        if datatype in INTEGERS:
+        if datatype in INTEGERS and datatype != "INT64":
             return {"clipped": self._whole(op, values)}
+        kind = np.int64 if datatype == "INT64" else np.float64  # ONNX Runtime's Clip of INT64 goes wrong below -2**31
         if self.least is not None:
-            least = op.CastLike(np.float64(self.least), values)
+            least = op.CastLike(kind(self.least), values)
             values = op.Where(op.Less(values, least), least, values)
         if self.most is not None:
-            most = op.CastLike(np.float64(self.most), values)
+            most = op.CastLike(kind(self.most), values)
             values = op.Where(op.Greater(values, most), most, values)
         return {"clipped": values}
 
