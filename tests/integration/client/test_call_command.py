@@ -81,6 +81,15 @@ def test_an_image_file_goes_to_a_model_of_pictures_as_it_is(run, tmp_path, suffi
     assert (document["rows"], document["outputs"]["length"]["data"]) == (1, [[6]])
 
 
+def test_a_folder_of_files_and_the_lines_of_a_text_are_a_row_each(run, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for name, content in (("a.png", b"\x89PNG"), ("b.png", b"\x89PNG\r\n")):
+        (tmp_path / "pictures" / name).write_bytes(content)
+    (tmp_path / "lines.txt").write_text("one\nseven\n")
+    told = [json.loads(run("picture", "--sample", tmp_path / name, "--json")) for name in ("pictures", "lines.txt")]
+    assert [each["outputs"]["length"]["data"] for each in told] == [[[4], [6]], [[3], [5]]]
+
+
 def test_an_image_file_does_not_go_to_a_model_of_numbers(run, tmp_path):
     picture = tmp_path / "seven.png"
     picture.write_bytes(b"\x89PNG\r\n")

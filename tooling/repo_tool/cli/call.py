@@ -21,7 +21,8 @@ def call(
         typer.Option(
             "--sample",
             "-s",
-            help="Rows to send: npz, npy, csv, parquet or json; .png or .jpg to a model that takes pictures as BYTES."
+            help="Rows to send: npz, npy, csv, parquet or json; .png or .jpg to a model that takes pictures as BYTES;"
+            " to a pipeline also txt, jsonl or a folder of files."
             " Default: the sample published with the model.",
         ),
     ] = None,

@@ -24,12 +24,16 @@ from repo_tool.errors import (
     TritonError,
     UserMistakeError,
 )
+from repo_tool.pipelines.wire import Wire
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.samples import Array, Tensors, bind, read_published_sample, read_raw_sample
 from repo_tool.signature import TensorSpec
+from repo_tool.workflows.pipeline_rows import read_pipeline_rows
+from repo_tool.workflows.pipeline_source import published_version
 from repo_tool.workflows.proof import with_wire_rank
 
 _UNKNOWN = "check the name; repo-tool serve lists what it loads, and repo-tool add-model adds one"
+_RAW_SUFFIXES = (".txt", ".jsonl")
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 # First match wins. Where no next step is named, the client's own hint is one.
@@ -130,12 +134,31 @@ def _not_loaded(model: str, repository: Path, error: repo_client.ModelNotFoundEr
 def _read_inputs(request: CallRequest, served: ServedSignature) -> Mapping[str, Any]:
     if request.sample is None:
         return _published_inputs(request, served)
+    if _goes_by_rows(request, request.sample, served):
+        return _pipeline_inputs(request.sample, served)
     if request.sample.suffix.lower() in _IMAGE_SUFFIXES:
         return _image_input(request.sample, served)
     raw = read_raw_sample(request.sample)
     given = raw.tensors.keys() | raw.columns.keys()
     inputs = [_tensor(tensor) for tensor in served.inputs if not tensor.optional or tensor.name in given]
     return bind(raw, inputs, columns={tensor.name: tensor.columns for tensor in served.inputs}, may_hold_more=False)
+
+
+def _goes_by_rows(request: CallRequest, sample: Path, served: ServedSignature) -> bool:
+    """Whether the sample is read as ``add-pipeline`` reads one: of a pipeline, and what no other model's can be."""
+    if any(not tensor.shape for tensor in served.inputs):
+        return False
+    is_raw = sample.is_dir() or sample.suffix.lower() in _RAW_SUFFIXES
+    return is_raw or published_version(request.model, ModelRepository(request.repository)) is not None
+
+
+def _pipeline_inputs(sample: Path, served: ServedSignature) -> Tensors:
+    wires = {
+        tensor.name: Wire(DataType.from_wire(tensor.datatype), tuple(tensor.shape[1:])) for tensor in served.inputs
+    }
+    columns = {tensor.name: tensor.columns for tensor in served.inputs if tensor.columns}
+    count = None if served.max_batch_size else served.inputs[0].shape[0]
+    return read_pipeline_rows(sample, wires, columns=columns, count=count).inputs
 
 
 def _published_inputs(request: CallRequest, served: ServedSignature) -> Tensors:
