@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from repo_client import Client, RepoClientError
+from repo_client import Client, DeadlineExceededError, RepoClientError
 from repo_tool.errors import PipelineError
 from repo_tool.pipelines.python_part import control_model
 from repo_tool.pipelines.spec import ForEach, OtherWire, PipelineFile, Repeat, When
@@ -314,6 +314,14 @@ def test_a_version_that_is_not_there_is_named_and_unavailable(server):
     status, message = refused(server, "absent", 1)
     assert "model 'halve' version 7" in message
     assert status == 503
+
+
+def test_nobody_keeps_the_rounds_going_who_does_not_wait_for_them(client):
+    """Each instance gets work for longer than the test may take; afterwards both are there for others."""
+    for number in (1, 2, 3):
+        with pytest.raises(DeadlineExceededError):
+            client.model("naps").infer({"number": floats(number)}, timeout_s=0.3)
+    assert client.model("naps").infer({"number": floats(0, -1)}, timeout_s=10)["last"].tolist() == [[0], [-1]]
 
 
 def test_a_request_ends_with_its_own_timeout(server):

@@ -21,9 +21,8 @@ Copied as ``model.py`` into the version folder, beside ``step_model.py``, which 
     ``repeat``: again with what ``carry`` maps (written wires to read ones), until ``until`` holds for a row, and
     ``at_most`` so many times.
 
-A request whose own ``timeout`` has passed ends before the next stage, and what is left of the timeout goes on to the
-models that are called. Triton is not asked whether a request was cancelled: where it was, in 24.10, ``is_cancelled``
-does not return.
+A request that was cancelled, or whose own ``timeout`` has passed, ends before the next stage, and what is left of the
+timeout goes on to the models that are called.
 """
 
 import json
@@ -61,6 +60,7 @@ _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "equals": operator.eq,
 }
 _CALLS_AT_ONCE = 8
+_ASK_EVERY_S = 0.05
 
 
 class TritonPythonModel:
@@ -85,7 +85,10 @@ class TritonPythonModel:
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response a request, in their order."""
         self._watch.start()
-        responses: list[Any] = self._answers.to(requests)
+        try:
+            responses: list[Any] = self._answers.to(requests)
+        finally:
+            self._watch.stop()
         return responses
 
     def finalize(self) -> None:
@@ -102,6 +105,8 @@ class Watch:
 
     started: float = 0.0
     timeouts_us: Sequence[int] = ()
+    cancelled: Sequence[Callable[[], bool]] = ()
+    asked: float = 0.0  # when Triton was last asked, which takes a message to its process and back
 
     def start(self) -> None:
         """A batch comes: its timeouts count from now."""
@@ -110,6 +115,18 @@ class Watch:
     def follow(self, requests: Sequence[Any]) -> None:
         """Their rows are next."""
         self.timeouts_us = [request.timeout() for request in requests]
+        self.cancelled, self.asked = [request.is_cancelled for request in requests], 0.0
+
+    def stop(self) -> None:
+        """All are answered: Triton wants its requests back."""
+        self.timeouts_us, self.cancelled = (), ()
+
+    def _ask(self) -> bool:
+        if time.monotonic() - self.asked < _ASK_EVERY_S:
+            return False
+        is_over = any(is_cancelled() for is_cancelled in self.cancelled)  # the others then run alone
+        self.asked = 0.0 if is_over else time.monotonic()
+        return is_over
 
     @property
     def remaining_us(self) -> int:
@@ -119,14 +136,16 @@ class Watch:
         return max(1, max(self.timeouts_us) - int((time.monotonic() - self.started) * 1e6))
 
     def check(self) -> None:
-        """Go on while there is time.
+        """Go on while somebody waits.
 
         Raises:
-            StepError: there is none left.
+            StepError: there is no time left, or one was cancelled.
         """
         if self.remaining_us == 1:
             why = "Request timeout expired"  # Triton's own words, which clients know
             raise StepError("the request", why, code=pb_utils.TritonError.UNAVAILABLE)
+        if self._ask():
+            raise StepError("the request", "it was cancelled", code=pb_utils.TritonError.CANCELLED)
 
 
 # --- stages ----------------------------------------------------------------------------------------------------------
