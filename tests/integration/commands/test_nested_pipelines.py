@@ -9,6 +9,8 @@ from repo_client import Client
 from repo_tool.triton import EmbeddedServer
 from support.command import repo_tool
 
+pytestmark = pytest.mark.slow
+
 
 def repeated(name, member):
     """``member`` twice: its answer is its next question."""

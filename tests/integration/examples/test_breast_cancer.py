@@ -10,6 +10,8 @@ from repo_client import RefusedRequestError
 from support.command import repo_tool
 from support.examples import ROOT, add, serving, train, words
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):

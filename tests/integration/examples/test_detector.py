@@ -13,6 +13,8 @@ from repo_client import RefusedRequestError
 from support.command import repo_tool
 from support.examples import ROOT, add, run_in, serving, train
 
+pytestmark = pytest.mark.slow
+
 # What JSON leaves of a number is half of its last place off at most; torch and ONNX Runtime differ in the sixth digit.
 BOX_WITHIN, SCORE_WITHIN = 0.05 + 1e-3, 0.0005 + 1e-5
 

@@ -9,6 +9,8 @@ import pytest
 from repo_client import RefusedRequestError
 from support.examples import ROOT, add, serving, train, words
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):

@@ -16,6 +16,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from repo_client import RefusedRequestError
 from support.examples import add, serving
 
+pytestmark = pytest.mark.slow
+
 PIPELINE = """
 name: churn
 inputs:

@@ -14,6 +14,8 @@ from repo_tool.pipelines.catalogue import step_kind
 from support.examples import MODELS, ServedExample, run_in, serving
 from support.step_cases import rows_of_bytes
 
+pytestmark = pytest.mark.slow
+
 FIXED = {"sample_rate": 16_000, "seconds": 0.5}
 MEL = {"sample_rate": 16_000, "mels": 40, "convention": "whisper"}
 PIPELINE = """
