@@ -105,6 +105,21 @@ def test_rows_may_differ_in_shape(code, tmp_path):
     assert [row[MODEL_INPUT].shape for _, row in asked(code, "of_its_own_size", tmp_path / "sizes")] == [(2,), (0,)]
 
 
+def test_a_file_called_like_a_module_of_python_s_own_is_not_mistaken_for_it(tmp_path):
+    (tmp_path / "json.py").write_text(CODE)
+    with pytest.raises(PipelineError, match="is not what Python imports as 'json'"):
+        asked(tmp_path / "json.py", "kinds", tmp_path / "kinds")
+
+
+def test_a_process_that_leaves_a_link_in_place_of_its_answer_has_not_answered(code, tmp_path):
+    folder = tmp_path / "linked"
+    folder.mkdir()
+    (tmp_path / "elsewhere.json").write_text('{"wires": ["kinds"]}')
+    (folder / "answer.json").symlink_to(tmp_path / "elsewhere.json")
+    with pytest.raises(PipelineError, match="died at row 0"):
+        asked(code, "dying", folder)
+
+
 @pytest.mark.parametrize(
     ("function", "words"),
     [

@@ -54,6 +54,19 @@ def _answer_rows(job: Mapping[str, Any], folder: Path) -> list[str]:
     return wires
 
 
+def _require_that_file(job: Mapping[str, Any], module: Any) -> None:
+    """A file called like a module of Python's own would not be the one that is imported."""
+    from repo_tool.errors import PipelineError
+
+    found = getattr(module, "__file__", None)
+    if found is None or Path(found).resolve() != Path(job["file"]):
+        raise PipelineError(
+            f"'{job['source']}' is not what Python imports as '{job['module']}'",
+            cause=f"that is {found or 'a module of Python itself'}",
+            next_step="give the file another name",
+        )
+
+
 def _load(job: Mapping[str, Any]) -> Callable[..., Any]:
     import importlib
     import importlib.util
@@ -66,6 +79,7 @@ def _load(job: Mapping[str, Any]) -> Callable[..., Any]:
         f"'{job['source']}' cannot be imported", next_step="import it in Python yourself", kind=PipelineError
     ):
         module = importlib.import_module(job["module"])
+    _require_that_file(job, module)
     found = getattr(module, job["function"], None)
     if not callable(found):
         raise PipelineError(

@@ -20,7 +20,7 @@ from repo_tool.importers.foreign import refusing
 from repo_tool.importers.python_source import find_module
 from repo_tool.repository.provenance import digest_of, digest_of_bytes
 from repo_tool.samples import Array, Sample, read_published_sample, write_published_sample
-from repo_tool.worker_process import run_worker, what_it_died_of
+from repo_tool.worker_process import left_by_worker, run_worker, what_it_died_of
 from repo_tool.workflows.pipeline_rows import PipelineRows
 from repo_tool.workflows.source_digests import digest_of_source
 
@@ -155,11 +155,11 @@ def _size(path: Path) -> int:
 
 
 def _read_answer(folder: Path) -> Mapping[str, Any] | None:
-    path = folder / "answer.json"
-    if not path.is_file():
+    text = left_by_worker(folder / "answer.json")
+    if text is None:
         return None
     with refusing("the process of the reference left no answer that reads", next_step="run it again"):
-        answer: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        answer: dict[str, Any] = json.loads(text)
         error = error_from_dict(answer["error"]) if "error" in answer else None
     if error is not None:
         raise error
