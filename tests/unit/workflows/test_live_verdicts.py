@@ -8,6 +8,7 @@ import pytest
 from repo_tool.releases import release
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.workflows.live_verdicts import LiveVerdict, write_disagreement
+from repo_tool.workflows.plan_found import read_found
 
 
 def packed(repository, model):
@@ -34,3 +35,20 @@ def test_all_models_that_are_loaded_with_it_are_there(tmp_path):
     for name, step in (("a", "b"), ("b", "c"), ("c", "a"), ("d", "a")):
         write_ensemble(tmp_path, name, step)
     assert packed(ModelRepository(tmp_path), "a") == {f"{name}/files.txt" for name in "abc"}
+
+
+def test_what_a_model_calls_itself_is_there_and_counts_as_used(tmp_path):
+    write_ensemble(tmp_path, "chain", "cascade")
+    (tmp_path / "cascade" / "1").mkdir(parents=True)
+    (tmp_path / "cascade" / "config.pbtxt").write_text(
+        'backend: "python"\nparameters { key: "pins" value { string_value: "{\\"cheap\\": 1}" } }\n'
+    )
+    (tmp_path / "cheap" / "1").mkdir(parents=True)
+    (tmp_path / "cheap" / "config.pbtxt").write_text('backend: "onnxruntime"\n')
+    repository = ModelRepository(tmp_path)
+    assert packed(repository, "chain") == {f"{name}/files.txt" for name in ("chain", "cascade", "cheap")}
+    assert {name: found.uses for name, found in read_found(repository).items()} == {
+        "chain": ("cascade",),
+        "cascade": ("cheap",),
+        "cheap": (),
+    }

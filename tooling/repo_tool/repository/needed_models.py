@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from repo_tool.config.model import ModelConfig
 from repo_tool.repository.layout import ModelRepository
-from repo_tool.repository.pins import pins_of
+from repo_tool.repository.pins import called_by
 
 
 def needed_models(
@@ -29,6 +29,5 @@ def needed_models(
         if model.name in found or not model.path.is_dir():
             continue
         found[model.name] = None
-        config = (configs or {}).get(model.name) or model.read_config()
-        waiting += [*(step.model_name for step in config.ensemble_steps), *pins_of(config)]
+        waiting += called_by((configs or {}).get(model.name) or model.read_config())
     return tuple(found)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Versions that must stay loaded because a pipeline was proven with them and asks for them by number."""
 
-__all__ = ["PINS_PARAMETER", "pinned_versions", "pins_of"]
+__all__ = ["PINS_PARAMETER", "called_by", "pinned_versions", "pins_of"]
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,6 +18,11 @@ def pins_of(config: ModelConfig) -> Mapping[str, int]:
     """The versions that a configuration asks for by number, by model; the latest (-1) is no pin."""
     steps = {step.model_name: step.model_version for step in config.ensemble_steps}
     return {name: version for name, version in (*steps.items(), *_called(config)) if version > 0}
+
+
+def called_by(config: ModelConfig) -> tuple[str, ...]:
+    """The models that a model is made of, as an ensemble, or calls itself."""
+    return tuple(dict.fromkeys([*(step.model_name for step in config.ensemble_steps), *pins_of(config)]))
 
 
 def pinned_versions(repository: ModelRepository, name: str) -> Mapping[int, tuple[str, ...]]:

@@ -21,6 +21,7 @@ from repo_tool.errors import (
 )
 from repo_tool.releases import Release
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
+from repo_tool.repository.pins import called_by
 from repo_tool.rules import RULES, Diagnostic
 from repo_tool.triton import EmbeddedServer, ServerOptions
 
@@ -244,4 +245,4 @@ def _steps(model: ModelDirectory) -> Iterator[str]:
         config = model.read_config()
     except (ConfigError, RepositoryError):
         return
-    yield from (step.model_name for step in config.ensemble_steps)
+    yield from called_by(config)

@@ -14,6 +14,7 @@ from repo_tool.config import pbtxt
 from repo_tool.config.variants import VARIANTS
 from repo_tool.errors import ConfigError, ModelNameError, PipelineError
 from repo_tool.repository.layout import check_model_name
+from repo_tool.repository.pins import called_by
 from repo_tool.workflows.config_overrides import interface_digest, restored
 from repo_tool.workflows.given_options import OPTION_DEFAULTS
 from repo_tool.workflows.plan_desired import Desired, DesiredModel, DesiredPipeline
@@ -323,12 +324,11 @@ def _step_reasons(pipeline: DesiredPipeline, there: FoundModel, found: Mapping[s
 
 
 def _uses_as_applied(there: FoundModel) -> tuple[str, ...]:
-    """The models of the ensemble as it was published, whatever became of its config.pbtxt."""
+    """What the pipeline is made of and calls as it was published, whatever became of its config.pbtxt."""
     try:
-        steps = pbtxt.parse(there.base or "").ensemble_steps
+        return called_by(pbtxt.parse(there.base or ""))
     except ConfigError:
         return there.uses
-    return tuple(dict.fromkeys(step.model_name for step in steps))
 
 
 def _member_reason(name: str, there: FoundModel, member: FoundModel | None, action: Action | None) -> Iterator[str]:

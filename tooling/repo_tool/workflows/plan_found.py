@@ -11,6 +11,7 @@ from repo_tool.config import pbtxt
 from repo_tool.config.model import ModelConfig
 from repo_tool.errors import ConfigError, RepositoryError
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
+from repo_tool.repository.pins import PINS_PARAMETER, called_by
 from repo_tool.repository.provenance import digest_of_bytes, digests_of, read_provenance, shared_digests_of
 from repo_tool.workflows.config_overrides import interface_digest
 
@@ -89,7 +90,7 @@ def _found(directory: ModelDirectory, listed: Collection[str], members: Collecti
         except RepositoryError as error:
             problem = f"version {version}: {error.fact}"
     text = _config_text(directory)
-    config = _parsed(text) if text and (directory.name in members or "ensemble_scheduling" in text) else None
+    config = _parsed(text) if text and (directory.name in members or _may_use(text)) else None
     there = FoundModel(
         name=directory.name,
         version=version,
@@ -106,17 +107,22 @@ def _found(directory: ModelDirectory, listed: Collection[str], members: Collecti
 
 
 def uses_of(directory: ModelDirectory) -> tuple[str, ...]:
-    """The models that an ensemble uses, none where it is no ensemble or cannot be read."""
+    """The models that a model calls or is made of; none where it cannot be read."""
     return uses_in(_config_text(directory))
 
 
 def uses_in(text: str | None) -> tuple[str, ...]:
-    """The models that an ensemble of that configuration uses."""
-    return _uses(_parsed(text)) if text and "ensemble_scheduling" in text else ()
+    """The models that a model of that configuration calls or is made of."""
+    return _uses(_parsed(text)) if text and _may_use(text) else ()
+
+
+def _may_use(text: str) -> bool:
+    """Whether a configuration is worth reading closely for the models that it names."""
+    return "ensemble_scheduling" in text or f'"{PINS_PARAMETER}"' in text
 
 
 def _uses(config: ModelConfig | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(step.model_name for step in config.ensemble_steps)) if config else ()
+    return called_by(config) if config else ()
 
 
 def _config_text(directory: ModelDirectory) -> str | None:
