@@ -15,7 +15,7 @@ _HEAD = """\
 
 Every model below was made small, added with `repo-tool add-model`, served by the embedded Triton and compared with its
 framework in batches of 1, 2, 3 and the maximum. `make coverage-frameworks` runs all of it and writes this page, and
-every `make test` runs a sample.
+every `make test-slow` runs a sample.
 
 ![How each family's models are served](coverage.png)
 """

@@ -5,6 +5,8 @@ import pytest
 
 from support.zoo_run import families, key, load, run_in_process
 
+pytestmark = pytest.mark.slow
+
 SAMPLE = {
     "boosters_zoo": {"reg:squarederror": "onnxruntime", "CatBoostClassifier, text classes": "onnxruntime"},
     "huggingface_zoo": {"bert SequenceClassification": "onnxruntime"},

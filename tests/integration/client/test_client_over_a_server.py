@@ -158,6 +158,7 @@ def test_statistics_count_what_was_asked(client):
     model = client.model("rows")
     before = client.statistics("rows", version=1)[0]
     model.infer({"image": np.zeros((3, 2, 3), np.float32)})
+    until(lambda: client.statistics("rows")[0].success.count > before.success.count)  # counted behind the answer
     after = client.statistics("rows")[0]
     assert after.inference_count - before.inference_count == 3
     assert after.success.count - before.success.count == 1
