@@ -64,10 +64,15 @@ class Comparison:
     def words(self):
         """Triton's words without names and numbers, so that the same reason reads the same."""
         text = self.verdict.words.strip().splitlines()[-1] if self.verdict.words.strip() else ""
-        text = re.sub(r"(/tmp|/dev/shm|/var)\S+|m\d{6}\w*", "…", text)
+        text = re.sub(r"m\d{6}\w*", "…", without_places(text))
         text = re.sub(r"'[^']*'", "'…'", text)
         text = re.sub(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?", "n", text)
         return re.sub(r"\[[n,… -]*\]", "[…]", text)[:160]
+
+
+def without_places(text):
+    """The words without the folders of the machine that they were said on."""
+    return re.sub(r"(/tmp|/dev/shm|/var)\S+", "…", text)
 
 
 class Judge:

@@ -138,7 +138,7 @@ class VerdictServer:
             with suppress(UnansweredError):
                 if self._send("GET", "/v2/health/ready")[0] == 200:
                     return
-            time.sleep(0.02)
+            time.sleep(0.02)  # between two looks of a poll with a deadline
         raise RuntimeError(f"Triton does not start: {self._process.log.last_words()}")
 
     def _post(self, path):

@@ -4,7 +4,7 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from differential.comparison import AGREE, FALSE_ALARM, MISS, NO_VERDICT
+from differential.comparison import AGREE, FALSE_ALARM, MISS, NO_VERDICT, without_places
 from differential.server import CRASHES, HANGS
 from repo_tool.rules.render_page import known_disagreements
 
@@ -110,6 +110,6 @@ def _described(found):
         "history": list(found.case.history),
         "codes": list(found.codes),
         "outcome": found.verdict.outcome,
-        "words": found.verdict.words[:500] if found.verdict.outcome not in (CRASHES, HANGS) else "",
+        "words": without_places(found.verdict.words)[:500] if found.verdict.outcome not in (CRASHES, HANGS) else "",
         "reason": reason_known(found),
     }

@@ -77,7 +77,7 @@ def meet(own, other, x):
     while not pathlib.Path(other).exists():
         if time.monotonic() > deadline:
             refuse("nobody came")
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks of a poll with a deadline
     return x
 """
 

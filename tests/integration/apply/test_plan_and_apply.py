@@ -236,7 +236,7 @@ def test_ctrl_c_leaves_the_repository_as_it_was_and_the_next_run_goes_on(folder)
     )
     deadline = time.monotonic() + 60
     while not list(folder.glob(".models.repo-tool/staging/*/work/*")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+        time.sleep(0.02)  # between two looks of a poll with a deadline
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said

@@ -14,6 +14,7 @@ import pytest
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.samples import read_published_sample
 from support.command import REPO_TOOL, environment, everything_in, repo_tool
+from support.mounts import require_own_mounts
 
 
 def test_what_is_published_is_whole_and_proven(published):
@@ -180,8 +181,7 @@ def test_a_full_disk_loses_nothing(sources, tmp_path, free_kib):
         f"{REPO_TOOL} add-model {sources}/wine.joblib -n wine -s {sources}/wine.npz -r {tmp_path}/models > /dev/null; "
         f"code=$?; find {tmp_path} -type f -size +0; exit $code"
     )
-    if subprocess.run(["unshare", "-Urm", "true"], check=False, capture_output=True).returncode != 0:
-        pytest.skip("this machine allows no mount namespace, which a small disk needs")
+    require_own_mounts()
     done = subprocess.run(
         ["unshare", "-Urm", "bash", "-c", script], capture_output=True, text=True, env=environment(), check=False
     )

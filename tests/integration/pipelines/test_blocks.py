@@ -64,7 +64,7 @@ class Nap:
         return {"next": inputs["number"], "done": ("BOOL", (1,))}
 
     def run(self, number):
-        time.sleep(0.01)
+        time.sleep(0.01)  # the slow step itself: rounds that a request's timeout must end
         return {"next": number, "done": number <= 0}
 """
 

@@ -18,6 +18,7 @@ from repo_tool.repository.layout import ModelRepository, check_model_name
 from repo_tool.repository.provenance import digest_of, read_provenance, write_provenance
 from repo_tool.repository.publish import StagedModel, next_version, publish, staging
 from support.command import everything_in
+from support.mounts import require_own_mounts
 
 CONFIG = 'name: "model"\nbackend: "python"\n'
 
@@ -145,8 +146,7 @@ except RepositoryError as error:
         f"mount --bind {folder} {folder}": "is a mount of its own",
         f"mount --bind {parent} {parent} && mount -o remount,bind,ro {parent}": "cannot be written",
     }
-    if subprocess.run(["unshare", "-Urm", "true"], check=False, capture_output=True).returncode != 0:
-        pytest.skip("this machine allows no mount namespace")
+    require_own_mounts()
     for mount, words in mounts.items():
         script = f"{mount} && cd / && {python}"
         done = subprocess.run(["unshare", "-Urm", "bash", "-c", script], capture_output=True, text=True, check=False)
@@ -340,8 +340,7 @@ def test_a_further_version_leaves_times_modes_links_and_files_of_the_others(repo
 def test_a_mount_in_a_model_is_told_apart_from_a_fault(repository):
     publish_new(repository, 1)
     folder = shlex.quote(str(repository.path / "model"))
-    if subprocess.run(["unshare", "-Urm", "true"], check=False, capture_output=True).returncode != 0:
-        pytest.skip("this machine allows no mount namespace")
+    require_own_mounts()
     program = f"""
 from pathlib import Path
 from repo_tool.errors import RepositoryError
