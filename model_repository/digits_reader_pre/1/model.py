@@ -147,7 +147,7 @@ class Answers:
             return self.run(tensors, names)
         except StepError:
             raise
-        except Exception as error:
+        except Exception as error:  # a step may raise anything, and the other requests are to be answered
             row = names[0] if len(names) == 1 else None
             why = f"{type(error).__name__}: {_words(error)}"
             raise StepError("the steps", why, row=row, code=pb_utils.TritonError.INTERNAL) from error
@@ -394,7 +394,7 @@ def load_step(declared: Mapping[str, Any], wires: Mapping[str, Wire], folder: Pa
         code = kind(**{name: _with_file(value, folder) for name, value in declared["parameters"].items()})
         if hasattr(code, "warm"):
             code.warm()
-    except Exception as error:
+    except Exception as error:  # a step's own code starts here, which raises anything; the refusal names it
         raise RuntimeError(f"step '{declared['step']}' does not start: {type(error).__name__}: {error}") from error
     return Step(declared["step"], code, declared["inputs"], declared["outputs"], wires)
 
