@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write the blocking side of ``repo_client`` from the async side: ``python clients/generate_sync.py [--check]``."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,23 @@ import unasync
 _PACKAGE = Path(__file__).parent / "repo_client"
 _NAMES = {
     "AiohttpExchange": "Urllib3Exchange",
+    "AsyncAdmin": "Admin",
     "AsyncClient": "Client",
     "AsyncGrpcTransport": "GrpcTransport",
     "AsyncHttpTransport": "HttpTransport",
+    "AsyncInMemoryTransport": "InMemoryTransport",
+    "AsyncInfer": "Infer",
     "AsyncModel": "Model",
+    "AsyncRecorder": "Recorder",
+    "AsyncReplay": "Replay",
+    "AsyncRetrying": "Retrying",
+    "AsyncModelSequence": "ModelSequence",
+    "AsyncSharedRegions": "SharedRegions",
     "AsyncTransport": "Transport",
+    "AsyncTypedModel": "TypedModel",
+    "TaskWindow": "ThreadWindow",
+    "_task_window": "_thread_window",
+    "open_async_stream": "open_stream",
     "_aiohttp_exchange": "_urllib3_exchange",
     "_async": "_sync",
     "asyncio": "time",
@@ -36,7 +49,7 @@ def generate() -> dict[str, str]:
         unasync.unasync_files([str(path) for path in here.iterdir()], [rule])
         # In this folder ruff cannot see that repo_client is ours.
         ours = "lint.isort.known-first-party=['repo_client']"
-        _ruff("check", "--fix", "--quiet", "--select", "I", "--config", ours, str(there))
+        _ruff("check", "--fix", "--quiet", "--select", "I,F401", "--config", ours, str(there))
         _ruff("format", "--quiet", str(there))
         return {path.name: path.read_text(encoding="utf-8") for path in sorted(there.glob("*.py"))}
 
@@ -44,7 +57,10 @@ def generate() -> dict[str, str]:
 def _adapted(source: Path) -> str:
     if source.name == "__init__.py":
         return f'{_SPDX}"""The blocking side, generated from ``_async`` by ``clients/generate_sync.py``."""\n'
-    text = source.read_text(encoding="utf-8").replace("``AsyncTransport``", "``Transport``")
+    text = source.read_text(encoding="utf-8")
+    text = re.sub(r"\bAwaitable\[(\w+)\]", r"\1", text)  # what blocks returns the value itself
+    for name, twin in _NAMES.items():
+        text = text.replace(f"``{name}``", f"``{twin}``")
     return text.replace(_SPDX, _SPDX + _NOTICE.format(name=source.name), 1)
 
 

@@ -10,7 +10,9 @@
 """
 
 from repo_client._answers import Answer
-from repo_client._async.client import AsyncClient, AsyncModel
+from repo_client._async.admin import AsyncAdmin
+from repo_client._async.client import AsyncClient
+from repo_client._async.model import AsyncModel
 from repo_client._async.transport import AsyncTransport
 from repo_client._documents import Duration, IndexEntry, ModelStatistics
 from repo_client._errors import (
@@ -26,6 +28,7 @@ from repo_client._errors import (
     ModelControlError,
     ModelError,
     ModelNotFoundError,
+    NanError,
     NetworkError,
     RefusedRequestError,
     RepoClientError,
@@ -33,19 +36,27 @@ from repo_client._errors import (
     ServerError,
     ServerUnreachableError,
     ShapeError,
+    SharedMemoryError,
+    SignatureChangedError,
     TlsError,
     UnexpectedAnswerError,
     UnknownOutputError,
     UnknownTensorError,
+    UnsupportedCallError,
     UrlError,
 )
-from repo_client._messages import InferRequest, InferResponse, WireTensor
+from repo_client._messages import InferRequest, InferResponse, RegionSlice, WireTensor
+from repo_client._options import ConnectionOptions, Retries, Tls
 from repo_client._signatures import ModelSignature, TensorSpec
-from repo_client._sync.client import Client, Model
+from repo_client._sync.admin import Admin
+from repo_client._sync.client import Client
+from repo_client._sync.model import Model
 from repo_client._sync.transport import Transport
 
 __all__ = [
+    "Admin",
     "Answer",
+    "AsyncAdmin",
     "AsyncClient",
     "AsyncModel",
     "AsyncTransport",
@@ -53,6 +64,7 @@ __all__ = [
     "Client",
     "ClosedClientError",
     "ConnectionLostError",
+    "ConnectionOptions",
     "DatatypeError",
     "DeadlineExceededError",
     "Duration",
@@ -69,19 +81,26 @@ __all__ = [
     "ModelNotFoundError",
     "ModelSignature",
     "ModelStatistics",
+    "NanError",
     "NetworkError",
     "RefusedRequestError",
+    "RegionSlice",
     "RepoClientError",
+    "Retries",
     "ServerBusyError",
     "ServerError",
     "ServerUnreachableError",
     "ShapeError",
+    "SharedMemoryError",
+    "SignatureChangedError",
     "TensorSpec",
+    "Tls",
     "TlsError",
     "Transport",
     "UnexpectedAnswerError",
     "UnknownOutputError",
     "UnknownTensorError",
+    "UnsupportedCallError",
     "UrlError",
     "WireTensor",
 ]

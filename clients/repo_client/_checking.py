@@ -15,6 +15,7 @@ from repo_client._errors import (
     UnknownTensorError,
 )
 from repo_client._messages import WireTensor
+from repo_client._options import Nan
 from repo_client._signatures import ModelSignature, TensorSpec
 from repo_client._tensors import encode
 
@@ -33,25 +34,52 @@ def checked_version(version: str | int | None) -> str:
     return text
 
 
-def prepare_inputs(signature: ModelSignature, inputs: Mapping[str, Any], *, cast: Cast) -> tuple[WireTensor, ...]:
-    """The inputs as they travel, in the order of the signature.
+class CallChecker:
+    """The checks of one model's calls; what can be known from the signature is worked out once."""
 
-    Raises:
-        InputError: a name, a data type, a shape or the number of rows is not what the signature says.
-    """
-    _check_names(signature, inputs)
-    arrays = {
-        tensor.name: _fit(signature, tensor, inputs[tensor.name], cast)
-        for tensor in signature.inputs
-        if tensor.name in inputs
-    }
-    if signature.max_batch_size > 0:
-        _check_rows(signature, arrays)
-    datatypes = {tensor.name: tensor.datatype for tensor in signature.inputs}
-    return tuple(
-        WireTensor(name=name, datatype=datatypes[name], shape=array.shape, data=encode(array, datatypes[name]))
-        for name, array in arrays.items()
-    )
+    def __init__(self, signature: ModelSignature, *, nan: Nan = "allow") -> None:
+        self._signature = signature
+        self._nan = nan
+        self._datatypes = {tensor.name: tensor.datatype for tensor in signature.inputs}
+
+    def arrays(self, inputs: Mapping[str, Any], *, cast: Cast) -> dict[str, Array]:
+        """The inputs as arrays in the order of the signature; the number of rows is free, but the same for all.
+
+        Raises:
+            InputError: a name, a data type or a shape is not what the signature says, or the rows differ in number.
+        """
+        _check_names(self._signature, inputs)
+        return {
+            tensor.name: _fit(self._signature, tensor, inputs[tensor.name], cast)
+            for tensor in self._signature.inputs
+            if tensor.name in inputs
+        }
+
+    def check_batch(self, arrays: Mapping[str, Array]) -> None:
+        """Refuse more rows than one request takes.
+
+        Raises:
+            BatchSizeError: more than ``max_batch_size``, or none.
+        """
+        if self._signature.max_batch_size > 0:
+            _check_rows(self._signature, arrays)
+
+    def encode(self, arrays: Mapping[str, Array]) -> tuple[WireTensor, ...]:
+        """Checked arrays as they travel; a numeric one without a copy."""
+        return tuple(
+            WireTensor(
+                name=name, datatype=self._datatypes[name], shape=array.shape, data=encode(array, self._datatypes[name])
+            )
+            for name, array in arrays.items()
+        )
+
+    def outputs(self, outputs: Sequence[str] | None) -> tuple[str, ...]:
+        """The names of the outputs to ask for; none for all of them.
+
+        Raises:
+            UnknownTensorError: the model has no output of that name.
+        """
+        return prepare_outputs(self._signature, outputs)
 
 
 def prepare_outputs(signature: ModelSignature, outputs: Sequence[str] | None) -> tuple[str, ...]:

@@ -13,10 +13,14 @@
     │   ├── DatatypeError              a value of another data type
     │   ├── ShapeError                 another rank, or a dimension of another size
     │   ├── BatchSizeError             more rows than max_batch_size, none, or not as many for every input
+    │   ├── NanError                   a NaN where the model was opened with nan="refuse"
+    │   ├── UnsupportedCallError       a call that this model or protocol does not take, e.g. a stream over HTTP
+    │   ├── SharedMemoryError          shared memory was insisted on, and the server cannot open it
     │   └── RefusedRequestError        only the server noticed; ``server_words`` has its reason
     ├── ModelError                     the model
     │   ├── ModelNotFoundError         not in the repository, or not loaded
     │   ├── LoadRefusedError           the server would not load it
+    │   ├── SignatureChangedError      it is no longer what a generated client was made for
     │   └── ExecutionError             it failed while it ran
     ├── ServerError                    the server
     │   ├── ServerBusyError            a full queue; the same call may work later
@@ -101,6 +105,18 @@ class BatchSizeError(InputError):
     """More rows than ``max_batch_size``, none at all, or not as many for every input."""
 
 
+class NanError(InputError):
+    """An input holds a NaN, and the model was opened with ``nan="refuse"``."""
+
+
+class UnsupportedCallError(InputError):
+    """The model or the protocol does not take calls of this kind."""
+
+
+class SharedMemoryError(InputError):
+    """Shared memory was insisted on, and client and server cannot share any."""
+
+
 class RefusedRequestError(InputError):
     """The server refused a request that looked right from here."""
 
@@ -115,6 +131,10 @@ class ModelNotFoundError(ModelError):
 
 class LoadRefusedError(ModelError):
     """The server would not load the model."""
+
+
+class SignatureChangedError(ModelError):
+    """The served model takes or gives something else than the generated client was made for."""
 
 
 class ExecutionError(ModelError):

@@ -1,17 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """The values that cross the seam between client and transport: no protocol's own, tensors already as bytes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+ParameterValue = bool | int | float | str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionSlice:
+    """A part of a shared-memory region that the server knows by ``region``."""
+
+    region: str
+    offset: int
+    byte_size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WireTensor:
-    """A tensor as it travels: little-endian and row-major, BYTES as length-prefixed elements."""
+    """A tensor as it travels: little-endian and row-major, BYTES as length-prefixed elements.
+
+    ``data`` may be a view of the caller's own array, so a transport reads it before its call returns or awaits, and
+    never keeps it. It is empty where ``slice`` says which part of a shared-memory region holds it instead.
+    """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
-    data: bytes
+    data: bytes | memoryview
+    slice: RegionSlice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,13 +41,17 @@ class InferRequest:
     inputs: tuple[WireTensor, ...]
     outputs: tuple[str, ...] = ()
     timeout_us: int | None = None  # a batching server gives up on the request when it has queued this long
+    parameters: Mapping[str, ParameterValue] = field(default_factory=dict)  # priority, sequence_id ..., a model's own
+    headers: Mapping[str, str] = field(default_factory=dict)  # over those of the client
+    output_slices: Mapping[str, RegionSlice] = field(default_factory=dict)  # where the server shall put an output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferResponse:
-    """The answer to one ``InferRequest``."""
+    """The answer to one ``InferRequest``, or one of the answers of a decoupled model."""
 
     model: str
     version: str
     request_id: str
     outputs: tuple[WireTensor, ...]
+    parameters: Mapping[str, ParameterValue] = field(default_factory=dict)

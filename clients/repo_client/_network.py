@@ -13,7 +13,7 @@ from repo_client._errors import (
 from repo_client._urls import Url
 
 _MOST_WORDS = 160  # the bytes of another protocol can make a library's message long
-DEADLINE_HINT = "pass a larger timeout_s, or look at client.statistics(name) for a full queue"
+DEADLINE_HINT = "pass a larger timeout_s, or look at client.admin.statistics(name) for a full queue"
 _HINTS: dict[type[RepoClientError], str] = {
     TlsError: "TLS needs a certificate for that host name; a server without TLS is reached by grpc:// or http://",
     ServerUnreachableError: "is the server started, and is this its port? Triton's are 8001 (gRPC) and 8000 (HTTP)",

@@ -38,7 +38,7 @@ _CODES: dict[str, type[RepoClientError]] = {
     "UNIMPLEMENTED": UnexpectedAnswerError,
 }
 _HINTS: dict[type[RepoClientError], str] = {
-    ModelNotFoundError: "see which models are loaded with client.repository_index()",
+    ModelNotFoundError: "see which models are loaded with client.admin.repository_index()",
     ModelControlError: "start the server with --model-control-mode=explicit",
     DeadlineExceededError: DEADLINE_HINT,
     ServerBusyError: "try again later, or add instances to the model",

@@ -60,7 +60,7 @@ def _flat(tensor: WireTensor) -> NDArray[Any]:
     return np.frombuffer(tensor.data, dtype=DATATYPES[tensor.datatype].numpy)
 
 
-def _elements(data: bytes) -> NDArray[Any]:
+def _elements(data: bytes | memoryview) -> NDArray[Any]:
     elements, position, end, unpack = [], 0, len(data), _LENGTH.unpack_from
     while position < end:
         start = position + 4

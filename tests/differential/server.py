@@ -117,7 +117,7 @@ class VerdictServer:
         with InferenceServerClient(f"{LOOPBACK}:{self._grpc_port}") as client:
             try:
                 client.load_model(model, client_timeout=self.load_timeout_s)
-                if client.is_model_ready(model):
+                if client.admin.is_model_ready(model):
                     client.unload_model(model)
                     return Verdict(LOADS)
                 words = "it answered and is not ready"

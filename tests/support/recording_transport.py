@@ -57,10 +57,13 @@ class RecordingTransport:
             model=request.model, version="1", request_id=request.request_id, outputs=tuple(request.inputs)
         )
 
-    def load(self, name: str, *, timeout_s: float) -> None:
+    def stream(self, request: InferRequest, *, timeout_s: float) -> Any:
+        yield self.infer(request, timeout_s=timeout_s)
+
+    def load(self, name: str, *, config: str | None, files: Any, timeout_s: float) -> None:
         self._note(timeout_s)
 
-    def unload(self, name: str, *, timeout_s: float) -> None:
+    def unload(self, name: str, *, dependents: bool, timeout_s: float) -> None:
         self._note(timeout_s)
 
     def repository_index(self, *, timeout_s: float) -> list[dict[str, Any]]:

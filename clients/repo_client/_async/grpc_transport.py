@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Triton's gRPC service, through the messages and stubs of ``tritonclient``."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -12,6 +12,7 @@ from repo_client._documents import Document
 from repo_client._errors import Facts
 from repo_client._grpc_messages import from_message, to_document, to_message, translated
 from repo_client._messages import InferRequest, InferResponse
+from repo_client._options import TransportOptions
 from repo_client._urls import Url
 
 _NOTHING = Facts()
@@ -20,8 +21,8 @@ _NOTHING = Facts()
 class AsyncGrpcTransport:
     """See ``AsyncTransport``; the channel is opened by the first call."""
 
-    def __init__(self, url: Url) -> None:
-        self._url = url
+    def __init__(self, url: Url, options: TransportOptions) -> None:
+        self._url, self._options = url, options
         self._channel: Any = None
         self._stub: Any = None
 
@@ -63,11 +64,42 @@ class AsyncGrpcTransport:
         facts = Facts(model=request.model, version=request.version, request_id=request.request_id)
         return from_message(await self._call("ModelInfer", to_message(request), timeout_s, facts))
 
-    async def load(self, name: str, *, timeout_s: float) -> None:
+    def stream(self, request: InferRequest, *, timeout_s: float) -> AsyncIterator[InferResponse]:
+        raise NotImplementedError
+
+    async def server_metadata(self, *, timeout_s: float) -> Document:
+        return to_document(await self._call("ServerMetadata", service_pb2.ServerMetadataRequest(), timeout_s))
+
+    async def register_region(self, name: str, key: str, byte_size: int, *, timeout_s: float) -> None:
+        message = service_pb2.SystemSharedMemoryRegisterRequest(name=name, key=key, offset=0, byte_size=byte_size)
+        await self._call("SystemSharedMemoryRegister", message, timeout_s)
+
+    async def unregister_region(self, name: str, *, timeout_s: float) -> None:
+        message = service_pb2.SystemSharedMemoryUnregisterRequest(name=name)
+        await self._call("SystemSharedMemoryUnregister", message, timeout_s)
+
+    async def regions(self, *, timeout_s: float) -> Sequence[Document]:
+        message = service_pb2.SystemSharedMemoryStatusRequest()
+        answer = await self._call("SystemSharedMemoryStatus", message, timeout_s)
+        return [to_document(region) for region in answer.regions.values()]
+
+    async def register_cuda_region(
+        self, name: str, handle: bytes, *, device: int, byte_size: int, timeout_s: float
+    ) -> None:
+        message = service_pb2.CudaSharedMemoryRegisterRequest(
+            name=name, raw_handle=handle, device_id=device, byte_size=byte_size
+        )
+        await self._call("CudaSharedMemoryRegister", message, timeout_s)
+
+    async def unregister_cuda_region(self, name: str, *, timeout_s: float) -> None:
+        message = service_pb2.CudaSharedMemoryUnregisterRequest(name=name)
+        await self._call("CudaSharedMemoryUnregister", message, timeout_s)
+
+    async def load(self, name: str, *, config: str | None, files: Mapping[str, bytes], timeout_s: float) -> None:
         message = service_pb2.RepositoryModelLoadRequest(model_name=name)
         await self._call("RepositoryModelLoad", message, timeout_s, Facts(model=name))
 
-    async def unload(self, name: str, *, timeout_s: float) -> None:
+    async def unload(self, name: str, *, dependents: bool, timeout_s: float) -> None:
         message = service_pb2.RepositoryModelUnloadRequest(model_name=name)
         await self._call("RepositoryModelUnload", message, timeout_s, Facts(model=name))
 

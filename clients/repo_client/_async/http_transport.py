@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Triton's HTTP protocol with binary tensors, over the HTTP library that ``tritonclient`` brings for this side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from repo_client._aiohttp_exchange import AiohttpExchange
@@ -17,6 +17,7 @@ from repo_client._http_messages import (
     to_body,
 )
 from repo_client._messages import InferRequest, InferResponse
+from repo_client._options import TransportOptions
 from repo_client._urls import Url
 
 _NOTHING = Facts()
@@ -26,7 +27,8 @@ _NO_HEADERS: Mapping[str, str] = {}
 class AsyncHttpTransport:
     """See ``AsyncTransport``."""
 
-    def __init__(self, url: Url) -> None:
+    def __init__(self, url: Url, options: TransportOptions) -> None:
+        self._options = options
         self._exchange = AiohttpExchange(url)
 
     async def _get(self, path: str, timeout_s: float, facts: Facts = _NOTHING) -> Reply:
@@ -62,10 +64,34 @@ class AsyncHttpTransport:
         reply = await self._exchange.send("POST", path, body=body, headers=headers, timeout_s=timeout_s, facts=facts)
         return from_reply(reply, facts)
 
-    async def load(self, name: str, *, timeout_s: float) -> None:
+    def stream(self, request: InferRequest, *, timeout_s: float) -> AsyncIterator[InferResponse]:
+        raise NotImplementedError
+
+    async def server_metadata(self, *, timeout_s: float) -> Document:
+        document: Document = read_json(await self._get("/v2", timeout_s), _NOTHING)
+        return document
+
+    async def register_region(self, name: str, key: str, byte_size: int, *, timeout_s: float) -> None:
+        raise NotImplementedError
+
+    async def unregister_region(self, name: str, *, timeout_s: float) -> None:
+        raise NotImplementedError
+
+    async def regions(self, *, timeout_s: float) -> Sequence[Document]:
+        raise NotImplementedError
+
+    async def register_cuda_region(
+        self, name: str, handle: bytes, *, device: int, byte_size: int, timeout_s: float
+    ) -> None:
+        raise NotImplementedError
+
+    async def unregister_cuda_region(self, name: str, *, timeout_s: float) -> None:
+        raise NotImplementedError
+
+    async def load(self, name: str, *, config: str | None, files: Mapping[str, bytes], timeout_s: float) -> None:
         await self._post(control_path(name, "load"), timeout_s, Facts(model=name))
 
-    async def unload(self, name: str, *, timeout_s: float) -> None:
+    async def unload(self, name: str, *, dependents: bool, timeout_s: float) -> None:
         await self._post(control_path(name, "unload"), timeout_s, Facts(model=name))
 
     async def repository_index(self, *, timeout_s: float) -> Sequence[Document]:

@@ -1,34 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 # Generated from _async/client.py by clients/generate_sync.py: change that file, then run it.
-"""The client of one server, and a model of it whose calls are checked before the wire."""
+"""The client of one server: it opens what a call goes through, and hands out models."""
 
-import time
-from collections.abc import Mapping, Sequence
-from time import monotonic
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from numpy.typing import ArrayLike
-
-from repo_client._answers import Answer
-from repo_client._checking import checked_version, prepare_inputs, prepare_outputs
-from repo_client._conversion import Cast
-from repo_client._documents import IndexEntry, ModelStatistics, read_index, read_signature, read_statistics
-from repo_client._errors import (
-    ClosedClientError,
-    DeadlineExceededError,
-    ModelNotFoundError,
-    NetworkError,
-    TlsError,
-)
-from repo_client._messages import InferRequest
-from repo_client._signatures import ModelSignature
-from repo_client._sync.transport import Transport, open_transport
-from repo_client._tensors import decode
+from repo_client._checking import checked_version
+from repo_client._documents import read_signature
+from repo_client._errors import ClosedClientError
+from repo_client._options import ConnectionOptions, Nan, Retries, SharedMemoryMode, Tls, Token, TransportOptions
+from repo_client._sync.admin import Admin
+from repo_client._sync.model import Model
+from repo_client._sync.retrying import Retrying
+from repo_client._sync.shared_memory import SharedRegions
+from repo_client._sync.transport import Infer, Transport, open_transport
 from repo_client._timeouts import checked_timeout
-from repo_client._urls import parse_url
-
-_POLL_INTERVAL_S = 0.05
+from repo_client._tracing import traced
+from repo_client._urls import Url, parse_url
 
 
 class Client:
@@ -39,17 +28,50 @@ class Client:
     Args:
         url: the server's address; without a port, Triton's own.
         timeout_s: the deadline of calls that set none.
-        transport: instead of the one that ``url`` names, e.g. one that a test looks into.
+        headers: sent with every call, over HTTP as headers and over gRPC as metadata.
+        token: sent as ``authorization: Bearer``; a function is asked before each call.
+        tls: whom to trust and who to be.
+        connection: compression, number of connections, keep-alive, limits.
+        retries: which failed calls are tried again; ``Retries(attempts=1)`` for none.
+        shared_memory: ``"auto"`` sends large tensors through memory shared with a server on this machine, where the
+            server can open it; ``"system"`` insists on it, ``"cuda"`` shares the memory of a GPU, ``"off"`` neither.
+        tracing: make an OpenTelemetry span of each call and send ``traceparent`` along.
+        transport: instead of the one that ``url`` names, e.g. one of ``repo_client.testing``.
 
     Raises:
         UrlError: ``url`` is no address of a server.
+        InputError: an option makes no sense.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 60.0, transport: Transport | None = None) -> None:
+    def __init__(  # noqa: PLR0913  # the options of a client, each by its name
+        self,
+        url: str,
+        *,
+        timeout_s: float = 60.0,
+        headers: Mapping[str, str] | None = None,
+        token: Token | None = None,
+        tls: Tls | None = None,
+        connection: ConnectionOptions | None = None,
+        retries: Retries | None = None,
+        shared_memory: SharedMemoryMode = "auto",
+        tracing: bool = False,
+        transport: Transport | None = None,
+    ) -> None:
         self._url = parse_url(url)
         self._timeout_s = checked_timeout(timeout_s, 0.0)
-        self._opened = transport or open_transport(self._url)
+        options = TransportOptions(
+            headers=headers or {}, token=token, tls=tls, connection=connection or ConnectionOptions()
+        )
+        self._transport = transport or open_transport(self._url, options)
+        self._retrying = Retrying(retries or Retries())
+        self._shared_memory = SharedRegions(self._transport, self._url, shared_memory)
+        self._infer = self._chain(tracing=tracing)
         self._closed = False
+
+    def _chain(self, *, tracing: bool) -> Infer:
+        """What an inference request goes through, outermost last."""
+        infer = self._retrying.around(self._shared_memory.around(self._transport.infer))
+        return traced(infer, self._url) if tracing else infer
 
     def __enter__(self) -> Self:
         return self
@@ -65,41 +87,54 @@ class Client:
         return str(self._url)
 
     @property
-    def _transport(self) -> Transport:
+    def admin(self) -> Admin:
+        """The management of the server, over the same connection."""
+        return Admin(self.url, timeout_s=self._timeout_s, transport=self._open_transport())
+
+    def _open_transport(self) -> Transport:
+        self._check_open()
+        return self._transport
+
+    def _check_open(self) -> None:
         if self._closed:
-            raise ClosedClientError(f"the client of {self._url} is closed", hint="open a new one")
-        return self._opened
+            raise closed(self._url)
 
     def close(self) -> None:
-        """Close all connections; more than once is fine."""
-        self._closed = True
-        self._opened.close()
+        """Close all connections and give back what was shared; more than once is fine."""
+        if not self._closed:
+            self._closed = True
+            self._shared_memory.close()
+            self._transport.close()
 
-    def model(self, name: str, *, version: str | int | None = None, timeout_s: float | None = None) -> "Model":
+    def model(
+        self,
+        name: str,
+        *,
+        version: str | int | None = None,
+        timeout_s: float | None = None,
+        nan: Nan = "allow",
+    ) -> Model:
         """A served model, its signature read once; ``version`` ``None`` leaves the choice to the server at each call.
+
+        With ``nan="refuse"`` every call refuses inputs that hold a NaN, which most models answer with nonsense.
 
         Raises:
             ModelNotFoundError: the server has no such model, or has not loaded it.
             NetworkError: the server cannot be reached.
             DeadlineExceededError: it did not answer in time.
         """
-        chosen, timeout_s = checked_version(version), checked_timeout(timeout_s, self._timeout_s)
-        metadata = self._transport.metadata(name, chosen, timeout_s=timeout_s)
-        config = self._transport.config(name, chosen, timeout_s=timeout_s)
-        return Model(self, read_signature(metadata, config, version=chosen))
-
-    def is_live(self, *, timeout_s: float | None = None) -> bool:
-        """Whether a server runs at the address; ``False`` too where nothing answers.
-
-        Raises:
-            TlsError: something answers that cannot be trusted.
-        """
-        try:
-            return self._transport.is_live(timeout_s=checked_timeout(timeout_s, self._timeout_s))
-        except TlsError:
-            raise
-        except (NetworkError, DeadlineExceededError):
-            return False
+        transport, chosen = self._open_transport(), checked_version(version)
+        limit_s = checked_timeout(timeout_s, self._timeout_s)
+        metadata = self._retrying.read(transport.metadata, name, chosen, timeout_s=limit_s)
+        config = self._retrying.read(transport.config, name, chosen, timeout_s=limit_s)
+        return Model(
+            read_signature(metadata, config, version=chosen),
+            infer=self._infer,
+            stream=transport.stream,
+            timeout_s=self._timeout_s,
+            check_open=self._check_open,
+            nan=nan,
+        )
 
     def is_ready(self, *, timeout_s: float | None = None) -> bool:
         """Whether the server answers inference requests; ``False`` too where nothing answers.
@@ -107,26 +142,7 @@ class Client:
         Raises:
             TlsError: something answers that cannot be trusted.
         """
-        try:
-            return self._transport.is_ready(timeout_s=checked_timeout(timeout_s, self._timeout_s))
-        except TlsError:
-            raise
-        except (NetworkError, DeadlineExceededError):
-            return False
-
-    def is_model_ready(self, name: str, *, version: str | int | None = None, timeout_s: float | None = None) -> bool:
-        """Whether the model answers inference requests; ``False`` too for one that the server does not have.
-
-        Raises:
-            TlsError: something answers that cannot be trusted.
-        """
-        timeout_s = checked_timeout(timeout_s, self._timeout_s)
-        try:
-            return self._transport.is_model_ready(name, checked_version(version), timeout_s=timeout_s)
-        except TlsError:
-            raise
-        except (ModelNotFoundError, NetworkError, DeadlineExceededError):
-            return False
+        return self.admin.is_ready(timeout_s=timeout_s)
 
     def wait_until_ready(self, timeout_s: float) -> None:
         """Return once the server answers inference requests.
@@ -135,104 +151,9 @@ class Client:
             DeadlineExceededError: it does not after ``timeout_s`` seconds.
             TlsError: something answers that cannot be trusted.
         """
-        deadline = monotonic() + checked_timeout(timeout_s, self._timeout_s)
-        while (left_s := deadline - monotonic()) > 0:
-            if self.is_ready(timeout_s=left_s):
-                return
-            time.sleep(_POLL_INTERVAL_S)
-        raise DeadlineExceededError(
-            f"the server at {self._url} was not ready after {timeout_s:g} s", hint="read the server's log"
-        )
-
-    def load(self, name: str, *, timeout_s: float | None = None) -> None:
-        """Load the model, or load it again with what its folder holds now.
-
-        Raises:
-            ModelNotFoundError: the repository has no such model.
-            LoadRefusedError: the server refuses it; ``server_words`` says why.
-            ModelControlError: the server does not load on request.
-        """
-        self._transport.load(name, timeout_s=checked_timeout(timeout_s, self._timeout_s))
-
-    def unload(self, name: str, *, timeout_s: float | None = None) -> None:
-        """Unload the model; requests under way are finished first. One that is not loaded is no error.
-
-        Raises:
-            ModelControlError: the server does not unload on request.
-        """
-        self._transport.unload(name, timeout_s=checked_timeout(timeout_s, self._timeout_s))
-
-    def repository_index(self, *, timeout_s: float | None = None) -> tuple[IndexEntry, ...]:
-        """Every version of every model in the repository, loaded or not."""
-        timeout_s = checked_timeout(timeout_s, self._timeout_s)
-        return read_index(self._transport.repository_index(timeout_s=timeout_s))
-
-    def statistics(
-        self, name: str, *, version: str | int | None = None, timeout_s: float | None = None
-    ) -> tuple[ModelStatistics, ...]:
-        """What the model has done since it was loaded, one entry for each of its versions.
-
-        Raises:
-            ModelNotFoundError: the server has no such model, or has not loaded it.
-        """
-        timeout_s = checked_timeout(timeout_s, self._timeout_s)
-        return read_statistics(self._transport.statistics(name, checked_version(version), timeout_s=timeout_s))
-
-    def _infer(self, request: InferRequest, timeout_s: float) -> Answer:
-        response = self._transport.infer(request, timeout_s=timeout_s)
-        return Answer(
-            model_name=response.model,
-            model_version=response.version,
-            request_id=response.request_id,
-            outputs={tensor.name: decode(tensor, model=response.model) for tensor in response.outputs},
-        )
+        self.admin.wait_until_ready(timeout_s)
 
 
-class Model:
-    """A served model; its calls are checked against ``signature`` before anything is sent."""
-
-    def __init__(self, client: Client, signature: ModelSignature) -> None:
-        self._client = client
-        self._signature = signature
-
-    @property
-    def signature(self) -> ModelSignature:
-        """What the model takes and gives, as the server told it when this object was made."""
-        return self._signature
-
-    def infer(
-        self,
-        inputs: Mapping[str, ArrayLike],
-        *,
-        outputs: Sequence[str] | None = None,
-        timeout_s: float | None = None,
-        request_id: str | None = None,
-        cast: Cast = "no",
-    ) -> Answer:
-        """Run the model once.
-
-        Args:
-            inputs: for each input an array of exactly its type, or lists and scalars of Python that fit it; str are
-                sent as UTF-8.
-            outputs: the names of the outputs wanted; all of them without.
-            timeout_s: the deadline of this call. The server hears of it too, and drops a request that has queued for
-                longer if the model's queue policy has ``allow_timeout_override``.
-            request_id: given back in the answer, and found in the server's log.
-            cast: ``"same_kind"`` converts arrays within a kind, e.g. float64 for FP32.
-
-        Raises:
-            InputError: the call does not fit the signature, or the server says so.
-            ModelError: the model is gone, or failed while it ran.
-            NetworkError: the server cannot be reached.
-            DeadlineExceededError: the answer took longer than ``timeout_s``.
-        """
-        limit_s = checked_timeout(timeout_s, self._client._timeout_s)
-        request = InferRequest(
-            model=self._signature.name,
-            version=self._signature.version,
-            request_id=request_id or "",
-            inputs=prepare_inputs(self._signature, inputs, cast=cast),
-            outputs=prepare_outputs(self._signature, outputs),
-            timeout_us=int(limit_s * 1e6),
-        )
-        return self._client._infer(request, limit_s)
+def closed(url: Url) -> ClosedClientError:
+    """The error of a call after ``close``."""
+    return ClosedClientError(f"the client of {url} is closed", hint="open a new one")

@@ -2,7 +2,7 @@
 # Generated from _async/http_transport.py by clients/generate_sync.py: change that file, then run it.
 """Triton's HTTP protocol with binary tensors, over the HTTP library that ``tritonclient`` brings for this side."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from repo_client._documents import Document
@@ -17,6 +17,7 @@ from repo_client._http_messages import (
     to_body,
 )
 from repo_client._messages import InferRequest, InferResponse
+from repo_client._options import TransportOptions
 from repo_client._urllib3_exchange import Urllib3Exchange
 from repo_client._urls import Url
 
@@ -27,7 +28,8 @@ _NO_HEADERS: Mapping[str, str] = {}
 class HttpTransport:
     """See ``Transport``."""
 
-    def __init__(self, url: Url) -> None:
+    def __init__(self, url: Url, options: TransportOptions) -> None:
+        self._options = options
         self._exchange = Urllib3Exchange(url)
 
     def _get(self, path: str, timeout_s: float, facts: Facts = _NOTHING) -> Reply:
@@ -61,10 +63,32 @@ class HttpTransport:
         reply = self._exchange.send("POST", path, body=body, headers=headers, timeout_s=timeout_s, facts=facts)
         return from_reply(reply, facts)
 
-    def load(self, name: str, *, timeout_s: float) -> None:
+    def stream(self, request: InferRequest, *, timeout_s: float) -> Iterator[InferResponse]:
+        raise NotImplementedError
+
+    def server_metadata(self, *, timeout_s: float) -> Document:
+        document: Document = read_json(self._get("/v2", timeout_s), _NOTHING)
+        return document
+
+    def register_region(self, name: str, key: str, byte_size: int, *, timeout_s: float) -> None:
+        raise NotImplementedError
+
+    def unregister_region(self, name: str, *, timeout_s: float) -> None:
+        raise NotImplementedError
+
+    def regions(self, *, timeout_s: float) -> Sequence[Document]:
+        raise NotImplementedError
+
+    def register_cuda_region(self, name: str, handle: bytes, *, device: int, byte_size: int, timeout_s: float) -> None:
+        raise NotImplementedError
+
+    def unregister_cuda_region(self, name: str, *, timeout_s: float) -> None:
+        raise NotImplementedError
+
+    def load(self, name: str, *, config: str | None, files: Mapping[str, bytes], timeout_s: float) -> None:
         self._post(control_path(name, "load"), timeout_s, Facts(model=name))
 
-    def unload(self, name: str, *, timeout_s: float) -> None:
+    def unload(self, name: str, *, dependents: bool, timeout_s: float) -> None:
         self._post(control_path(name, "unload"), timeout_s, Facts(model=name))
 
     def repository_index(self, *, timeout_s: float) -> Sequence[Document]:

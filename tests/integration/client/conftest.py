@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from repo_client import AsyncClient, AsyncModel, Client
+from repo_client import AsyncAdmin, AsyncClient, AsyncModel, Client
 from repo_tool.triton.server import EmbeddedServer, ServerOptions
 
 VARIANTS = ("sync-grpc", "async-grpc", "sync-http", "async-http")
@@ -22,6 +22,8 @@ class Blocking:
 
     def __getattr__(self, name):
         value = getattr(self._target, name)
+        if isinstance(value, AsyncAdmin):
+            return Blocking(value, self._runner)
         return self._call(value) if inspect.iscoroutinefunction(value) else value
 
     def _call(self, method):

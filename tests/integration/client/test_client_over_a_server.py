@@ -117,11 +117,11 @@ def shrinkable_rows(client, client_repository):
 
     def shrink(size):
         path.write_text(original.replace("max_batch_size: 4", f"max_batch_size: {size}"))
-        client.load("rows")
+        client.admin.load("rows")
 
     yield shrink
     path.write_text(original)
-    client.load("rows")
+    client.admin.load("rows")
 
 
 def test_what_only_the_server_notices_keeps_its_words(client, shrinkable_rows):
@@ -134,14 +134,14 @@ def test_what_only_the_server_notices_keeps_its_words(client, shrinkable_rows):
 
 
 def test_health_is_told_apart(client):
-    assert client.is_live()
+    assert client.admin.is_live()
     assert client.is_ready()
     client.wait_until_ready(timeout_s=5.0)
-    assert client.is_model_ready("rows")
-    assert client.is_model_ready("rows", version=1)
-    assert not client.is_model_ready("rows", version=9)
-    assert not client.is_model_ready("broken")
-    assert not client.is_model_ready("never heard of")
+    assert client.admin.is_model_ready("rows")
+    assert client.admin.is_model_ready("rows", version=1)
+    assert not client.admin.is_model_ready("rows", version=9)
+    assert not client.admin.is_model_ready("broken")
+    assert not client.admin.is_model_ready("never heard of")
 
 
 @pytest.mark.parametrize(
@@ -156,42 +156,42 @@ def test_a_model_that_is_not_served_says_so(client, name, version):
 
 def test_statistics_count_what_was_asked(client):
     model = client.model("rows")
-    before = client.statistics("rows", version=1)[0]
+    before = client.admin.statistics("rows", version=1)[0]
     model.infer({"image": np.zeros((3, 2, 3), np.float32)})
-    until(lambda: client.statistics("rows")[0].success.count > before.success.count)  # counted behind the answer
-    after = client.statistics("rows")[0]
+    until(lambda: client.admin.statistics("rows")[0].success.count > before.success.count)  # counted behind the answer
+    after = client.admin.statistics("rows")[0]
     assert after.inference_count - before.inference_count == 3
     assert after.success.count - before.success.count == 1
     assert after.success.total_ns > before.success.total_ns
     with pytest.raises(ModelNotFoundError):
-        client.statistics("never heard of")
+        client.admin.statistics("never heard of")
 
 
 def test_a_model_comes_and_goes(client):
     model = client.model("moody")
-    client.unload("moody")
-    until(lambda: not client.is_model_ready("moody"))
+    client.admin.unload("moody")
+    until(lambda: not client.admin.is_model_ready("moody"))
     with pytest.raises(ModelNotFoundError):
         model.infer({"seconds": 0.0})
-    client.load("moody")
+    client.admin.load("moody")
     assert model.infer({"seconds": 0.0})["slept"].tolist() == [0.0]
-    states = {entry.name: entry.state for entry in client.repository_index()}
+    states = {entry.name: entry.state for entry in client.admin.repository_index()}
     assert states["moody"] == "READY"
 
 
 def test_a_refused_load_has_the_servers_reason(client):
     with pytest.raises(LoadRefusedError) as caught:
-        client.load("broken")
+        client.admin.load("broken")
     assert caught.value.model == "broken"
     assert "this model never loads" in caught.value.server_words
-    reasons = {entry.name: entry.reason for entry in client.repository_index()}
-    client.unload("broken")  # a refused model leaves the server unready until it is unloaded
+    reasons = {entry.name: entry.reason for entry in client.admin.repository_index()}
+    client.admin.unload("broken")  # a refused model leaves the server unready until it is unloaded
     assert "this model never loads" in reasons["broken"]
 
 
 def test_loading_what_is_not_there_is_no_refusal(client):
     with pytest.raises(ModelNotFoundError):
-        client.load("never heard of")
+        client.admin.load("never heard of")
 
 
 def test_a_model_that_fails_is_the_one_at_fault(client):
@@ -213,7 +213,7 @@ def test_nobody_at_the_address(opener, variant):
     with pytest.raises(ServerUnreachableError, match=f"no server answers at .*{address}") as caught:
         client.model("rows")
     assert caught.value.__cause__ is not None
-    assert not client.is_live()
+    assert not client.admin.is_live()
 
 
 def test_no_such_host(opener, variant):
@@ -225,7 +225,7 @@ def test_no_such_host(opener, variant):
 def test_tls_to_a_server_without_it(client_server, opener, variant):
     client = opener.open(variant, grpc_url=client_server.grpc_url, http_url=client_server.http_url, secure=True)
     with pytest.raises(TlsError):
-        client.is_live()
+        client.admin.is_live()
 
 
 def test_the_port_of_the_other_protocol(client_server, opener, variant):

@@ -163,7 +163,7 @@ def test_a_model_that_the_server_has_not_loaded_is_told_from_a_wrong_name(reposi
         assert done.returncode == 2, done.stderr
         assert "the server has not loaded 'late'" in done.stderr
         assert "repo-tool serve" in done.stderr
-        assert "client.load('late')" in " ".join(done.stderr.split())
+        assert "client.admin.load('late')" in " ".join(done.stderr.split())
         assert "check the name" not in done.stderr
 
 

@@ -95,7 +95,7 @@ def test_a_call_carries_its_options_to_the_wire():
 def test_every_call_has_the_deadline_of_the_client_or_its_own():
     transport = RecordingTransport(INPUTS)
     with Client("grpc://nowhere", timeout_s=3.0, transport=transport) as client:
-        for ask in (client.is_live, client.is_ready, client.repository_index):
+        for ask in (client.admin.is_live, client.is_ready, client.admin.repository_index):
             ask()
             ask(timeout_s=1.0)
         for ask in (client.is_model_ready, client.load, client.unload, client.statistics, client.model):
@@ -106,11 +106,11 @@ def test_every_call_has_the_deadline_of_the_client_or_its_own():
 
 def test_index_and_statistics_are_typed():
     with Client("grpc://nowhere", transport=RecordingTransport(INPUTS)) as client:
-        assert client.repository_index() == (
+        assert client.admin.repository_index() == (
             IndexEntry(name="digits", version="1", state="READY", reason=""),
             IndexEntry(name="never_loaded", version="", state="", reason=""),
         )
-        statistics = client.statistics("digits")[0]
+        statistics = client.admin.statistics("digits")[0]
     assert statistics.inference_count == 5
     assert statistics.success == Duration(count=2, total_ns=3000)
     assert statistics.fail == Duration(count=0, total_ns=0)
@@ -119,12 +119,16 @@ def test_index_and_statistics_are_typed():
 @pytest.mark.parametrize("kind", [ServerUnreachableError, ConnectionLostError, DeadlineExceededError])
 def test_a_server_that_does_not_answer_is_not_ready(kind):
     with Client("grpc://nowhere", transport=RecordingTransport(INPUTS, failure=kind("gone"))) as client:
-        assert (client.is_live(), client.is_ready(), client.is_model_ready("digits")) == (False, False, False)
+        assert (client.admin.is_live(), client.is_ready(), client.admin.is_model_ready("digits")) == (
+            False,
+            False,
+            False,
+        )
 
 
 def test_a_server_without_trust_is_an_error_even_to_a_question():
     with Client("grpcs://nowhere", transport=RecordingTransport(INPUTS, failure=TlsError("no trust"))) as client:
-        for ask in (client.is_live, client.is_ready, lambda: client.is_model_ready("digits")):
+        for ask in (client.admin.is_live, client.is_ready, lambda: client.admin.is_model_ready("digits")):
             with pytest.raises(TlsError):
                 ask()
 
@@ -154,7 +158,7 @@ def test_a_closed_client_says_so():
     with pytest.raises(ClosedClientError, match="closed"):
         model.infer({"image": IMAGE})
     assert transport.requests == []
-    assert transport.closed == 2
+    assert transport.closed == 1
 
 
 @pytest.mark.parametrize(

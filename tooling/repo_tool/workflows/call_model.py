@@ -127,7 +127,7 @@ def _not_loaded(model: str, repository: Path, error: repo_client.ModelNotFoundEr
         cause=f"it is in '{repository}', and the server says: {error.server_words or error.fact}",
         next_step=f"start repo-tool serve {repository} again: it loads what is there, and says why it refuses a model; "
         "another Triton loads it on request where it runs with --model-control-mode=explicit: "
-        f"repo_client's client.load('{model}')",
+        f"repo_client's client.admin.load('{model}')",
     )
 
 
