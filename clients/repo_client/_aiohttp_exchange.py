@@ -43,7 +43,14 @@ class AiohttpExchange:
         return self._session
 
     async def send(
-        self, method: str, path: str, *, body: bytes, headers: Mapping[str, str], timeout_s: float, facts: Facts
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | list[bytes | memoryview],
+        headers: Mapping[str, str],
+        timeout_s: float,
+        facts: Facts,
     ) -> Reply:
         """Send; the whole answer has to be here within ``timeout_s``.
 
@@ -53,7 +60,11 @@ class AiohttpExchange:
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with self._open().request(
-                method, self._url.path + path, data=body, headers=headers, timeout=timeout
+                method,
+                self._url.path + path,
+                data=body if isinstance(body, bytes) else b"".join(body),
+                headers=headers,
+                timeout=timeout,
             ) as response:
                 content = await response.read()
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError

@@ -2,18 +2,23 @@
 """Values to the HTTP bodies of Triton's protocol (binary tensor data extension) and back. No I/O."""
 
 import json
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
-from repo_client._errors import Facts, RepoClientError, UnexpectedAnswerError
-from repo_client._messages import InferRequest, InferResponse, WireTensor
+from repo_client._documents import Document
+from repo_client._errors import Facts, RepoClientError, UnexpectedAnswerError, UnsupportedCallError
+from repo_client._messages import InferRequest, InferResponse, RegionSlice, WireTensor
 from repo_client._replies import refusal
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 # Triton's src/http_server.cc: everything that is not named there is a 400.
 _CODES = {404: "NOT_FOUND", 500: "INTERNAL", 501: "UNIMPLEMENTED", 503: "UNAVAILABLE", 400: "INVALID_ARGUMENT"}
+_FILE = "file:"  # Triton's prefix of the parameters that carry the files of a model to load
+_LONGEST_TIMEOUT_US = 2**63 - 1  # Triton reads a signed 64-bit number
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,35 +36,93 @@ def model_path(name: str, version: str, rest: str = "") -> str:
     return f"/v2/models/{quote(name, safe='')}{chosen}{rest}"
 
 
-def control_path(name: str, action: str) -> str:
-    """The path that loads or unloads a model."""
-    return f"/v2/repository/models/{quote(name, safe='')}/{action}"
+def load_path(name: str) -> str:
+    """The path that loads a model."""
+    return f"/v2/repository/models/{quote(name, safe='')}/load"
 
 
-def to_body(request: InferRequest) -> tuple[bytes, dict[str, str]]:
-    """The body of an inference request and its headers."""
-    parameters: dict[str, Any] = {"binary_data_output": True}
+def unload_path(name: str) -> str:
+    """The path that unloads a model."""
+    return f"/v2/repository/models/{quote(name, safe='')}/unload"
+
+
+def region_path(kind: Literal["system", "cuda"], name: str, action: str) -> str:
+    """The path that opens or closes a shared-memory region in the server."""
+    return f"/v2/{kind}sharedmemory/region/{quote(name, safe='')}/{action}"
+
+
+def load_body(config: str | None, files: Mapping[str, bytes]) -> bytes:
+    """The body that loads a model with another configuration, and with files by their path in the model directory."""
+    parameters = {} if config is None else {"config": config}
+    for path, content in files.items():
+        parameters[f"{_FILE}{path.removeprefix(_FILE)}"] = b64encode(content).decode()
+    return _to_json({"parameters": parameters} if parameters else {})
+
+
+def unload_body(*, dependents: bool) -> bytes:
+    """The body that unloads a model, and with ``dependents`` the models that only it uses."""
+    return _to_json({"parameters": {"unload_dependents": dependents}})
+
+
+def region_body(key: str, byte_size: int) -> bytes:
+    """The body that opens the POSIX shared memory ``key``."""
+    return _to_json({"key": key, "offset": 0, "byte_size": byte_size})
+
+
+def cuda_region_body(handle: bytes, device: int, byte_size: int) -> bytes:
+    """The body that opens CUDA memory by its IPC handle."""
+    return _to_json({"raw_handle": {"b64": b64encode(handle).decode()}, "device_id": device, "byte_size": byte_size})
+
+
+def _to_json(document: Mapping[str, Any]) -> bytes:
+    return _ENCODE(document).encode()
+
+
+def no_streams(request: InferRequest) -> UnsupportedCallError:
+    """Why a decoupled model cannot be called over this protocol."""
+    return UnsupportedCallError(
+        f"model '{request.model}' cannot stream over HTTP",
+        hint="Triton streams over gRPC only: open the client with grpc:// (port 8001 unless told otherwise)",
+        facts=Facts(model=request.model, version=request.version, request_id=request.request_id),
+    )
+
+
+def to_body(request: InferRequest) -> tuple[list[bytes | memoryview], dict[str, str]]:
+    """The body of an inference request, JSON and then tensors, and its headers."""
+    parameters: dict[str, Any] = {"binary_data_output": True, **request.parameters}
     if request.timeout_us is not None:
-        parameters["timeout"] = request.timeout_us
+        parameters["timeout"] = min(request.timeout_us, _LONGEST_TIMEOUT_US)
     document: dict[str, Any] = {
         "inputs": [_input_document(tensor) for tensor in request.inputs],
         "parameters": parameters,
     }
     if request.request_id:
         document["id"] = request.request_id
-    if request.outputs:
-        document["outputs"] = [{"name": name, "parameters": {"binary_data": True}} for name in request.outputs]
-    header = json.dumps(document, separators=(",", ":")).encode()
-    headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(header))}
-    return b"".join((header, *(tensor.data for tensor in request.inputs))), headers
+    if request.outputs or request.output_slices:
+        document["outputs"] = _output_documents(request)
+    header = _to_json(document)
+    headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(header)), **request.headers}
+    return [header, *(tensor.data for tensor in request.inputs if tensor.slice is None)], headers
 
 
 def _input_document(tensor: WireTensor) -> dict[str, Any]:
+    parameters = {"binary_data_size": len(tensor.data)} if tensor.slice is None else _slice_document(tensor.slice)
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape, "parameters": parameters}
+
+
+def _output_documents(request: InferRequest) -> list[dict[str, Any]]:
+    slices = request.output_slices
+    return [
+        {"name": name, "parameters": _slice_document(slices[name]) if name in slices else {"binary_data": True}}
+        for name in dict.fromkeys((*request.outputs, *slices))
+    ]
+
+
+def _slice_document(part: RegionSlice) -> dict[str, Any]:
     return {
-        "name": tensor.name,
-        "datatype": tensor.datatype,
-        "shape": tensor.shape,
-        "parameters": {"binary_data_size": len(tensor.data)},
+        "shared_memory_region": part.region,
+        "shared_memory_offset": part.offset,
+        "shared_memory_byte_size": part.byte_size,
     }
 
 
@@ -69,7 +132,7 @@ def from_reply(reply: Reply, facts: Facts) -> InferResponse:
     Raises:
         RepoClientError: the server refused, or the answer is none of the protocol.
     """
-    _raise_for_status(reply, facts)
+    accept(reply, facts)
     try:
         end = len(reply.body) if reply.header_length is None else int(reply.header_length)
         document = json.loads(reply.body[:end])
@@ -77,53 +140,84 @@ def from_reply(reply: Reply, facts: Facts) -> InferResponse:
             model=document["model_name"],
             version=document.get("model_version", ""),
             request_id=document.get("id", ""),
-            outputs=_outputs(document, reply.body, end),
+            outputs=_outputs(document.get("outputs", ()), reply.body, end),
+            parameters=document.get("parameters", {}),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _not_the_protocol(reply, facts) from error
 
 
-def _outputs(document: Mapping[str, Any], body: bytes, start: int) -> tuple[WireTensor, ...]:
+def _outputs(documents: Sequence[Any], body: bytes, start: int) -> tuple[WireTensor, ...]:
     tensors = []
-    for output in document.get("outputs", ()):
-        end = start + output["parameters"]["binary_data_size"]
+    for document in documents:
+        parameters = document["parameters"]
+        part = _read_slice(parameters)
+        end = start + (0 if part else parameters["binary_data_size"])
         tensors.append(
             WireTensor(
-                name=output["name"], datatype=output["datatype"], shape=tuple(output["shape"]), data=body[start:end]
+                name=document["name"],
+                datatype=document["datatype"],
+                shape=tuple(document["shape"]),
+                data=body[start:end],
+                slice=part,
             )
         )
         start = end
     return tuple(tensors)
 
 
-def read_json(reply: Reply, facts: Facts) -> Any:
-    """The JSON of an answer; ``None`` for an empty one.
+def _read_slice(parameters: Mapping[str, Any]) -> RegionSlice | None:
+    if "shared_memory_region" not in parameters:
+        return None
+    return RegionSlice(
+        region=parameters["shared_memory_region"],
+        offset=parameters.get("shared_memory_offset", 0),
+        byte_size=parameters["shared_memory_byte_size"],
+    )
+
+
+def accept(reply: Reply, facts: Facts) -> None:
+    """Return if the server did what was asked.
 
     Raises:
-        RepoClientError: the server refused, or the answer is no JSON.
+        RepoClientError: it refused.
     """
-    _raise_for_status(reply, facts)
-    try:
-        return json.loads(reply.body) if reply.body else None
-    except ValueError as error:
-        raise _not_the_protocol(reply, facts) from error
+    if reply.status != 200:
+        raise _refused(reply, facts)
 
 
-def read_model_document(reply: Reply, facts: Facts) -> dict[str, Any]:
-    """The JSON object that describes a model; other servers answer 200 to any path.
+def read_named(reply: Reply, facts: Facts) -> Document:
+    """The JSON object that describes a model or the server; other servers answer 200 to any path.
 
     Raises:
-        RepoClientError: the server refused, or the answer describes no model.
+        RepoClientError: the server refused, or the answer describes nothing.
     """
-    document = read_json(reply, facts)
+    document = _read_json(reply, facts)
     if not isinstance(document, dict) or "name" not in document:
         raise _not_the_protocol(reply, facts)
     return document
 
 
-def _raise_for_status(reply: Reply, facts: Facts) -> None:
-    if reply.status != 200:
-        raise _refused(reply, facts)
+def read_list(reply: Reply, facts: Facts, *, key: str | None = None) -> list[Document]:
+    """The JSON objects in a list; with ``key`` the list is the member of that name of an object.
+
+    Raises:
+        RepoClientError: the server refused, or the answer is no list of objects.
+    """
+    document = _read_json(reply, facts)
+    if key is not None and isinstance(document, dict):
+        document = document.get(key)
+    if not isinstance(document, list) or not all(isinstance(item, dict) for item in document):
+        raise _not_the_protocol(reply, facts)
+    return document
+
+
+def _read_json(reply: Reply, facts: Facts) -> Any:
+    accept(reply, facts)
+    try:
+        return json.loads(reply.body)
+    except ValueError as error:
+        raise _not_the_protocol(reply, facts) from error
 
 
 def _refused(reply: Reply, facts: Facts) -> RepoClientError:

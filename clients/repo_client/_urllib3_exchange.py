@@ -40,7 +40,14 @@ class Urllib3Exchange:
         self._pool = urllib3.connection_from_url(f"{url.scheme}://{url.address}", maxsize=_CONNECTIONS_KEPT)
 
     def send(
-        self, method: str, path: str, *, body: bytes, headers: Mapping[str, str], timeout_s: float, facts: Facts
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | list[bytes | memoryview],
+        headers: Mapping[str, str],
+        timeout_s: float,
+        facts: Facts,
     ) -> Reply:
         """Send; the answer has to begin within ``timeout_s``, and so has every next part of it.
 
@@ -51,7 +58,7 @@ class Urllib3Exchange:
             response = self._pool.urlopen(
                 method,
                 self._url.path + path,
-                body=body,
+                body=body if isinstance(body, bytes) else b"".join(body),
                 headers=headers,
                 retries=False,
                 timeout=urllib3.Timeout(total=timeout_s),

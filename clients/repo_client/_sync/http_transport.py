@@ -3,18 +3,25 @@
 """Triton's HTTP protocol with binary tensors, over the HTTP library that ``tritonclient`` brings for this side."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from repo_client._documents import Document
 from repo_client._errors import Facts
 from repo_client._http_messages import (
     Reply,
-    control_path,
+    accept,
+    cuda_region_body,
     from_reply,
+    load_body,
+    load_path,
     model_path,
-    read_json,
-    read_model_document,
+    no_streams,
+    read_list,
+    read_named,
+    region_body,
+    region_path,
     to_body,
+    unload_body,
+    unload_path,
 )
 from repo_client._messages import InferRequest, InferResponse
 from repo_client._options import TransportOptions
@@ -35,9 +42,8 @@ class HttpTransport:
     def _get(self, path: str, timeout_s: float, facts: Facts = _NOTHING) -> Reply:
         return self._exchange.send("GET", path, body=b"", headers=_NO_HEADERS, timeout_s=timeout_s, facts=facts)
 
-    def _post(self, path: str, timeout_s: float, facts: Facts = _NOTHING) -> Any:
-        reply = self._exchange.send("POST", path, body=b"{}", headers=_NO_HEADERS, timeout_s=timeout_s, facts=facts)
-        return read_json(reply, facts)
+    def _post(self, path: str, timeout_s: float, facts: Facts = _NOTHING, *, body: bytes = b"{}") -> Reply:
+        return self._exchange.send("POST", path, body=body, headers=_NO_HEADERS, timeout_s=timeout_s, facts=facts)
 
     def is_live(self, *, timeout_s: float) -> bool:
         return (self._get("/v2/health/live", timeout_s)).status == 200
@@ -48,13 +54,16 @@ class HttpTransport:
     def is_model_ready(self, name: str, version: str, *, timeout_s: float) -> bool:
         return (self._get(model_path(name, version, "/ready"), timeout_s)).status == 200
 
+    def server_metadata(self, *, timeout_s: float) -> Document:
+        return read_named(self._get("/v2", timeout_s), _NOTHING)
+
     def metadata(self, name: str, version: str, *, timeout_s: float) -> Document:
         facts = Facts(model=name, version=version)
-        return read_model_document(self._get(model_path(name, version), timeout_s, facts), facts)
+        return read_named(self._get(model_path(name, version), timeout_s, facts), facts)
 
     def config(self, name: str, version: str, *, timeout_s: float) -> Document:
         facts = Facts(model=name, version=version)
-        return read_model_document(self._get(model_path(name, version, "/config"), timeout_s, facts), facts)
+        return read_named(self._get(model_path(name, version, "/config"), timeout_s, facts), facts)
 
     def infer(self, request: InferRequest, *, timeout_s: float) -> InferResponse:
         facts = Facts(model=request.model, version=request.version, request_id=request.request_id)
@@ -64,42 +73,40 @@ class HttpTransport:
         return from_reply(reply, facts)
 
     def stream(self, request: InferRequest, *, timeout_s: float) -> Iterator[InferResponse]:
-        raise NotImplementedError
-
-    def server_metadata(self, *, timeout_s: float) -> Document:
-        document: Document = read_json(self._get("/v2", timeout_s), _NOTHING)
-        return document
-
-    def register_region(self, name: str, key: str, byte_size: int, *, timeout_s: float) -> None:
-        raise NotImplementedError
-
-    def unregister_region(self, name: str, *, timeout_s: float) -> None:
-        raise NotImplementedError
-
-    def regions(self, *, timeout_s: float) -> Sequence[Document]:
-        raise NotImplementedError
-
-    def register_cuda_region(self, name: str, handle: bytes, *, device: int, byte_size: int, timeout_s: float) -> None:
-        raise NotImplementedError
-
-    def unregister_cuda_region(self, name: str, *, timeout_s: float) -> None:
-        raise NotImplementedError
+        raise no_streams(request)
 
     def load(self, name: str, *, config: str | None, files: Mapping[str, bytes], timeout_s: float) -> None:
-        self._post(control_path(name, "load"), timeout_s, Facts(model=name))
+        facts = Facts(model=name)
+        accept(self._post(load_path(name), timeout_s, facts, body=load_body(config, files)), facts)
 
     def unload(self, name: str, *, dependents: bool, timeout_s: float) -> None:
-        self._post(control_path(name, "unload"), timeout_s, Facts(model=name))
+        facts = Facts(model=name)
+        accept(self._post(unload_path(name), timeout_s, facts, body=unload_body(dependents=dependents)), facts)
 
     def repository_index(self, *, timeout_s: float) -> Sequence[Document]:
-        entries: Sequence[Document] = self._post("/v2/repository/index", timeout_s)
-        return entries
+        return read_list(self._post("/v2/repository/index", timeout_s), _NOTHING)
 
     def statistics(self, name: str, version: str, *, timeout_s: float) -> Sequence[Document]:
-        facts = Facts(model=name, version=version)
-        document = read_json(self._get(model_path(name, version, "/stats"), timeout_s, facts), facts)
-        models: Sequence[Document] = document["model_stats"]
-        return models
+        facts = Facts(model=name or None, version=version or None)
+        path = model_path(name, version, "/stats") if name else "/v2/models/stats"
+        return read_list(self._get(path, timeout_s, facts), facts, key="model_stats")
+
+    def register_region(self, name: str, key: str, byte_size: int, *, timeout_s: float) -> None:
+        body = region_body(key, byte_size)
+        accept(self._post(region_path("system", name, "register"), timeout_s, body=body), _NOTHING)
+
+    def unregister_region(self, name: str, *, timeout_s: float) -> None:
+        accept(self._post(region_path("system", name, "unregister"), timeout_s), _NOTHING)
+
+    def regions(self, *, timeout_s: float) -> Sequence[Document]:
+        return read_list(self._get("/v2/systemsharedmemory/status", timeout_s), _NOTHING)
+
+    def register_cuda_region(self, name: str, handle: bytes, *, device: int, byte_size: int, timeout_s: float) -> None:
+        body = cuda_region_body(handle, device, byte_size)
+        accept(self._post(region_path("cuda", name, "register"), timeout_s, body=body), _NOTHING)
+
+    def unregister_cuda_region(self, name: str, *, timeout_s: float) -> None:
+        accept(self._post(region_path("cuda", name, "unregister"), timeout_s), _NOTHING)
 
     def close(self) -> None:
         self._exchange.close()
