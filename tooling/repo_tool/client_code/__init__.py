@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Typed client code from a repository: what a model takes and gives, rendered in a language."""
+"""Typed clients as source code: models described once, rendered in each language."""
