@@ -2,6 +2,7 @@
 """The address of a server."""
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from repo_client._errors import UrlError
@@ -27,6 +28,15 @@ class Url:
     def is_secure(self) -> bool:
         """Whether it speaks TLS."""
         return self.scheme in ("grpcs", "https")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is an address that no packet leaves this machine for."""
+        host = self.address.rsplit(":", 1)[0].strip("[]")
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.address}{self.path}"
