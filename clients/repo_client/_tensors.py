@@ -16,16 +16,22 @@ from repo_client._errors import Facts, UnexpectedAnswerError
 from repo_client._messages import WireTensor
 
 _LENGTH = struct.Struct("<I")
+_WORTH_A_VIEW = 16_384  # bytes; below it the copy is cheaper than the view
 
 
-def encode(array: NDArray[Any], datatype: str) -> bytes:
-    """The bytes of ``array``, which already has the numpy type of ``datatype``; BYTES hold nothing but ``bytes``."""
+def encode(array: NDArray[Any], datatype: str) -> bytes | memoryview:
+    """The bytes of ``array``, which already has the numpy type of ``datatype``; BYTES hold nothing but ``bytes``.
+
+    A large array in one piece is not copied: the bytes are a view of it.
+    """
     if datatype == "BYTES":
         pack = _LENGTH.pack
         return b"".join([part for element in array.ravel().tolist() for part in (pack(len(element)), element)])
     if datatype == "BF16":
-        return _upper_halves(array).tobytes()
-    return array.tobytes()
+        array = _upper_halves(array)
+    if array.nbytes < _WORTH_A_VIEW or not array.flags.c_contiguous:
+        return array.tobytes()
+    return array.data.cast("B")
 
 
 def _upper_halves(array: NDArray[Any]) -> NDArray[np.uint16]:
