@@ -30,6 +30,9 @@ class ServerOptions:
     response_cache_bytes: int = 0  # 0: models that ask for a response cache are refused
     # Off where people browse: any web page can send such requests to this machine, and a load may bring its own code.
     http_model_control: bool = True
+    # Whether clients may have the server open memory that they share with it. Whoever reaches the server can then end
+    # it: a region that is cut short under the server is a fault in the server's process, not in the client's.
+    shared_memory: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)  # added to the scrubbed one
     # Folders of further backends, by name: what lies in them joins ours of that name, and a library goes before ours.
     backends: Mapping[str, Path] = field(default_factory=dict)

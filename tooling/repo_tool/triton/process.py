@@ -112,8 +112,8 @@ class ServerProcess:
         self, installation: Installation, repository: Path, options: ServerOptions, ports: Ports
     ) -> list[str]:
         services = {"http": ports.http, "grpc": ports.grpc, "metrics": ports.metrics}
-        # Nobody on this machine needs these; in 2.51 they can be turned against the server.
-        locked = "shared-memory,trace,logging"
+        # Nobody on this machine needs these, unless told otherwise; in 2.51 they can be turned against the server.
+        locked = "trace,logging" if options.shared_memory else "shared-memory,trace,logging"
         http_locked = locked if options.http_model_control else f"{locked},model-repository"
         key = f"{KEY_HEADER}={self.control_key}"
         return [
