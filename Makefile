@@ -23,7 +23,8 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "this Python cannot make virtual environments: install its venv package"; exit 2; }
 	@echo "installing into $(VENV): two to ten minutes, once"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --editable ./clients --editable '.[all,dev]'
 	@touch $@
 
 demo: $(READY)  ## Train, add, serve, score through Triton and measure: the whole path on real models
