@@ -14,7 +14,7 @@ from repo_client._async.admin import AsyncAdmin
 from repo_client._async.client import AsyncClient
 from repo_client._async.model import AsyncModel
 from repo_client._async.transport import AsyncTransport
-from repo_client._documents import Duration, IndexEntry, ModelStatistics
+from repo_client._documents import IndexEntry, ServerMetadata
 from repo_client._errors import (
     BatchSizeError,
     ClosedClientError,
@@ -46,8 +46,18 @@ from repo_client._errors import (
     UrlError,
 )
 from repo_client._messages import InferRequest, InferResponse, RegionSlice, WireTensor
+from repo_client._model_config import (
+    DynamicBatching,
+    EnsembleStep,
+    InstanceGroup,
+    ModelConfig,
+    SequenceBatching,
+    TensorConfig,
+    VersionPolicy,
+)
 from repo_client._options import ConnectionOptions, Retries, Tls
 from repo_client._signatures import ModelSignature, TensorSpec
+from repo_client._statistics import BatchStatistics, Duration, ModelStatistics, ResponseStatistics
 from repo_client._sync.admin import Admin
 from repo_client._sync.client import Client
 from repo_client._sync.model import Model
@@ -61,6 +71,7 @@ __all__ = [
     "AsyncModel",
     "AsyncTransport",
     "BatchSizeError",
+    "BatchStatistics",
     "Client",
     "ClosedClientError",
     "ConnectionLostError",
@@ -68,14 +79,18 @@ __all__ = [
     "DatatypeError",
     "DeadlineExceededError",
     "Duration",
+    "DynamicBatching",
+    "EnsembleStep",
     "ExecutionError",
     "IndexEntry",
     "InferRequest",
     "InferResponse",
     "InputError",
+    "InstanceGroup",
     "LoadRefusedError",
     "MissingInputError",
     "Model",
+    "ModelConfig",
     "ModelControlError",
     "ModelError",
     "ModelNotFoundError",
@@ -86,13 +101,17 @@ __all__ = [
     "RefusedRequestError",
     "RegionSlice",
     "RepoClientError",
+    "ResponseStatistics",
     "Retries",
+    "SequenceBatching",
     "ServerBusyError",
     "ServerError",
+    "ServerMetadata",
     "ServerUnreachableError",
     "ShapeError",
     "SharedMemoryError",
     "SignatureChangedError",
+    "TensorConfig",
     "TensorSpec",
     "Tls",
     "TlsError",
@@ -102,5 +121,6 @@ __all__ = [
     "UnknownTensorError",
     "UnsupportedCallError",
     "UrlError",
+    "VersionPolicy",
     "WireTensor",
 ]

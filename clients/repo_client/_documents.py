@@ -23,30 +23,19 @@ class IndexEntry:
     state: str  # READY, LOADING, UNLOADING or UNAVAILABLE
     reason: str  # why it is not ready, in the server's own words
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Duration:
-    """How often something happened and how long it took in all."""
-
-    count: int
-    total_ns: int
+    @property
+    def is_ready(self) -> bool:
+        """Whether this version answers inference requests."""
+        return self.state == "READY"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelStatistics:
-    """What one version of a model has done since it was loaded."""
+class ServerMetadata:
+    """What a server says of itself."""
 
     name: str
     version: str
-    inference_count: int  # rows
-    execution_count: int  # batches
-    last_inference_ms: int  # since the epoch; 0: never
-    success: Duration
-    fail: Duration
-    queue: Duration
-    compute_input: Duration
-    compute_infer: Duration
-    compute_output: Duration
+    extensions: tuple[str, ...]  # of the Open Inference Protocol
 
 
 def read_signature(metadata: Document, config: Document, *, version: str) -> ModelSignature:
@@ -61,6 +50,8 @@ def read_signature(metadata: Document, config: Document, *, version: str) -> Mod
         max_batch_size=int(config.get("max_batch_size", 0)),
         inputs=tuple(_read_tensor(tensor, optional, columns) for tensor in metadata.get("inputs", ())),
         outputs=tuple(_read_tensor(tensor, set(), {}) for tensor in metadata.get("outputs", ())),
+        decoupled=bool(config.get("model_transaction_policy", {}).get("decoupled", False)),
+        sequence_batching="sequence_batching" in config,
     )
 
 
@@ -93,23 +84,22 @@ def read_index(entries: Sequence[Document]) -> tuple[IndexEntry, ...]:
     )
 
 
-def read_statistics(models: Sequence[Document]) -> tuple[ModelStatistics, ...]:
-    """The statistics of each version of a model."""
-    return tuple(_read_model_statistics(model) for model in models)
+def not_ready_words(entries: Sequence[IndexEntry], name: str, version: str) -> str:
+    """Why the model is not ready, as far as an index tells; empty for an empty index."""
+    if not entries:
+        return ""
+    of_model = [entry for entry in entries if entry.name == name]
+    if not of_model:
+        return "the repository has no such model"
+    asked = [entry for entry in of_model if version in ("", entry.version)]
+    words = [" ".join(part for part in (entry.state, entry.reason) if part) for entry in asked]
+    return "; ".join(word for word in words if word) or "it is not loaded"
 
 
-def _read_model_statistics(document: Document) -> ModelStatistics:
-    times: Document = document.get("inference_stats", {})
-    kinds = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
-    return ModelStatistics(
-        name=document["name"],
-        version=document["version"],
-        inference_count=int(document.get("inference_count", 0)),
-        execution_count=int(document.get("execution_count", 0)),
-        last_inference_ms=int(document.get("last_inference", 0)),
-        **{kind: _read_duration(times.get(kind, {})) for kind in kinds},
+def read_server_metadata(document: Document) -> ServerMetadata:
+    """What a server says of itself."""
+    return ServerMetadata(
+        name=document.get("name", ""),
+        version=document.get("version", ""),
+        extensions=tuple(document.get("extensions", ())),
     )
-
-
-def _read_duration(document: Document) -> Duration:
-    return Duration(count=int(document.get("count", 0)), total_ns=int(document.get("ns", 0)))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from repo_client._async.admin import AsyncAdmin
+from repo_client._async.admin import AsyncAdmin, lent_admin
 from repo_client._async.model import AsyncModel
 from repo_client._async.retrying import AsyncRetrying
 from repo_client._async.shared_memory import AsyncSharedRegions
@@ -88,7 +88,8 @@ class AsyncClient:
     @property
     def admin(self) -> AsyncAdmin:
         """The management of the server, over the same connection."""
-        return AsyncAdmin(self.url, timeout_s=self._timeout_s, transport=self._open_transport())
+        transport = self._open_transport()
+        return lent_admin(self.url, timeout_s=self._timeout_s, transport=transport, check_open=self._check_open)
 
     def _open_transport(self) -> AsyncTransport:
         self._check_open()

@@ -2,25 +2,41 @@
 # Generated from _async/admin.py by clients/generate_sync.py: change that file, then run it.
 """The management of a server: health, the repository, loading and statistics, apart from inference."""
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from repo_client._checking import checked_version
-from repo_client._documents import IndexEntry, ModelStatistics, read_index, read_statistics
-from repo_client._errors import DeadlineExceededError, ModelNotFoundError, NetworkError, TlsError
+from repo_client._documents import IndexEntry, ServerMetadata, not_ready_words, read_index, read_server_metadata
+from repo_client._errors import (
+    ClosedClientError,
+    DeadlineExceededError,
+    Facts,
+    InputError,
+    ModelNotFoundError,
+    NetworkError,
+    RepoClientError,
+    TlsError,
+)
+from repo_client._model_config import ModelConfig, check_files, read_config
 from repo_client._options import ConnectionOptions, Tls, Token, TransportOptions
+from repo_client._statistics import ModelStatistics, read_statistics
 from repo_client._sync.transport import Transport, open_transport
 from repo_client._timeouts import checked_timeout
 from repo_client._urls import parse_url
 
 _POLL_INTERVAL_S = 0.05
+_LAST_QUESTION_S = 5.0
 
 
 class Admin:
-    """What an operator asks of a server; see ``Client`` for the arguments."""
+    """What an operator asks of a server, by a connection of its own or over that of a client (``client.admin``).
+
+    See ``Client`` for the arguments. A ``transport`` that is passed in is used, and left open by ``close``.
+    """
 
     def __init__(
         self,
@@ -38,7 +54,10 @@ class Admin:
         options = TransportOptions(
             headers=headers or {}, token=token, tls=tls, connection=connection or ConnectionOptions()
         )
+        self._owns_transport = transport is None
         self._transport = transport or open_transport(self._url, options)
+        self._check_open: Callable[[], None] = self._check_own
+        self._closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -50,7 +69,17 @@ class Admin:
 
     def close(self) -> None:
         """Close all connections; more than once is fine."""
-        self._transport.close()
+        self._closed = True
+        if self._owns_transport:
+            self._transport.close()
+
+    def _check_own(self) -> None:
+        if self._closed:
+            raise ClosedClientError(f"the client of {self._url} is closed", hint="open a new one")
+
+    def _opened(self) -> Transport:
+        self._check_open()
+        return self._transport
 
     def is_live(self, *, timeout_s: float | None = None) -> bool:
         """Whether a server runs at the address; ``False`` too where nothing answers.
@@ -59,7 +88,7 @@ class Admin:
             TlsError: something answers that cannot be trusted.
         """
         try:
-            return self._transport.is_live(timeout_s=checked_timeout(timeout_s, self._timeout_s))
+            return self._opened().is_live(timeout_s=checked_timeout(timeout_s, self._timeout_s))
         except TlsError:
             raise
         except (NetworkError, DeadlineExceededError):
@@ -72,7 +101,7 @@ class Admin:
             TlsError: something answers that cannot be trusted.
         """
         try:
-            return self._transport.is_ready(timeout_s=checked_timeout(timeout_s, self._timeout_s))
+            return self._opened().is_ready(timeout_s=checked_timeout(timeout_s, self._timeout_s))
         except TlsError:
             raise
         except (NetworkError, DeadlineExceededError):
@@ -86,7 +115,7 @@ class Admin:
         """
         timeout_s = checked_timeout(timeout_s, self._timeout_s)
         try:
-            return self._transport.is_model_ready(name, checked_version(version), timeout_s=timeout_s)
+            return self._opened().is_model_ready(name, checked_version(version), timeout_s=timeout_s)
         except TlsError:
             raise
         except (ModelNotFoundError, NetworkError, DeadlineExceededError):
@@ -99,45 +128,129 @@ class Admin:
             DeadlineExceededError: it does not after ``timeout_s`` seconds.
             TlsError: something answers that cannot be trusted.
         """
-        deadline = monotonic() + checked_timeout(timeout_s, self._timeout_s)
-        while (left_s := deadline - monotonic()) > 0:
-            if self.is_ready(timeout_s=left_s):
-                return
-            time.sleep(_POLL_INTERVAL_S)
-        raise DeadlineExceededError(
-            f"the server at {self._url} was not ready after {timeout_s:g} s", hint="read the server's log"
-        )
+        if not self._becomes(self.is_ready, timeout_s):
+            raise DeadlineExceededError(
+                f"the server at {self._url} was not ready after {timeout_s:g} s", hint="read the server's log"
+            )
 
-    def load(self, name: str, *, timeout_s: float | None = None) -> None:
-        """Load the model, or load it again with what its folder holds now.
+    def wait_until_model_ready(self, name: str, timeout_s: float, *, version: str | int | None = None) -> None:
+        """Return once the model answers inference requests.
 
         Raises:
+            DeadlineExceededError: it does not after ``timeout_s`` seconds; ``server_words`` says why, where the server
+                knows.
+            TlsError: something answers that cannot be trusted.
+        """
+
+        def is_ready(*, timeout_s: float) -> bool:
+            return self.is_model_ready(name, version=version, timeout_s=timeout_s)
+
+        if not self._becomes(is_ready, timeout_s):
+            raise self._never_ready(name, checked_version(version), timeout_s)
+
+    def _becomes(self, question: Callable[..., bool], timeout_s: float) -> bool:
+        deadline = monotonic() + checked_timeout(timeout_s, self._timeout_s)
+        while (left_s := deadline - monotonic()) > 0:
+            if question(timeout_s=left_s):
+                return True
+            time.sleep(min(_POLL_INTERVAL_S, left_s))
+        return False
+
+    def _never_ready(self, name: str, version: str, timeout_s: float) -> DeadlineExceededError:
+        try:
+            entries = self.repository_index(timeout_s=_LAST_QUESTION_S)
+        except RepoClientError:
+            entries = ()
+        words = not_ready_words(entries, name, version)
+        return DeadlineExceededError(
+            f"model '{name}' was not ready after {timeout_s:g} s: {words or 'the server does not answer'}",
+            hint="load it with admin.load(name), or read the server's log",
+            facts=Facts(model=name, version=version, server_words=words or None),
+        )
+
+    def load(
+        self,
+        name: str,
+        *,
+        config: Mapping[str, Any] | str | None = None,
+        files: Mapping[str, bytes] | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        """Load the model, or load it again with what its folder holds now.
+
+        Args:
+            name: the model's.
+            config: instead of the configuration in its folder, whole and not merged with it: a document such as
+                ``{**config.document, "max_batch_size": 8}``, or JSON.
+            files: instead of the version folders in its folder, contents by path: ``{"1/model.onnx": content}``; only
+                together with ``config``.
+            timeout_s: the deadline of this call. The server goes on loading after it.
+
+        Raises:
+            InputError: ``files`` without ``config``, or a path that leads out of the model's folder.
             ModelNotFoundError: the repository has no such model.
-            LoadRefusedError: the server refuses it; ``server_words`` says why.
+            LoadRefusedError: the server refuses it; ``server_words`` says why. What was loaded before stays.
             ModelControlError: the server does not load on request.
         """
-        self._transport.load(name, config=None, files={}, timeout_s=checked_timeout(timeout_s, self._timeout_s))
+        text = config if isinstance(config, str) or config is None else json.dumps(config)
+        check_files(name, files or {}, has_config=text is not None)
+        limit_s = checked_timeout(timeout_s, self._timeout_s)
+        self._opened().load(name, config=text, files=files or {}, timeout_s=limit_s)
 
-    def unload(self, name: str, *, timeout_s: float | None = None) -> None:
+    def unload(self, name: str, *, dependents: bool = False, timeout_s: float | None = None) -> None:
         """Unload the model; requests under way are finished first. One that is not loaded is no error.
+
+        The server answers before the last request is finished: ``repository_index`` says ``UNLOADING`` until then.
+
+        Args:
+            name: the model's.
+            dependents: unload the models of an ensemble too.
+            timeout_s: the deadline of this call.
 
         Raises:
             ModelControlError: the server does not unload on request.
         """
-        self._transport.unload(name, dependents=False, timeout_s=checked_timeout(timeout_s, self._timeout_s))
+        limit_s = checked_timeout(timeout_s, self._timeout_s)
+        self._opened().unload(name, dependents=dependents, timeout_s=limit_s)
 
     def repository_index(self, *, timeout_s: float | None = None) -> tuple[IndexEntry, ...]:
         """Every version of every model in the repository, loaded or not."""
         timeout_s = checked_timeout(timeout_s, self._timeout_s)
-        return read_index(self._transport.repository_index(timeout_s=timeout_s))
+        return read_index(self._opened().repository_index(timeout_s=timeout_s))
 
-    def statistics(
-        self, name: str, *, version: str | int | None = None, timeout_s: float | None = None
-    ) -> tuple[ModelStatistics, ...]:
-        """What the model has done since it was loaded, one entry for each of its versions.
+    def server_metadata(self, *, timeout_s: float | None = None) -> ServerMetadata:
+        """The server's name, its version and the extensions of the protocol that it knows."""
+        timeout_s = checked_timeout(timeout_s, self._timeout_s)
+        return read_server_metadata(self._opened().server_metadata(timeout_s=timeout_s))
+
+    def config(self, name: str, *, version: str | int | None = None, timeout_s: float | None = None) -> ModelConfig:
+        """The configuration that the model runs with, completed by the server.
 
         Raises:
             ModelNotFoundError: the server has no such model, or has not loaded it.
         """
         timeout_s = checked_timeout(timeout_s, self._timeout_s)
-        return read_statistics(self._transport.statistics(name, checked_version(version), timeout_s=timeout_s))
+        return read_config(self._opened().config(name, checked_version(version), timeout_s=timeout_s))
+
+    def statistics(
+        self, name: str | None = None, *, version: str | int | None = None, timeout_s: float | None = None
+    ) -> tuple[ModelStatistics, ...]:
+        """What the model has done since it was loaded, one entry for each of its versions; without a name, all models.
+
+        A request is counted behind its answer, so that it may be missing for a moment.
+
+        Raises:
+            ModelNotFoundError: the server has no such model, or has not loaded it.
+            InputError: a version without a name.
+        """
+        if name is None and version is not None:
+            raise InputError(f"version {version} of no model", hint="pass the name of the model too")
+        timeout_s = checked_timeout(timeout_s, self._timeout_s)
+        return read_statistics(self._opened().statistics(name or "", checked_version(version), timeout_s=timeout_s))
+
+
+def lent_admin(url: str, *, timeout_s: float, transport: Transport, check_open: Callable[[], None]) -> Admin:
+    """The management over a client's connection, for as long as ``check_open`` raises nothing."""
+    admin = Admin(url, timeout_s=timeout_s, transport=transport)
+    admin._check_open = check_open  # its own module
+    return admin

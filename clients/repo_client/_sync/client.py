@@ -10,7 +10,7 @@ from repo_client._checking import checked_version
 from repo_client._documents import read_signature
 from repo_client._errors import ClosedClientError
 from repo_client._options import ConnectionOptions, Nan, Retries, SharedMemoryMode, Tls, Token, TransportOptions
-from repo_client._sync.admin import Admin
+from repo_client._sync.admin import Admin, lent_admin
 from repo_client._sync.model import Model
 from repo_client._sync.retrying import Retrying
 from repo_client._sync.shared_memory import SharedRegions
@@ -89,7 +89,8 @@ class Client:
     @property
     def admin(self) -> Admin:
         """The management of the server, over the same connection."""
-        return Admin(self.url, timeout_s=self._timeout_s, transport=self._open_transport())
+        transport = self._open_transport()
+        return lent_admin(self.url, timeout_s=self._timeout_s, transport=transport, check_open=self._check_open)
 
     def _open_transport(self) -> Transport:
         self._check_open()
