@@ -11,6 +11,7 @@ import unasync
 
 _PACKAGE = Path(__file__).parent / "repo_client"
 _NAMES = {
+    "aclosing": "closing",
     "AiohttpExchange": "Urllib3Exchange",
     "AsyncAdmin": "Admin",
     "AsyncClient": "Client",
@@ -26,7 +27,6 @@ _NAMES = {
     "AsyncSharedRegions": "SharedRegions",
     "AsyncTransport": "Transport",
     "AsyncTypedModel": "TypedModel",
-    "TaskWindow": "ThreadWindow",
     "_task_window": "_thread_window",
     "open_async_stream": "open_stream",
     "_aiohttp_exchange": "_urllib3_exchange",

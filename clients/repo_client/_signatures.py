@@ -26,3 +26,5 @@ class ModelSignature:
     max_batch_size: int  # 0: the model does not batch, and shapes have no batch dimension of Triton's
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    decoupled: bool = False  # one request may get any number of answers: a model of streams
+    sequence_batching: bool = False  # every request belongs to a sequence

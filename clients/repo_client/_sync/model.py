@@ -2,18 +2,35 @@
 # Generated from _async/model.py by clients/generate_sync.py: change that file, then run it.
 """A model whose calls are checked before the wire."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from time import monotonic
+from typing import Any, Literal, Unpack, overload
 
 from repo_client._answers import Answer
+from repo_client._batches import count_rows, joined, split
+from repo_client._calls import (
+    CallOptions,
+    Inputs,
+    checked_limit,
+    no_batch,
+    no_sequence,
+    no_single_answer,
+    numbered,
+    with_priority,
+)
 from repo_client._checking import CallChecker
-from repo_client._conversion import Cast
+from repo_client._conversion import Array, Cast
+from repo_client._errors import Facts, InputError, RepoClientError
 from repo_client._messages import InferRequest, InferResponse, ParameterValue
 from repo_client._options import Nan
 from repo_client._signatures import ModelSignature
+from repo_client._sync.many import Errors, infer_each
+from repo_client._sync.sequences import ModelSequence
 from repo_client._sync.transport import Infer
 from repo_client._tensors import decode
-from repo_client._timeouts import checked_timeout
+from repo_client._thread_window import Source, in_order
+from repo_client._timeouts import checked_timeout, seconds_left, to_microseconds
 
 
 class Model:
@@ -24,7 +41,7 @@ class Model:
         signature: ModelSignature,
         *,
         infer: Infer,
-        stream: Callable[..., Iterator[InferResponse]],
+        stream: Callable[..., Any],  # of the transport: it gives a generator of responses
         timeout_s: float,
         check_open: Callable[[], None],
         nan: Nan = "allow",
@@ -73,20 +90,161 @@ class Model:
             DeadlineExceededError: the answer took longer than ``timeout_s``.
         """
         self._check_open()
+        if self._signature.decoupled:
+            raise no_single_answer(self._signature)
         limit_s = checked_timeout(timeout_s, self._timeout_s)
         arrays = self._checker.arrays(inputs, cast=cast)
         self._checker.check_batch(arrays)
-        request = InferRequest(
+        request = self._request(arrays, outputs, limit_s, request_id, with_priority(parameters, priority), headers)
+        return read_answer(self._infer(request, timeout_s=limit_s))
+
+    def _request(
+        self,
+        arrays: Mapping[str, Array],
+        outputs: Sequence[str] | None,
+        limit_s: float,
+        request_id: str | None,
+        parameters: Mapping[str, ParameterValue],
+        headers: Mapping[str, str] | None,
+    ) -> InferRequest:
+        if self._signature.sequence_batching and "sequence_id" not in parameters:
+            raise no_sequence(self._signature)
+        return InferRequest(
             model=self._signature.name,
             version=self._signature.version,
             request_id=request_id or "",
             inputs=self._checker.encode(arrays),
             outputs=self._checker.outputs(outputs),
-            timeout_us=int(limit_s * 1e6),
-            parameters={**(parameters or {}), **({} if priority is None else {"priority": priority})},
+            timeout_us=to_microseconds(limit_s),
+            parameters=parameters,
             headers=headers or {},
         )
-        return read_answer(self._infer(request, timeout_s=limit_s))
+
+    def infer_batch(
+        self, inputs: Mapping[str, Any], *, max_in_flight: int = 4, **options: Unpack[CallOptions]
+    ) -> Answer:
+        """Run the model on any number of rows: in requests of at most ``max_batch_size``, answered as one.
+
+        Args:
+            inputs: as for ``infer``, with any number of rows from 1.
+            max_in_flight: how many requests are under way at once.
+            options: those of ``infer``. ``timeout_s`` is the deadline of the whole; with a ``request_id`` of ``"a"``
+                the requests are ``"a/0"``, ``"a/1"`` ...
+
+        Raises:
+            UnsupportedCallError: the model does not batch.
+            RepoClientError: as ``infer``, for the first request that failed; the others are given up.
+        """
+        self._check_open()
+        limit_s = checked_timeout(options.get("timeout_s"), self._timeout_s)
+        size = self._signature.max_batch_size
+        if size == 0:
+            raise no_batch(self._signature)
+        arrays = self._checker.arrays(inputs, cast=options.get("cast", "no"))
+        rows = count_rows(self._signature, arrays)
+        if rows <= size:
+            return self.infer(arrays, **options)
+        return self._infer_parts(split(arrays, rows, size), checked_limit(max_in_flight), limit_s, options)
+
+    def _infer_parts(self, parts: Any, max_in_flight: int, limit_s: float, options: CallOptions) -> Answer:
+        request_id, deadline = options.get("request_id"), monotonic() + limit_s
+        facts = Facts(model=self._signature.name, version=self._signature.version, request_id=request_id)
+
+        def infer_part(number: int, part: Inputs) -> Answer:
+            left_s = seconds_left(deadline, facts)
+            own: CallOptions = {**options, "request_id": numbered(request_id, number), "timeout_s": left_s}
+            return self.infer(part, **own)
+
+        with closing(in_order(infer_part, parts, limit=max_in_flight)) as answers:
+            return joined([answer for answer in answers], request_id)
+
+    @overload
+    def infer_many(
+        self,
+        requests: Source[Inputs],
+        *,
+        max_in_flight: int = 16,
+        errors: Literal["raise"] = "raise",
+        progress: bool = False,
+        **options: Unpack[CallOptions],
+    ) -> Generator[Answer, None]: ...
+
+    @overload
+    def infer_many(
+        self,
+        requests: Source[Inputs],
+        *,
+        max_in_flight: int = 16,
+        errors: Literal["return"],
+        progress: bool = False,
+        **options: Unpack[CallOptions],
+    ) -> Generator[Answer | RepoClientError, None]: ...
+
+    def infer_many(
+        self,
+        requests: Source[Inputs],
+        *,
+        max_in_flight: int = 16,
+        errors: Errors = "raise",
+        progress: bool = False,
+        **options: Unpack[CallOptions],
+    ) -> Generator[Any, None]:
+        """Run the model on each of ``requests``, of which there may be no end; answers come in their order.
+
+        Requests are read only as answers are taken: never more than ``max_in_flight`` ahead. Who stops taking them
+        early ends it all: what has not been sent never is.
+
+        Args:
+            requests: the inputs of each request, as for ``infer``.
+            max_in_flight: how many requests are under way at once.
+            errors: ``"raise"`` the first failure in its turn, or ``"return"`` each in its place.
+            progress: show a bar (with the package tqdm).
+            options: those of ``infer``, for every request; with a ``request_id`` of ``"a"`` they are ``"a/0"`` ...
+
+        Raises:
+            RepoClientError: as ``infer``.
+        """
+        self._check_open()
+        limit = checked_limit(max_in_flight)
+        if errors not in ("raise", "return"):
+            raise InputError(f"errors is {errors!r}", hint='pass "raise" or "return"')
+        return infer_each(self.infer, requests, limit=limit, errors=errors, progress=progress, options=options)
+
+    def stream(self, inputs: Mapping[str, Any], **options: Unpack[CallOptions]) -> Generator[Answer, None]:
+        """Run the model once and give each of its answers as it comes; models that are not decoupled give one.
+
+        Closing the generator cancels what still runs. Options as for ``infer``; ``timeout_s`` is the deadline of all
+        answers together. A stream is never tried again.
+
+        Raises:
+            UnsupportedCallError: over HTTP, which has no streams.
+            RepoClientError: as ``infer``, also between two answers.
+        """
+        self._check_open()
+        limit_s = checked_timeout(options.get("timeout_s"), self._timeout_s)
+        arrays = self._checker.arrays(inputs, cast=options.get("cast", "no"))
+        self._checker.check_batch(arrays)
+        parameters = with_priority(options.get("parameters"), options.get("priority"))
+        request = self._request(
+            arrays, options.get("outputs"), limit_s, options.get("request_id"), parameters, options.get("headers")
+        )
+        return self._answers(request, limit_s)
+
+    def _answers(self, request: InferRequest, limit_s: float) -> Generator[Answer, None]:
+        with closing(self._stream(request, timeout_s=limit_s)) as responses:
+            for response in responses:
+                yield read_answer(response)
+
+    def sequence(self, id: int | str | None = None) -> ModelSequence:  # noqa: A002  # Triton's own word
+        """A sequence of requests that the model answers with a state of their own, as a ``with`` block.
+
+        Without an ``id`` it gets a random number that no other sequence has.
+
+        Raises:
+            InputError: an ``id`` that is neither a positive number nor a short text.
+        """
+        self._check_open()
+        return ModelSequence(self.infer, id)
 
 
 def read_answer(response: InferResponse) -> Answer:

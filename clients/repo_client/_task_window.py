@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bounded number of calls under way at once on the running event loop."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+Source = Iterable[T] | AsyncIterable[T]
+
+
+async def in_order(
+    call: Callable[[int, T], Coroutine[Any, Any, R]], requests: Source[T], *, limit: int
+) -> AsyncGenerator[R, None]:
+    """The results of ``call`` (given each one's number) in the order of ``requests``, read at most ``limit`` ahead.
+
+    A result is given as soon as it and those before it are there, also while the next request is waited for. Closing
+    the generator cancels what is under way.
+    """
+    slots = asyncio.Semaphore(limit)
+    begun: asyncio.Queue[asyncio.Task[R] | None] = asyncio.Queue()
+    tasks: set[asyncio.Task[R]] = set()
+    feeder = asyncio.create_task(_feed(call, requests, slots, begun, tasks))
+    try:
+        while (task := await begun.get()) is not None:
+            result = await task
+            tasks.discard(task)
+            slots.release()
+            yield result
+        await feeder
+    finally:
+        feeder.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(feeder, *tasks, return_exceptions=True)
+
+
+async def _feed(
+    call: Callable[[int, T], Coroutine[Any, Any, R]],
+    requests: Source[T],
+    slots: asyncio.Semaphore,
+    begun: "asyncio.Queue[asyncio.Task[R] | None]",
+    tasks: set[asyncio.Task[R]],
+) -> None:
+    try:
+        await slots.acquire()
+        number = 0
+        async for request in _each(requests):
+            task = asyncio.create_task(call(number, request))
+            tasks.add(task)
+            begun.put_nowait(task)
+            number += 1
+            await slots.acquire()
+    finally:
+        begun.put_nowait(None)
+
+
+async def _each(requests: Source[T]) -> AsyncIterator[T]:
+    if isinstance(requests, AsyncIterable):
+        async for request in requests:
+            yield request
+        return
+    for request in requests:
+        yield request
