@@ -68,7 +68,7 @@ def _from_python(value: Any, tensor: TensorSpec, model: str) -> Array:
     array = np.array(value, dtype=object)
     if datatype.name == "BYTES":
         return _bytes_array(array, tensor, model)
-    _check_leaves(array, datatype.python, tensor, model)
+    _check_kinds(set(map(type, array.ravel().tolist())), datatype.python, tensor, model)
     return _narrowed(array, datatype, tensor, model)
 
 
@@ -76,15 +76,30 @@ def _bytes_array(array: Array, tensor: TensorSpec, model: str) -> Array:
     if array.dtype.kind not in "OSU":
         hint = "pass bytes or str, or an array of them"
         raise _wrong_type(f"a numpy array of {array.dtype}", tensor, model, hint=hint)
-    leaves = array.astype(object)
-    _check_leaves(leaves, (bytes, str, np.bytes_, np.str_), tensor, model)
-    result = np.empty(leaves.size, dtype=object)
-    result[:] = [leaf.encode() if isinstance(leaf, str) else bytes(leaf) for leaf in leaves.ravel().tolist()]
-    return result.reshape(leaves.shape)
+    if array.dtype.kind == "S":
+        return array
+    leaves = array.ravel().tolist()
+    kinds = set(map(type, leaves))
+    _check_kinds(kinds, (bytes, str, np.bytes_, np.str_), tensor, model)
+    if kinds == {bytes}:
+        return array
+    result = np.empty(len(leaves), dtype=object)
+    result[:] = _encoded(leaves, kinds, tensor, model)
+    return result.reshape(array.shape)
 
 
-def _check_leaves(array: Array, accepted: tuple[type, ...], tensor: TensorSpec, model: str) -> None:
-    for kind in set(map(type, array.ravel().tolist())).difference(accepted):
+def _encoded(leaves: list[Any], kinds: set[type], tensor: TensorSpec, model: str) -> list[bytes]:
+    try:
+        if bytes not in kinds and np.bytes_ not in kinds:
+            return [*map(str.encode, leaves)]
+        return [leaf.encode() if isinstance(leaf, str) else bytes(leaf) for leaf in leaves]
+    except UnicodeEncodeError as error:
+        hint = "it has surrogates; pass bytes in the encoding that the model reads"
+        raise _wrong_type(f"the str {error.object!a}, which is no UTF-8", tensor, model, hint=hint) from error
+
+
+def _check_kinds(kinds: set[type], accepted: tuple[type, ...], tensor: TensorSpec, model: str) -> None:
+    for kind in kinds.difference(accepted):
         if kind in (list, tuple):
             raise _ragged(tensor, model)
         names = " or ".join(kind.__name__ for kind in DATATYPES[tensor.datatype].python)
