@@ -140,7 +140,7 @@ def served(policy, there):
 
 
 PRIORITIES = range(4)
-WAITS = list(itertools.product((1, 4, 9), (0, 2, 5)))  # how long a request waits, and its own timeout; 0 is none
+WAITS = list(itertools.product((1, 3, 4, 6, 9), (0, 2, 5)))  # how long a request waits, and its own timeout; 0: none
 
 
 def _queue_that_breaks(old, new):
