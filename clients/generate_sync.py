@@ -27,6 +27,7 @@ _NAMES = {
     "AsyncSharedRegions": "SharedRegions",
     "AsyncTransport": "Transport",
     "AsyncTypedModel": "TypedModel",
+    "AsyncTypedSequence": "TypedSequence",
     "_task_window": "_thread_window",
     "open_async_stream": "open_stream",
     "_aiohttp_exchange": "_urllib3_exchange",

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What generated clients are made of: their own classes only name what goes in and comes out."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar, Unpack
+
+from repo_client._answers import Answer
+from repo_client._async.client import AsyncClient
+from repo_client._async.many import infer_each
+from repo_client._async.model import AsyncModel
+from repo_client._async.sequences import AsyncModelSequence
+from repo_client._calls import CallOptions, Inputs, checked_limit
+from repo_client._contract import Codec, Contract, PredictOptions
+from repo_client._errors import (
+    ClosedClientError,
+    ModelError,
+    RefusedRequestError,
+    RepoClientError,
+    UnexpectedAnswerError,
+)
+from repo_client._options import Nan
+from repo_client._task_window import Source
+
+_Result = TypeVar("_Result")
+_MAY_BE_ANOTHER_MODEL = (ModelError, RefusedRequestError, UnexpectedAnswerError)
+
+
+class _Served(NamedTuple):
+    """A served model that fits the contract, and the outputs to ask it for: None for all that it has."""
+
+    model: AsyncModel
+    outputs: tuple[str, ...] | None
+
+    def options(self, options: PredictOptions | CallOptions) -> CallOptions:
+        """Those of a call, which asks for the outputs of the contract."""
+        return call_options(options, self.outputs)
+
+
+def call_options(options: PredictOptions | CallOptions, outputs: tuple[str, ...] | None) -> CallOptions:
+    """Options of ``AsyncModel.infer`` that ask for these outputs."""
+    call: CallOptions = {**options}
+    call["outputs"] = outputs
+    return call
+
+
+class AsyncTypedModel:
+    """The base of generated classes. On its first use the served signature is held against the one it was made for.
+
+    Args:
+        client: an open client of the server.
+        version: the version to call; None leaves the choice to the server at each call.
+        nan: ``"refuse"`` refuses inputs that hold a NaN.
+    """
+
+    contract: ClassVar[Contract]
+    _codec: ClassVar[Codec]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._codec = Codec(cls.contract)
+
+    def __init__(self, client: AsyncClient, *, version: str | int | None = None, nan: Nan = "allow") -> None:
+        self._client, self._version, self._nan = client, version, nan
+        self._found: _Served | None = None
+
+    async def check(self, *, timeout_s: float | None = None) -> None:
+        """Hold the served model against the one that this class was generated for, now.
+
+        Raises:
+            SignatureChangedError: it takes or gives something else; the error lists what changed.
+            ModelNotFoundError: the server has no such model, or has not loaded it.
+            NetworkError: the server cannot be reached.
+        """
+        name = self.contract.model
+        model = await self._client.model(name, version=self._version, timeout_s=timeout_s, nan=self._nan)
+        self.contract.check(model.signature)
+        has_more = len(model.signature.outputs) > len(self.contract.outputs)
+        self._found = _Served(model, self.contract.output_names if has_more else None)
+
+    async def _served(self, options: PredictOptions) -> _Served:
+        if self._found is None:
+            await self.check(timeout_s=options.get("timeout_s"))
+        assert self._found is not None  # noqa: S101  # check raises or finds it
+        return self._found
+
+    async def _predict(
+        self, result: Callable[..., _Result], inputs: Mapping[str, Any], options: PredictOptions
+    ) -> _Result:
+        """Run the model on one row: a row in, a row out."""
+        return result(**self._codec.read_one(await self._infer_one(inputs, **options)))
+
+    async def _infer_one(self, inputs: Inputs, **options: Unpack[CallOptions]) -> Answer:
+        arrays = self._codec.one(inputs, options.get("cast", "no"))
+        served = await self._served(_plain(options))
+        try:
+            return await served.model.infer(arrays, **served.options(options))
+        except _MAY_BE_ANOTHER_MODEL as error:
+            raise await self._explained(error) from error
+
+    async def _predict_batch(
+        self, result: Callable[..., _Result], inputs: Mapping[str, Any], options: PredictOptions
+    ) -> _Result:
+        """Run the model on any number of rows: the batch dimension first, in and out."""
+        arrays = self._codec.many(inputs, options.get("cast", "no"))
+        served = await self._served(options)
+        try:
+            answer = await served.model.infer_batch(arrays, **served.options(options))
+        except _MAY_BE_ANOTHER_MODEL as error:
+            raise await self._explained(error) from error
+        return result(**self._codec.read_many(answer))
+
+    async def _predict_many(
+        self,
+        result: Callable[..., _Result],
+        rows: Source[Any],
+        *,
+        max_in_flight: int,
+        progress: bool,
+        options: PredictOptions,
+    ) -> AsyncGenerator[_Result, None]:
+        """Run the model on each of the rows, of which there may be no end; results come in their order."""
+        limit, each = checked_limit(max_in_flight), call_options(options, None)
+        await self._served(options)
+        answers = infer_each(self._infer_one, rows, limit=limit, errors="raise", progress=progress, options=each)
+        async with aclosing(answers):
+            async for answer in answers:
+                yield result(**self._codec.read_one(answer))
+
+    async def _stream(
+        self, result: Callable[..., _Result], inputs: Mapping[str, Any], options: PredictOptions
+    ) -> AsyncGenerator[_Result, None]:
+        """Run a decoupled model once; results come as the model gives them."""
+        arrays = self._codec.one(inputs, options.get("cast", "no"))
+        served = await self._served(options)
+        async with aclosing(served.model.stream(arrays, **served.options(options))) as answers:
+            async for answer in answers:
+                yield result(**self._codec.read_one(answer))
+
+    async def _explained(self, error: RepoClientError) -> RepoClientError:
+        """What is wrong: that the model was replaced by another since it was looked at, or else ``error``."""
+        try:
+            await self.check()
+        except ClosedClientError:
+            return error
+        except RepoClientError as found:
+            return found if isinstance(found, ModelError) else error
+        return error
+
+
+class AsyncTypedSequence:
+    """The base of a generated model's sequences: a ``with`` block of requests that the model keeps a state for."""
+
+    def __init__(self, model: AsyncTypedModel, sequence_id: int | str | None) -> None:
+        self._model, self._id = model, sequence_id
+        self._sequence: AsyncModelSequence | None = None
+        self._outputs: tuple[str, ...] | None = None
+
+    async def __aenter__(self) -> Self:
+        served = await self._model._served({})
+        self._sequence, self._outputs = served.model.sequence(self._id), served.outputs
+        await self._sequence.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._open().__aexit__(kind, error, traceback)
+
+    @property
+    def id(self) -> int | str:
+        """The correlation id."""
+        return self._open().id
+
+    def _open(self) -> AsyncModelSequence:
+        if self._sequence is None:
+            raise RuntimeError("a sequence is a with block: `with model.sequence() as sequence:`")
+        return self._sequence
+
+    async def _predict(
+        self, result: Callable[..., _Result], inputs: Mapping[str, Any], options: PredictOptions, *, last: bool
+    ) -> _Result:
+        """Run the model on the next row of the sequence."""
+        codec, sequence = self._model._codec, self._open()
+        arrays = codec.one(inputs, options.get("cast", "no"))
+        answer = await sequence.infer(arrays, last=last, **call_options(options, self._outputs))
+        return result(**codec.read_one(answer))
+
+
+def _plain(options: CallOptions) -> PredictOptions:
+    return {"timeout_s": options.get("timeout_s")}
