@@ -11,6 +11,8 @@ import pytest
 
 from support.command import environment, repo_tool
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 MODELS = ("breast_cancer", "diabetes", "digits_cnn", "digits_keras", "digits_reader", "wine")
 

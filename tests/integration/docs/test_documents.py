@@ -81,7 +81,11 @@ def with_churn(trained):
     return trained
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+QUICK = ("README.md", "validate.md", "provenance.md", "ci.md")  # the rest are followed by `make test-slow`
+FOLLOWED = [pytest.param(page, id=page.name, marks=[] if page.name in QUICK else [pytest.mark.slow]) for page in PAGES]
+
+
+@pytest.mark.parametrize("page", FOLLOWED)
 def test_the_page_can_be_followed(page, with_churn, tmp_path):
     folder = tmp_path / "reader"
     shutil.copytree(with_churn, folder)
