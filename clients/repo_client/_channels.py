@@ -1,40 +1,85 @@
 # SPDX-License-Identifier: Apache-2.0
 """gRPC channels to a server, for both sides; importing this imports gRPC."""
 
+import asyncio
+import ssl
 from typing import Any
 
 import grpc
 import grpc.aio
 
+from repo_client._options import ConnectionOptions, Tls, TransportOptions
 from repo_client._urls import Url
 
-_OPTIONS = [
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    # A server that is being started is found within half a second, not after gRPC's backoff of up to two minutes.
+# A server that is being started is found within half a second, not after gRPC's backoff of up to two minutes.
+_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
-]
+)
+# What a call can end with: the last three where the channel was closed before it or meanwhile.
+FAILURES = (grpc.RpcError, ValueError, grpc.aio.UsageError, asyncio.CancelledError)
+_COMPRESSIONS = {None: None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
 
 
-_LOOPBACK = ("127.", "localhost", "[::1]")
-
-
-def _options(url: Url) -> list[tuple[str, int]]:
-    """A proxy of the environment is not asked for this machine itself."""
-    return [*_OPTIONS, ("grpc.enable_http_proxy", 0)] if url.address.startswith(_LOOPBACK) else _OPTIONS
-
-
-def open_channel(url: Url) -> Any:
+def open_channel(url: Url, options: TransportOptions, credentials: grpc.ChannelCredentials | None) -> Any:
     """A channel for calls that block."""
-    if url.is_secure:
-        return grpc.secure_channel(url.address, grpc.ssl_channel_credentials(), options=_options(url))
-    return grpc.insecure_channel(url.address, options=_options(url))
+    settings, compression = _settings(url, options), _COMPRESSIONS[options.connection.compression]
+    if credentials is not None:
+        return grpc.secure_channel(url.address, credentials, options=settings, compression=compression)
+    return grpc.insecure_channel(url.address, options=settings, compression=compression)
 
 
-def open_async_channel(url: Url) -> Any:
+def open_async_channel(url: Url, options: TransportOptions, credentials: grpc.ChannelCredentials | None) -> Any:
     """A channel for calls on the running event loop."""
-    if url.is_secure:
-        return grpc.aio.secure_channel(url.address, grpc.ssl_channel_credentials(), options=_options(url))
-    return grpc.aio.insecure_channel(url.address, options=_options(url))
+    settings, compression = _settings(url, options), _COMPRESSIONS[options.connection.compression]
+    if credentials is not None:
+        return grpc.aio.secure_channel(url.address, credentials, options=settings, compression=compression)
+    return grpc.aio.insecure_channel(url.address, options=settings, compression=compression)
+
+
+def channel_credentials(url: Url, tls: Tls | None) -> grpc.ChannelCredentials | None:
+    """Whom a channel trusts and who it is; ``None`` without TLS.
+
+    Raises:
+        InputError: a file of ``tls`` cannot be read.
+    """
+    if not url.is_secure:
+        return None
+    tls = tls or Tls()
+    certificate = tls.read("certificate")
+    return grpc.ssl_channel_credentials(
+        root_certificates=tls.read("ca") or _system_authorities(),
+        private_key=tls.read("key") or (certificate if tls.certificate else None),
+        certificate_chain=certificate,
+    )
+
+
+def _system_authorities() -> bytes | None:
+    """Those that Python's own TLS trusts; gRPC by itself trusts a list of its own."""
+    found = ssl.create_default_context().get_ca_certs(binary_form=True)
+    return "".join(map(ssl.DER_cert_to_PEM_cert, found)).encode() or None
+
+
+def _settings(url: Url, options: TransportOptions) -> list[tuple[str, Any]]:
+    settings = [*_OPTIONS, *_connection_settings(options.connection)]
+    if url.is_loopback:  # a proxy of the environment is not asked for this machine itself
+        settings.append(("grpc.enable_http_proxy", 0))
+    if options.tls is not None and options.tls.server_name is not None:
+        settings.append(("grpc.ssl_target_name_override", options.tls.server_name))
+    return settings
+
+
+def _connection_settings(connection: ConnectionOptions) -> list[tuple[str, Any]]:
+    limit = -1 if connection.max_message_bytes is None else connection.max_message_bytes
+    settings: list[tuple[str, Any]] = [
+        ("grpc.max_send_message_length", limit),
+        ("grpc.max_receive_message_length", limit),
+    ]
+    if connection.keep_alive_s is not None:
+        settings += [
+            ("grpc.keepalive_time_ms", max(1, int(connection.keep_alive_s * 1000))),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),  # gRPC would stop after two
+        ]
+    return settings

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values to the protobuf messages of Triton's gRPC service and back, and gRPC's failures to ours. No I/O."""
+"""Values to the messages of Triton's gRPC service and back, and gRPC's failures to ours. No I/O.
+
+The two messages that carry tensors are written and read around protobuf, which would copy each tensor twice: what
+describes the tensors goes through protobuf, their bytes are appended to it, or looked at where they lie.
+"""
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import grpc
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
 from repo_client._documents import Document
@@ -13,23 +19,38 @@ from repo_client._errors import (
     ConnectionLostError,
     DeadlineExceededError,
     Facts,
+    InputError,
     NetworkError,
     RepoClientError,
     ServerUnreachableError,
     TlsError,
     UnexpectedAnswerError,
 )
-from repo_client._messages import InferRequest, InferResponse, WireTensor
+from repo_client._messages import InferRequest, InferResponse, ParameterValue, RegionSlice, WireTensor
 from repo_client._network import network_failure
 from repo_client._replies import refusal
 from repo_client._urls import Url
 
 # What gRPC's core itself says under UNAVAILABLE; everything else under that code is Triton's.
 _NETWORK: tuple[tuple[re.Pattern[str], type[NetworkError]], ...] = (
-    (re.compile(r"handshake|CERTIFICATE|certificate|SSL_|TSI_", re.IGNORECASE), TlsError),
-    (re.compile(r"failed to connect|Connection refused|resolving|No route|unreachable"), ServerUnreachableError),
-    (re.compile(r"Socket closed|Connection reset|GOAWAY|Broken pipe|recvmsg|End of TCP stream"), ConnectionLostError),
+    (re.compile(r"handshake|certificate|verification|SSL_|TSI_", re.IGNORECASE), TlsError),
+    (
+        re.compile(r"failed to connect|Connection refused|resol|No route|unreachable", re.IGNORECASE),
+        ServerUnreachableError,
+    ),
+    (
+        re.compile(
+            r"Socket closed|Connection reset|GOAWAY|Broken pipe|recvmsg|End of TCP stream|ping timeout|FD shutdown"
+        ),
+        ConnectionLostError,
+    ),
 )
+_TOO_LARGE = re.compile(r"(Sent|Received) message larger than max \((\d+) vs\. (\d+)\)")
+_PROTOBUF_LIMIT = 2**31 - 1
+
+_Request = service_pb2.ModelInferRequest
+_RAW_INPUT = bytes([_Request.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2])
+_RAW_OUTPUT = service_pb2.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER << 3 | 2
 
 
 def translated(error: grpc.RpcError, url: Url, facts: Facts) -> RepoClientError:
@@ -41,49 +62,199 @@ def translated(error: grpc.RpcError, url: Url, facts: Facts) -> RepoClientError:
         for pattern, kind in _NETWORK:
             if pattern.search(words):
                 return network_failure(kind, url, words, facts)
+    too_large = _TOO_LARGE.search(words)
+    if code == "RESOURCE_EXHAUSTED" and too_large:
+        return _too_large(
+            "request" if too_large[1] == "Sent" else "answer", int(too_large[2]), int(too_large[3]), facts
+        )
     return refusal(code, words, facts)
 
 
-def to_message(request: InferRequest) -> Any:
-    """A ``ModelInferRequest``."""
-    message = service_pb2.ModelInferRequest(
-        model_name=request.model,
-        model_version=request.version,
-        id=request.request_id,
-        inputs=[
-            service_pb2.ModelInferRequest.InferInputTensor(
-                name=tensor.name, datatype=tensor.datatype, shape=tensor.shape
-            )
-            for tensor in request.inputs
-        ],
-        outputs=[service_pb2.ModelInferRequest.InferRequestedOutputTensor(name=name) for name in request.outputs],
-        raw_input_contents=[tensor.data for tensor in request.inputs],
+def _too_large(what: str, size: int, limit: int, facts: Facts) -> InputError:
+    return InputError(
+        f"the {what} has {size} bytes, which is more than the {limit} of one gRPC message",
+        hint="send fewer rows at once, raise ConnectionOptions(max_message_bytes=...) up to 2 GiB, or use http://",
+        facts=facts,
     )
-    if request.timeout_us is not None:
-        message.parameters["timeout"].int64_param = request.timeout_us
+
+
+def facts_of(request: InferRequest) -> Facts:
+    """What a failure of this request is about."""
+    return Facts(model=request.model, version=request.version or None, request_id=request.request_id or None)
+
+
+def to_wire(request: InferRequest) -> bytes:
+    """The bytes of a ``ModelInferRequest``; each tensor is copied once, into them.
+
+    Raises:
+        InputError: they are more than protobuf can carry.
+    """
+    parts: list[bytes | memoryview] = [_head(request).SerializeToString()]
+    size = len(parts[0])
+    for tensor in request.inputs:
+        if tensor.slice is None:
+            length = memoryview(tensor.data).nbytes
+            parts += (_RAW_INPUT, _varint(length), tensor.data)
+            size += length
+    if size > _PROTOBUF_LIMIT:
+        raise _too_large("request", size, _PROTOBUF_LIMIT, facts_of(request))
+    return b"".join(parts)
+
+
+def to_message(request: InferRequest) -> Any:
+    """The whole ``ModelInferRequest``, for a stream."""
+    message = _head(request)
+    message.raw_input_contents.extend(bytes(tensor.data) for tensor in request.inputs if tensor.slice is None)
     return message
 
 
-def from_message(message: Any) -> InferResponse:
-    """What a ``ModelInferResponse`` says.
+def _head(request: InferRequest) -> Any:
+    """All but the raw contents, which are the last field."""
+    message = _Request(model_name=request.model, model_version=request.version, id=request.request_id)
+    if request.timeout_us is not None:
+        message.parameters["timeout"].int64_param = request.timeout_us
+    for name, value in request.parameters.items():
+        _set_parameter(message.parameters[name], value)
+    for tensor in request.inputs:
+        described = message.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        if tensor.slice is not None:
+            _set_slice(described.parameters, tensor.slice)
+    for name in request.outputs or request.output_slices:
+        wanted = message.outputs.add(name=name)
+        if name in request.output_slices:
+            _set_slice(wanted.parameters, request.output_slices[name])
+    return message
+
+
+def _set_parameter(parameter: Any, value: ParameterValue) -> None:
+    if isinstance(value, bool):
+        parameter.bool_param = value
+    elif isinstance(value, int):
+        setattr(parameter, "int64_param" if value < 2**63 else "uint64_param", value)
+    elif isinstance(value, float):
+        parameter.double_param = value
+    else:
+        parameter.string_param = value
+
+
+def _set_slice(parameters: Any, part: RegionSlice) -> None:
+    parameters["shared_memory_region"].string_param = part.region
+    parameters["shared_memory_byte_size"].int64_param = part.byte_size
+    if part.offset:
+        parameters["shared_memory_offset"].int64_param = part.offset
+
+
+def _varint(number: int) -> bytes:
+    """Protobuf's base-128 form."""
+    groups = bytearray()
+    while number > 127:
+        groups.append(number & 127 | 128)
+        number >>= 7
+    groups.append(number)
+    return bytes(groups)
+
+
+def from_wire(answer: bytes) -> InferResponse:
+    """What the bytes of a ``ModelInferResponse`` say; its tensors are views of them.
 
     Raises:
+        UnexpectedAnswerError: they are none, or its tensors are not in raw form.
+    """
+    try:
+        message, contents = _parsed(answer)
+    except DecodeError as error:
+        raise UnexpectedAnswerError("the server answered with bytes that are no message of Triton's") from error
+    return _response(message, contents)
+
+
+def _parsed(answer: bytes) -> tuple[Any, Any]:
+    try:
+        head, contents = _split(memoryview(answer))
+    except (IndexError, ValueError):  # a field that this Triton does not have, or no message at all
+        message = service_pb2.ModelInferResponse.FromString(answer)
+        return message, message.raw_output_contents
+    return service_pb2.ModelInferResponse.FromString(head), contents
+
+
+def from_stream(answer: Any, facts: Facts) -> InferResponse:
+    """What a ``ModelStreamInferResponse`` says.
+
+    Raises:
+        RepoClientError: it is the failure of the request. A stream tells it in words, without a status code.
         UnexpectedAnswerError: its tensors are not in raw form.
     """
-    if len(message.outputs) != len(message.raw_output_contents):
-        raise UnexpectedAnswerError(
-            f"model '{message.model_name}' answered {len(message.outputs)} outputs"
-            f" but {len(message.raw_output_contents)} raw contents",
-            facts=Facts(model=message.model_name, version=message.model_version, request_id=message.id),
-        )
+    if answer.error_message:
+        raise refusal("INTERNAL", answer.error_message, facts)
+    return _response(answer.infer_response, answer.infer_response.raw_output_contents)
+
+
+def _split(answer: memoryview) -> tuple[bytes, list[memoryview]]:
+    """The message without its raw contents, and these."""
+    head, contents, position, end = [], [], 0, len(answer)
+    while position < end:
+        start, tag = position, answer[position]
+        if tag & 7 != 2 or tag > 127:
+            raise ValueError("not a field with a length, numbered up to 15, as all are so far")
+        length, position = _read_varint(answer, position + 1)
+        position += length
+        if tag == _RAW_OUTPUT:
+            contents.append(answer[position - length : position])
+        else:
+            head.append(answer[start:position])
+    if position != end:
+        raise ValueError("the last field is cut off")
+    return b"".join(head), contents
+
+
+def _read_varint(answer: memoryview, position: int) -> tuple[int, int]:
+    """The number at ``position``, and the position behind it."""
+    number = shift = 0
+    while True:
+        group = answer[position]
+        number |= (group & 127) << shift
+        position, shift = position + 1, shift + 7
+        if group < 128:
+            return number, position
+
+
+def _response(message: Any, contents: Any) -> InferResponse:
     return InferResponse(
         model=message.model_name,
         version=message.model_version,
         request_id=message.id,
-        outputs=tuple(
-            WireTensor(name=output.name, datatype=output.datatype, shape=tuple(output.shape), data=data)
-            for output, data in zip(message.outputs, message.raw_output_contents, strict=True)
-        ),
+        outputs=tuple(_outputs(message, contents)),
+        parameters=_parameters(message.parameters) if message.parameters else {},
+    )
+
+
+def _outputs(message: Any, contents: Any) -> Iterator[WireTensor]:
+    if len(message.outputs) != len(contents):
+        raise UnexpectedAnswerError(
+            f"model '{message.model_name}' answered {len(message.outputs)} outputs but {len(contents)} raw contents",
+            facts=Facts(model=message.model_name, version=message.model_version, request_id=message.id),
+        )
+    for output, data in zip(message.outputs, contents, strict=True):
+        yield WireTensor(
+            name=output.name,
+            datatype=output.datatype,
+            shape=tuple(output.shape),
+            data=data,
+            slice=_slice(output.parameters) if output.parameters else None,
+        )
+
+
+def _parameters(parameters: Any) -> Mapping[str, ParameterValue]:
+    return {name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in parameters.items()}
+
+
+def _slice(parameters: Any) -> RegionSlice | None:
+    values: Mapping[str, Any] = _parameters(parameters)
+    if "shared_memory_region" not in values:
+        return None
+    return RegionSlice(
+        region=values["shared_memory_region"],
+        offset=values.get("shared_memory_offset", 0),
+        byte_size=values.get("shared_memory_byte_size", 0),
     )
 
 

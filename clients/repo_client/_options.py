@@ -1,15 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a client connects, retries and shares memory: frozen values, checked when they are made."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
+
+from repo_client._errors import InputError, UrlError
+from repo_client._urls import Url
 
 Token = str | Callable[[], str]  # a function is asked before each call, so that it can renew what expires
 SharedMemoryMode = Literal["auto", "system", "cuda", "off"]
 Compression = Literal["gzip", "deflate"]
 Nan = Literal["allow", "refuse"]
+
+_HEADER_NAME = re.compile(r"[0-9A-Za-z_.-]+")  # what both HTTP headers and gRPC metadata may be named
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+
+
+def _require(holds: bool, fact: str, *, hint: str) -> None:
+    if not holds:
+        raise InputError(fact, hint=hint)
+
+
+def _is_positive(number: float) -> bool:
+    return isfinite(number) and number > 0
+
+
+def checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers with their names in lower case, as gRPC wants them and HTTP does not mind.
+
+    Raises:
+        InputError: a name or value that one of the protocols cannot carry.
+    """
+    for name, value in headers.items():
+        is_name = isinstance(name, str) and _HEADER_NAME.fullmatch(name) and not name.lower().endswith("-bin")
+        _require(
+            bool(is_name), f"no header can be named {name!r}", hint="letters, digits, '-', '_' and '.', not '-bin'"
+        )
+        is_value = isinstance(value, str) and _HEADER_VALUE.fullmatch(value) and value == value.strip()
+        _require(bool(is_value), f"header '{name}' cannot be sent", hint="a value is printable ASCII text on one line")
+    return {name.lower(): value for name, value in headers.items()}
+
+
+_PEM_HINT = "PEM files begin with '-----BEGIN'; openssl x509 -inform DER -outform PEM converts a certificate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +57,26 @@ class Tls:
     key: Path | str | None = None  # PEM file with the key of ``certificate``
     server_name: str | None = None  # the name in the server's certificate where it differs from the address
 
+    def __post_init__(self) -> None:
+        has_certificate = self.key is None or self.certificate is not None
+        _require(has_certificate, "a key without its certificate", hint="pass Tls(certificate=..., key=...)")
+
+    def read(self, name: Literal["ca", "certificate", "key"]) -> bytes | None:
+        """The bytes of one of the files; ``None`` where there is none.
+
+        Raises:
+            InputError: it cannot be read, or is no PEM file.
+        """
+        path = getattr(self, name)
+        if path is None:
+            return None
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise InputError(f"Tls({name}={str(path)!r}) cannot be read: {error.strerror}") from error
+        _require(b"-----BEGIN " in content, f"Tls({name}={str(path)!r}) is no PEM file", hint=_PEM_HINT)
+        return content
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionOptions:
@@ -30,6 +86,15 @@ class ConnectionOptions:
     connections: int = 32  # kept open over HTTP; gRPC shares one among all calls
     keep_alive_s: float | None = None  # gRPC pings an idle connection so often; for load balancers that drop idle ones
     max_message_bytes: int | None = None  # of one gRPC message; None: no limit but gRPC's own 2 GiB
+
+    def __post_init__(self) -> None:
+        known = (None, *get_args(Compression))
+        _require(self.compression in known, f"compression is {self.compression!r}", hint=f"one of {known}")
+        _require(self.connections >= 1, f"connections is {self.connections}", hint="a number from 1")
+        keep_alive = self.keep_alive_s is None or _is_positive(self.keep_alive_s)
+        _require(keep_alive, f"keep_alive_s is {self.keep_alive_s}", hint="a positive number of seconds, or None")
+        limit = self.max_message_bytes is None or self.max_message_bytes >= 1
+        _require(limit, f"max_message_bytes is {self.max_message_bytes}", hint="a number from 1, or None")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +112,12 @@ class Retries:
     longest_wait_s: float = 2.0
     budget: float = 0.1
 
+    def __post_init__(self) -> None:
+        _require(self.attempts >= 1, f"attempts is {self.attempts}", hint="1 is the call itself, 2 one retry")
+        for name in ("first_wait_s", "longest_wait_s", "budget"):
+            number = getattr(self, name)
+            _require(isfinite(number) and number >= 0, f"{name} is {number}", hint="a number from 0")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransportOptions:
@@ -57,9 +128,38 @@ class TransportOptions:
     tls: Tls | None = None
     connection: ConnectionOptions = field(default_factory=ConnectionOptions)
 
-    def call_headers(self) -> Mapping[str, str]:
-        """The headers of one call; a token that is a function is asked for now."""
-        if self.token is None:
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "headers", checked_headers(self.headers))
+
+    def check(self, url: Url) -> None:
+        """Refuse options that make no sense for ``url``, before anything is sent.
+
+        Raises:
+            UrlError: a token would travel unencrypted to another machine, or ``tls`` is set for an address without.
+        """
+        if url.is_secure:
+            return
+        encrypted = f"{url.scheme}s://{url.address}"
+        if self.tls is not None:
+            raise UrlError(f"{url} is an address without TLS, but tls is set", hint=f"write {encrypted}")
+        if self.token is not None and not url.is_loopback:
+            raise UrlError(
+                f"the token would travel unencrypted to {url}",
+                hint=f"use {encrypted}; where something else encrypts the way, send it as one of the headers",
+            )
+
+    def call_headers(self, own: Mapping[str, str] | None = None) -> Mapping[str, str]:
+        """The headers of one call, ``own`` over the client's; a token that is a function is asked for now.
+
+        Raises:
+            InputError: a header or the token cannot be sent.
+        """
+        if self.token is None and not own:
             return self.headers
+        return {**self.headers, **self._authorization(), **(checked_headers(own) if own else {})}
+
+    def _authorization(self) -> Mapping[str, str]:
+        if self.token is None:
+            return {}
         token = self.token() if callable(self.token) else self.token
-        return {**self.headers, "authorization": f"Bearer {token}"}
+        return checked_headers({"authorization": f"Bearer {token}"})

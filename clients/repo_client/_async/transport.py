@@ -106,7 +106,12 @@ class AsyncInfer(Protocol):
 
 
 def open_transport(url: Url, options: TransportOptions) -> AsyncTransport:
-    """The transport for ``url``; only now is the library of its protocol imported."""
+    """The transport for ``url``; only now is the library of its protocol imported.
+
+    Raises:
+        UrlError: the options ask for more safety than the address has.
+    """
+    options.check(url)
     if url.is_grpc:
         from repo_client._async.grpc_transport import AsyncGrpcTransport
 

@@ -3,41 +3,74 @@
 """Triton's gRPC service, through the messages and stubs of ``tritonclient``."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from repo_client._channels import open_channel
+from repo_client._channels import FAILURES, channel_credentials, open_channel
 from repo_client._documents import Document
-from repo_client._errors import Facts
-from repo_client._grpc_messages import from_message, to_document, to_message, translated
+from repo_client._errors import ClosedClientError, Facts
+from repo_client._grpc_messages import facts_of, from_stream, from_wire, to_document, to_message, to_wire, translated
 from repo_client._messages import InferRequest, InferResponse
 from repo_client._options import TransportOptions
 from repo_client._urls import Url
 
 _NOTHING = Facts()
+_LONGEST_S = 1e8  # about three years; much more overflows the clock of gRPC
+_MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
 class GrpcTransport:
-    """See ``Transport``; the channel is opened by the first call."""
+    """See ``Transport``; the channel is opened by the first call.
+
+    Raises:
+        InputError: a file of ``options.tls`` cannot be read.
+    """
 
     def __init__(self, url: Url, options: TransportOptions) -> None:
         self._url, self._options = url, options
+        self._credentials = channel_credentials(url, options.tls)
+        self._opening = Lock()
         self._channel: Any = None
         self._stub: Any = None
+        self._closed = False
 
     def _open(self) -> Any:
         if self._stub is None:  # a channel belongs to the running loop, which a constructor may not have yet
-            self._channel = open_channel(self._url)
-            self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+            with self._opening:
+                self._open_once()
         return self._stub
+
+    def _open_once(self) -> None:
+        if self._closed:
+            raise self._was_closed()
+        if self._stub is None:
+            self._channel = open_channel(self._url, self._options, self._credentials)
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+            stub.ModelInfer = self._channel.unary_unary(_MODEL_INFER)  # from bytes to bytes
+            self._stub = stub
 
     def _call(self, method: str, message: Any, timeout_s: float, facts: Facts = _NOTHING) -> Any:
         try:
-            return getattr(self._open(), method)(message, timeout=timeout_s)
-        except grpc.RpcError as error:
+            return getattr(self._open(), method)(message, timeout=min(timeout_s, _LONGEST_S), metadata=self._metadata())
+        except FAILURES as error:
+            self._raise_translated(error, facts)
+            raise
+
+    def _metadata(self, headers: Mapping[str, str] | None = None) -> tuple[tuple[str, str], ...]:
+        return tuple(self._options.call_headers(headers).items())
+
+    def _raise_translated(self, error: BaseException, facts: Facts) -> None:
+        """Raise the error of ours that ``error`` means, if it means one and is no cancellation by the caller."""
+        if self._closed:
+            raise self._was_closed() from error
+        if isinstance(error, grpc.RpcError):
             raise translated(error, self._url, facts) from error
+
+    def _was_closed(self) -> ClosedClientError:
+        return ClosedClientError(f"the client of {self._url} is closed", hint="open a new one")
 
     def is_live(self, *, timeout_s: float) -> bool:
         answer = self._call("ServerLive", service_pb2.ServerLiveRequest(), timeout_s)
@@ -62,11 +95,30 @@ class GrpcTransport:
         return to_document(answer.config)
 
     def infer(self, request: InferRequest, *, timeout_s: float) -> InferResponse:
-        facts = Facts(model=request.model, version=request.version, request_id=request.request_id)
-        return from_message(self._call("ModelInfer", to_message(request), timeout_s, facts))
+        message, metadata = to_wire(request), self._metadata(request.headers)
+        try:
+            answer = self._open().ModelInfer(message, timeout=min(timeout_s, _LONGEST_S), metadata=metadata)
+        except FAILURES as error:
+            self._raise_translated(error, facts_of(request))
+            raise
+        return from_wire(answer)
 
     def stream(self, request: InferRequest, *, timeout_s: float) -> Iterator[InferResponse]:
-        raise NotImplementedError
+        message, metadata = to_message(request), self._metadata(request.headers)
+        call = None
+        try:
+            # The one request ends our side of the stream, and the model's last answer to it ends the server's.
+            call = self._open().ModelStreamInfer(
+                iter((message,)), timeout=min(timeout_s, _LONGEST_S), metadata=metadata
+            )
+            for answer in call:
+                yield from_stream(answer, facts_of(request))
+        except FAILURES as error:
+            self._raise_translated(error, facts_of(request))
+            raise
+        finally:
+            if call is not None:
+                call.cancel()
 
     def server_metadata(self, *, timeout_s: float) -> Document:
         return to_document(self._call("ServerMetadata", service_pb2.ServerMetadataRequest(), timeout_s))
@@ -96,10 +148,15 @@ class GrpcTransport:
 
     def load(self, name: str, *, config: str | None, files: Mapping[str, bytes], timeout_s: float) -> None:
         message = service_pb2.RepositoryModelLoadRequest(model_name=name)
+        if config is not None:
+            message.parameters["config"].string_param = config
+        for path, content in files.items():
+            message.parameters[f"file:{path}"].bytes_param = content
         self._call("RepositoryModelLoad", message, timeout_s, Facts(model=name))
 
     def unload(self, name: str, *, dependents: bool, timeout_s: float) -> None:
         message = service_pb2.RepositoryModelUnloadRequest(model_name=name)
+        message.parameters["unload_dependents"].bool_param = dependents
         self._call("RepositoryModelUnload", message, timeout_s, Facts(model=name))
 
     def repository_index(self, *, timeout_s: float) -> Sequence[Document]:
@@ -112,5 +169,7 @@ class GrpcTransport:
         return [to_document(model) for model in answer.model_stats]
 
     def close(self) -> None:
+        with self._opening:
+            self._closed = True
         if self._channel is not None:
             self._channel.close()

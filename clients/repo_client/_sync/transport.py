@@ -105,7 +105,12 @@ class Infer(Protocol):
 
 
 def open_transport(url: Url, options: TransportOptions) -> Transport:
-    """The transport for ``url``; only now is the library of its protocol imported."""
+    """The transport for ``url``; only now is the library of its protocol imported.
+
+    Raises:
+        UrlError: the options ask for more safety than the address has.
+    """
+    options.check(url)
     if url.is_grpc:
         from repo_client._sync.grpc_transport import GrpcTransport
 
