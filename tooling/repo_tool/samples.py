@@ -380,12 +380,3 @@ def _restored(key: str, stored: Tensors) -> Array:
     result = np.empty(lengths.size, dtype=object)
     result[:] = [data[end - length : end] for end, length in zip(ends, lengths.ravel(), strict=True)]
     return result.reshape(lengths.shape)
-
-
-def read_sample(path: Path, signature: ModelSignature) -> dict[str, Array]:
-    """Read a sample file and bind it to the inputs of ``signature``.
-
-    Raises:
-        SampleError: the file does not read or does not fit.
-    """
-    return bind(read_raw_sample(path), signature.inputs)

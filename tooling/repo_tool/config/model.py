@@ -187,7 +187,3 @@ class ModelConfig:
     def output(self, name: str) -> ModelTensor | None:
         """The output called ``name``, if there is one."""
         return next((tensor for tensor in self.outputs if tensor.name == name), None)
-
-    def batched_shape(self, tensor: ModelTensor) -> tuple[int, ...]:
-        """What a client must send or gets: ``dims`` with the batch dimension (-1) in front when the model batches."""
-        return (-1, *tensor.dims) if self.max_batch_size > 0 else tensor.dims
