@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from repo_tool.datatypes import DataType
 from repo_tool.errors import SampleError, needs_extra
-from repo_tool.signature import ModelSignature, TensorSpec
+from repo_tool.signature import TensorSpec
 
 Array = NDArray[Any]
 Tensors = Mapping[str, Array]
