@@ -64,6 +64,7 @@ class RepoClientError(Exception):
         self.received = about.received
         self.request_id = about.request_id
         self.server_words = about.server_words
+        self.attempts = 1  # how often the call was made, where the client tried again
 
     def __str__(self) -> str:
         return f"{self.fact}\nhint: {self.hint}" if self.hint else self.fact
