@@ -12,10 +12,10 @@ import unasync
 _PACKAGE = Path(__file__).parent / "repo_client"
 _NAMES = {
     "aclosing": "closing",
-    "AiohttpExchange": "Urllib3Exchange",
     "AsyncAdmin": "Admin",
     "AsyncClient": "Client",
     "AsyncGrpcTransport": "GrpcTransport",
+    "AsyncHttpExchange": "HttpExchange",
     "AsyncHttpTransport": "HttpTransport",
     "AsyncInMemoryTransport": "InMemoryTransport",
     "AsyncInfer": "Infer",
@@ -28,9 +28,9 @@ _NAMES = {
     "AsyncTransport": "Transport",
     "AsyncTypedModel": "TypedModel",
     "AsyncTypedSequence": "TypedSequence",
+    "_task_connection": "_thread_connection",
     "_task_window": "_thread_window",
     "open_async_stream": "open_stream",
-    "_aiohttp_exchange": "_urllib3_exchange",
     "_async": "_sync",
     "asyncio": "time",
     "open_async_channel": "open_channel",

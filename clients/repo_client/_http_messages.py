@@ -27,7 +27,7 @@ class Reply:
 
     status: int
     header_length: str | None  # bytes of JSON in front of the tensors; None: the body is JSON to its end
-    body: bytes
+    body: bytes | bytearray
 
 
 def model_path(name: str, version: str, rest: str = "") -> str:
@@ -47,7 +47,7 @@ def unload_path(name: str) -> str:
 
 
 def region_path(kind: Literal["system", "cuda"], name: str, action: str) -> str:
-    """The path that opens or closes a shared-memory region in the server."""
+    """The path that opens or closes a region in the server, which does not unescape ``name``: it should need none."""
     return f"/v2/{kind}sharedmemory/region/{quote(name, safe='')}/{action}"
 
 
@@ -87,8 +87,8 @@ def no_streams(request: InferRequest) -> UnsupportedCallError:
     )
 
 
-def to_body(request: InferRequest) -> tuple[list[bytes | memoryview], dict[str, str]]:
-    """The body of an inference request, JSON and then tensors, and its headers."""
+def to_body(request: InferRequest) -> tuple[bytes, list[bytes | memoryview]]:
+    """The body of an inference request: JSON, and the tensors behind it."""
     parameters: dict[str, Any] = {"binary_data_output": True, **request.parameters}
     if request.timeout_us is not None:
         parameters["timeout"] = min(request.timeout_us, _LONGEST_TIMEOUT_US)
@@ -100,9 +100,7 @@ def to_body(request: InferRequest) -> tuple[list[bytes | memoryview], dict[str, 
         document["id"] = request.request_id
     if request.outputs or request.output_slices:
         document["outputs"] = _output_documents(request)
-    header = _to_json(document)
-    headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(header)), **request.headers}
-    return [header, *(tensor.data for tensor in request.inputs if tensor.slice is None)], headers
+    return _to_json(document), [tensor.data for tensor in request.inputs if tensor.slice is None]
 
 
 def _input_document(tensor: WireTensor) -> dict[str, Any]:
@@ -126,8 +124,8 @@ def _slice_document(part: RegionSlice) -> dict[str, Any]:
     }
 
 
-def from_reply(reply: Reply, facts: Facts) -> InferResponse:
-    """What the answer to an inference request says.
+def from_reply(reply: Reply, request: InferRequest, facts: Facts) -> InferResponse:
+    """What the answer to ``request`` says.
 
     Raises:
         RepoClientError: the server refused, or the answer is none of the protocol.
@@ -140,22 +138,26 @@ def from_reply(reply: Reply, facts: Facts) -> InferResponse:
             model=document["model_name"],
             version=document.get("model_version", ""),
             request_id=document.get("id", ""),
-            outputs=_outputs(document.get("outputs", ()), reply.body, end),
+            outputs=_outputs(
+                document.get("outputs", ()), memoryview(reply.body).toreadonly(), end, request.output_slices
+            ),
             parameters=document.get("parameters", {}),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _not_the_protocol(reply, facts) from error
 
 
-def _outputs(documents: Sequence[Any], body: bytes, start: int) -> tuple[WireTensor, ...]:
+def _outputs(
+    documents: Sequence[Any], body: memoryview, start: int, slices: Mapping[str, RegionSlice]
+) -> tuple[WireTensor, ...]:
     tensors = []
     for document in documents:
-        parameters = document["parameters"]
-        part = _read_slice(parameters)
-        end = start + (0 if part else parameters["binary_data_size"])
+        name = document["name"]
+        part = slices.get(name)  # Triton does not repeat over HTTP that an output went there
+        end = start if part else start + document["parameters"]["binary_data_size"]
         tensors.append(
             WireTensor(
-                name=document["name"],
+                name=name,
                 datatype=document["datatype"],
                 shape=tuple(document["shape"]),
                 data=body[start:end],
@@ -164,16 +166,6 @@ def _outputs(documents: Sequence[Any], body: bytes, start: int) -> tuple[WireTen
         )
         start = end
     return tuple(tensors)
-
-
-def _read_slice(parameters: Mapping[str, Any]) -> RegionSlice | None:
-    if "shared_memory_region" not in parameters:
-        return None
-    return RegionSlice(
-        region=parameters["shared_memory_region"],
-        offset=parameters.get("shared_memory_offset", 0),
-        byte_size=parameters["shared_memory_byte_size"],
-    )
 
 
 def accept(reply: Reply, facts: Facts) -> None:
@@ -230,7 +222,7 @@ def _refused(reply: Reply, facts: Facts) -> RepoClientError:
 
 def _not_the_protocol(reply: Reply, facts: Facts) -> UnexpectedAnswerError:
     return UnexpectedAnswerError(
-        f"the answer is none of the Open Inference Protocol: status {reply.status}, {reply.body[:80]!r}",
+        f"the answer is none of the Open Inference Protocol: status {reply.status}, {bytes(reply.body[:80])!r}",
         hint="is this the address of a Triton server, and its HTTP port (8000 unless told otherwise)?",
         facts=facts,
     )

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network failure as an error of ours, in the same words for every library that can notice it."""
 
+import select
+
 from repo_client._errors import (
     ConnectionLostError,
     DeadlineExceededError,
@@ -36,3 +38,12 @@ def network_failure(kind: type[RepoClientError], url: Url, words: str, facts: Fa
         words = words.rsplit(": ", 1)[-1]  # gRPC and urllib3 nest reasons; the last one is the operating system's
     words = words if len(words) <= _MOST_WORDS else f"{words[:_MOST_WORDS]} ..."
     return kind(_SENTENCES[kind].format(url=url, words=words), hint=_HINTS[kind], facts=facts)
+
+
+def is_readable(descriptor: int) -> bool:
+    """Whether something has arrived at a socket, the end of the connection too."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+    return bool(select.select([descriptor], [], [], 0)[0])  # Windows has no poll, and no limit to descriptors here

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Triton's HTTP protocol with binary tensors, over the HTTP library that ``tritonclient`` brings for this side."""
+"""Triton's HTTP protocol with binary tensors, see ``_http_messages``."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from repo_client._aiohttp_exchange import AiohttpExchange
+from repo_client._async.http_exchange import AsyncHttpExchange
 from repo_client._documents import Document
 from repo_client._errors import Facts
 from repo_client._http_messages import (
@@ -28,21 +28,20 @@ from repo_client._options import TransportOptions
 from repo_client._urls import Url
 
 _NOTHING = Facts()
-_NO_HEADERS: Mapping[str, str] = {}
 
 
 class AsyncHttpTransport:
     """See ``AsyncTransport``."""
 
     def __init__(self, url: Url, options: TransportOptions) -> None:
-        self._options = options
-        self._exchange = AiohttpExchange(url)
+        options.check(url)
+        self._exchange = AsyncHttpExchange(url, options)
 
     async def _get(self, path: str, timeout_s: float, facts: Facts = _NOTHING) -> Reply:
-        return await self._exchange.send("GET", path, body=b"", headers=_NO_HEADERS, timeout_s=timeout_s, facts=facts)
+        return await self._exchange.send("GET", path, timeout_s=timeout_s, facts=facts)
 
     async def _post(self, path: str, timeout_s: float, facts: Facts = _NOTHING, *, body: bytes = b"{}") -> Reply:
-        return await self._exchange.send("POST", path, body=body, headers=_NO_HEADERS, timeout_s=timeout_s, facts=facts)
+        return await self._exchange.send("POST", path, body=(body,), timeout_s=timeout_s, facts=facts)
 
     async def is_live(self, *, timeout_s: float) -> bool:
         return (await self._get("/v2/health/live", timeout_s)).status == 200
@@ -66,10 +65,17 @@ class AsyncHttpTransport:
 
     async def infer(self, request: InferRequest, *, timeout_s: float) -> InferResponse:
         facts = Facts(model=request.model, version=request.version, request_id=request.request_id)
-        path = model_path(request.model, request.version, "/infer")
-        body, headers = to_body(request)
-        reply = await self._exchange.send("POST", path, body=body, headers=headers, timeout_s=timeout_s, facts=facts)
-        return from_reply(reply, facts)
+        header, tensors = to_body(request)
+        reply = await self._exchange.send(
+            "POST",
+            model_path(request.model, request.version, "/infer"),
+            timeout_s=timeout_s,
+            facts=facts,
+            body=(header, *tensors),
+            header_length=len(header),
+            headers=request.headers,
+        )
+        return from_reply(reply, request, facts)
 
     def stream(self, request: InferRequest, *, timeout_s: float) -> AsyncIterator[InferResponse]:
         raise no_streams(request)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Generated from _async/http_transport.py by clients/generate_sync.py: change that file, then run it.
-"""Triton's HTTP protocol with binary tensors, over the HTTP library that ``tritonclient`` brings for this side."""
+"""Triton's HTTP protocol with binary tensors, see ``_http_messages``."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -25,25 +25,24 @@ from repo_client._http_messages import (
 )
 from repo_client._messages import InferRequest, InferResponse
 from repo_client._options import TransportOptions
-from repo_client._urllib3_exchange import Urllib3Exchange
+from repo_client._sync.http_exchange import HttpExchange
 from repo_client._urls import Url
 
 _NOTHING = Facts()
-_NO_HEADERS: Mapping[str, str] = {}
 
 
 class HttpTransport:
     """See ``Transport``."""
 
     def __init__(self, url: Url, options: TransportOptions) -> None:
-        self._options = options
-        self._exchange = Urllib3Exchange(url)
+        options.check(url)
+        self._exchange = HttpExchange(url, options)
 
     def _get(self, path: str, timeout_s: float, facts: Facts = _NOTHING) -> Reply:
-        return self._exchange.send("GET", path, body=b"", headers=_NO_HEADERS, timeout_s=timeout_s, facts=facts)
+        return self._exchange.send("GET", path, timeout_s=timeout_s, facts=facts)
 
     def _post(self, path: str, timeout_s: float, facts: Facts = _NOTHING, *, body: bytes = b"{}") -> Reply:
-        return self._exchange.send("POST", path, body=body, headers=_NO_HEADERS, timeout_s=timeout_s, facts=facts)
+        return self._exchange.send("POST", path, body=(body,), timeout_s=timeout_s, facts=facts)
 
     def is_live(self, *, timeout_s: float) -> bool:
         return (self._get("/v2/health/live", timeout_s)).status == 200
@@ -67,10 +66,17 @@ class HttpTransport:
 
     def infer(self, request: InferRequest, *, timeout_s: float) -> InferResponse:
         facts = Facts(model=request.model, version=request.version, request_id=request.request_id)
-        path = model_path(request.model, request.version, "/infer")
-        body, headers = to_body(request)
-        reply = self._exchange.send("POST", path, body=body, headers=headers, timeout_s=timeout_s, facts=facts)
-        return from_reply(reply, facts)
+        header, tensors = to_body(request)
+        reply = self._exchange.send(
+            "POST",
+            model_path(request.model, request.version, "/infer"),
+            timeout_s=timeout_s,
+            facts=facts,
+            body=(header, *tensors),
+            header_length=len(header),
+            headers=request.headers,
+        )
+        return from_reply(reply, request, facts)
 
     def stream(self, request: InferRequest, *, timeout_s: float) -> Iterator[InferResponse]:
         raise no_streams(request)

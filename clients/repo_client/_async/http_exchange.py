@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HTTP requests over connections that are kept: one deadline each, every failure in our own words."""
+
+import ssl
+import zlib
+from collections import deque
+from collections.abc import Mapping, Sequence
+from time import monotonic
+
+from httptools import HttpParserError
+
+from repo_client._errors import (
+    ConnectionLostError,
+    DeadlineExceededError,
+    Facts,
+    RepoClientError,
+    ServerUnreachableError,
+    TlsError,
+    UnexpectedAnswerError,
+)
+from repo_client._http_messages import HEADER_LENGTH, Reply
+from repo_client._http_wire import ReplyReader, compress, decompress, encode_headers, encode_path
+from repo_client._network import network_failure
+from repo_client._options import TransportOptions
+from repo_client._task_connection import Connection, Slots, home, open_connection
+from repo_client._tls import tls_context
+from repo_client._urls import Url
+
+_LONGEST_WAIT_S = 1e6  # eleven days: operating systems count the milliseconds of a wait in 32 bits
+_HEADER_LENGTH = HEADER_LENGTH.lower().encode()
+
+# First match wins: the classes overlap.
+_CONNECTING: tuple[tuple[type[Exception], type[RepoClientError]], ...] = (
+    (ssl.SSLError, TlsError),
+    (TimeoutError, DeadlineExceededError),
+    (OSError, ServerUnreachableError),
+)
+_UNDER_WAY: tuple[tuple[type[Exception], type[RepoClientError]], ...] = (
+    (ssl.SSLEOFError, ConnectionLostError),
+    (ssl.SSLError, TlsError),
+    (TimeoutError, DeadlineExceededError),
+    (HttpParserError, UnexpectedAnswerError),
+    (zlib.error, UnexpectedAnswerError),
+    (OSError, ConnectionLostError),
+    (EOFError, ConnectionLostError),
+)
+
+
+class _Pool:
+    """The connections of one process or event loop."""
+
+    def __init__(self, owner: object, count: int) -> None:
+        self.owner = owner
+        self.slots = Slots(count)
+        self.idle: deque[Connection] = deque()
+
+
+class AsyncHttpExchange:
+    """Sends requests and reads their answers whole, each over a connection of its own while it lasts."""
+
+    def __init__(self, url: Url, options: TransportOptions) -> None:
+        self._url, self._options = url, options
+        self._host, _, port = url.address.rpartition(":")
+        self._host, self._port = self._host.strip("[]"), int(port)
+        self._tls = tls_context(options.tls) if url.is_secure else None
+        self._server_name = (options.tls and options.tls.server_name) or self._host
+        self._prefix = encode_path(url.path)
+        self._compression = options.connection.compression
+        self._accepting = f"Accept-Encoding: {self._compression}\r\n" if self._compression else ""
+        self._pool: _Pool | None = None
+        self._host_line = "" if "host" in options.headers else f"Host: {url.address}\r\n"
+        encode_headers(options.headers)  # a wrong one is told now, not by each call
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout_s: float,
+        facts: Facts,
+        body: Sequence[bytes | memoryview] = (),
+        header_length: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send; the whole answer has to be here within ``timeout_s``, whatever the time goes into.
+
+        Args:
+            method: of HTTP.
+            path: below the address of the server.
+            timeout_s: the deadline.
+            facts: what a failure is about.
+            body: its parts, in order.
+            header_length: of the JSON in front of binary tensors; only such a body is compressed.
+            headers: of this call, over those of the client.
+
+        Raises:
+            RepoClientError: the network failed or the deadline passed.
+        """
+        deadline = monotonic() + min(timeout_s, _LONGEST_WAIT_S)
+        head, body = self._request(method, path, body, header_length, headers)
+        pool = self._open_pool()
+        try:
+            await pool.slots.take(deadline)
+        except TimeoutError as error:
+            raise network_failure(DeadlineExceededError, self._url, "", facts) from error
+        try:
+            connection = _take_idle(pool) or await self._connect(deadline, facts)
+            return await self._exchange(pool, connection, head, body, deadline, facts)
+        finally:
+            pool.slots.give()
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: Sequence[bytes | memoryview],
+        header_length: int | None,
+        headers: Mapping[str, str] | None,
+    ) -> tuple[bytes, Sequence[bytes | memoryview]]:
+        lines = encode_headers(self._options.call_headers(headers))
+        if header_length is not None:
+            lines += f"Content-Type: application/octet-stream\r\n{HEADER_LENGTH}: {header_length}\r\n{self._accepting}"
+            if self._compression:
+                body = [compress(b"".join(body), self._compression)]
+                lines += f"Content-Encoding: {self._compression}\r\n"
+        size = sum(map(len, body))
+        head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._host_line}{lines}Content-Length: {size}\r\n\r\n"
+        return head.encode("ascii"), body
+
+    def _open_pool(self) -> _Pool:
+        pool, owner = self._pool, home()
+        if pool is None or pool.owner != owner:  # connections of another loop, or of the process before a fork
+            self._pool = pool = _Pool(owner, self._options.connection.connections)
+        return pool
+
+    async def _connect(self, deadline: float, facts: Facts) -> Connection:
+        try:
+            connection = await open_connection(self._host, self._port, deadline=deadline)
+            if self._tls is not None:
+                await self._start_tls(connection, self._tls, deadline)
+        except OSError as error:  # TimeoutError and SSLError are one
+            kind = next(ours for theirs, ours in _CONNECTING if isinstance(error, theirs))
+            if self._tls is not None and isinstance(error, ConnectionResetError):
+                kind = TlsError  # hung up on the handshake
+            raise network_failure(kind, self._url, str(error), facts) from error
+        return connection
+
+    async def _start_tls(self, connection: Connection, context: ssl.SSLContext, deadline: float) -> None:
+        try:
+            await connection.start_tls(context, self._server_name, deadline)
+        except BaseException:
+            connection.close()
+            raise
+
+    async def _exchange(
+        self,
+        pool: _Pool,
+        connection: Connection,
+        head: bytes,
+        body: Sequence[bytes | memoryview],
+        deadline: float,
+        facts: Facts,
+    ) -> Reply:
+        reader = None
+        try:
+            reader = await connection.exchange(head, body, deadline=deadline)
+            return _to_reply(reader)
+        except (OSError, EOFError, HttpParserError, zlib.error) as error:
+            kind = next(ours for theirs, ours in _UNDER_WAY if isinstance(error, theirs))
+            raise network_failure(kind, self._url, str(error), facts) from error
+        finally:
+            if reader is not None and reader.keep_alive and pool is self._pool:
+                pool.idle.append(connection)
+            else:
+                connection.close()
+
+    async def close(self) -> None:
+        """Close all connections that wait for a request."""
+        pool, self._pool = self._pool, None
+        while pool is not None and pool.idle:
+            pool.idle.pop().close()
+
+
+def _take_idle(pool: _Pool) -> Connection | None:
+    """The connection used last, which is the least likely to have been closed meanwhile."""
+    while pool.idle:
+        try:
+            connection = pool.idle.pop()
+        except IndexError:  # another thread was faster
+            break
+        if connection.is_usable():
+            return connection
+        connection.close()
+    return None
+
+
+def _to_reply(reader: ReplyReader) -> Reply:
+    header_length = reader.headers.get(_HEADER_LENGTH)
+    return Reply(
+        status=reader.status,
+        header_length=None if header_length is None else header_length.decode("latin-1"),
+        body=decompress(reader.body) if b"content-encoding" in reader.headers else reader.body,
+    )

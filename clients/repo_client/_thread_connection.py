@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One HTTP connection that blocks its thread. Its twin for tasks is ``_task_connection``."""
+
+import os
+import socket
+import ssl
+from collections.abc import Sequence
+from threading import Semaphore
+from time import monotonic
+
+from repo_client._http_wire import ReplyReader
+from repo_client._network import is_readable
+
+_SCRATCH = 65_536
+
+
+def home() -> object:
+    """What connections belong to: a forked process shares none with its parent."""
+    return os.getpid()
+
+
+class Slots:
+    """How many connections may be open at once."""
+
+    def __init__(self, count: int) -> None:
+        self._semaphore = Semaphore(count)
+
+    def take(self, deadline: float) -> None:
+        """Wait for one.
+
+        Raises:
+            TimeoutError: none came free in time.
+        """
+        if not self._semaphore.acquire(blocking=False) and not self._semaphore.acquire(timeout=_remaining(deadline)):
+            raise TimeoutError
+
+    def give(self) -> None:
+        """Give one back."""
+        self._semaphore.release()
+
+
+class Connection:
+    """A connected socket."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._scratch = memoryview(bytearray(_SCRATCH))
+
+    def start_tls(self, context: ssl.SSLContext, server_name: str, deadline: float) -> None:
+        """Agree on keys; from here on everything is encrypted."""
+        self._socket.settimeout(_remaining(deadline))
+        self._socket = context.wrap_socket(self._socket, server_hostname=server_name)
+
+    def is_usable(self) -> bool:
+        """Whether it still waits for a request: an idle one has nothing to say but that it was closed."""
+        return not is_readable(self._socket.fileno())
+
+    def exchange(self, head: bytes, body: Sequence[bytes | memoryview], *, deadline: float) -> ReplyReader:
+        """Send a request and read its answer whole.
+
+        Raises:
+            TimeoutError: it was not here in time.
+            EOFError: the connection was closed before.
+            OSError: the connection failed.
+            HttpParserError: the answer is not HTTP.
+        """
+        connected = self._socket
+        self._send(head, body, deadline)
+        reader = ReplyReader(self._scratch)
+        while not reader.is_complete:
+            connected.settimeout(_remaining(deadline))
+            reader.received(connected.recv_into(reader.buffer()))
+        return reader
+
+    def _send(self, head: bytes, body: Sequence[bytes | memoryview], deadline: float) -> None:
+        self._socket.settimeout(_remaining(deadline))
+        if isinstance(self._socket, ssl.SSLSocket):
+            self._socket.sendall(b"".join((head, *body)))
+            return
+        self._socket.sendall(head)
+        for part in body:
+            self._socket.settimeout(_remaining(deadline))
+            self._socket.sendall(part)
+
+    def close(self) -> None:
+        """Hang up; more than once is fine."""
+        self._socket.close()
+
+
+def open_connection(host: str, port: int, *, deadline: float) -> Connection:
+    """A connection to the first address of ``host`` that takes one; each has its share of the time.
+
+    Raises:
+        TimeoutError: none did in time.
+        OSError: none did.
+    """
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for number, (family, kind, protocol, _, address) in enumerate(addresses):
+        connecting = socket.socket(family, kind, protocol)
+        left = len(addresses) - number
+        try:
+            connecting.settimeout(_remaining(deadline) / left)
+            connecting.connect(address)
+        except BaseException as error:
+            connecting.close()
+            if left == 1 or not isinstance(error, OSError):
+                raise
+            continue
+        connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return Connection(connecting)
+    raise OSError(f"{host} has no address")
+
+
+def _remaining(deadline: float) -> float:
+    remaining = deadline - monotonic()
+    if remaining <= 0:
+        raise TimeoutError
+    return remaining
