@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from repo_client._conversion import Array, Cast, to_array
+from repo_client._conversion import Array, to_array
 from repo_client._datatypes import DATATYPES
 from repo_client._errors import (
     BatchSizeError,
@@ -15,11 +15,11 @@ from repo_client._errors import (
     InputError,
     MissingInputError,
     NanError,
-    ShapeError,
     UnknownTensorError,
 )
 from repo_client._messages import WireTensor
 from repo_client._options import Nan
+from repo_client._refusals import Cast, Target, wrong_shape
 from repo_client._signatures import ModelSignature, TensorSpec
 from repo_client._tensors import encode
 
@@ -174,26 +174,13 @@ def _quoted(names: Iterable[str]) -> str:
 
 
 def _fit(signature: ModelSignature, known: _Input, value: Any, cast: Cast) -> Array:
-    array = to_array(value, known.spec, model=signature.name, cast=cast)
+    target = Target(model=signature.name, tensor=known.spec, cast=cast)
+    array = to_array(value, target)
     if array.ndim == 0 and known.alone is not None:
         array = array.reshape(known.alone)  # one value for a tensor that may hold exactly one
     if not known.fits(array.shape):
-        raise _wrong_shape(signature, known.spec, array.shape)
+        raise wrong_shape(target, array.shape)
     return array
-
-
-def _wrong_shape(signature: ModelSignature, tensor: TensorSpec, shape: tuple[int, ...]) -> ShapeError:
-    expected, received = str(list(tensor.shape)), str(list(shape))
-    what, hint = "shape", "-1 is a dimension that you choose; the others are fixed"
-    if len(shape) != len(tensor.shape):
-        what, hint = f"rank {len(shape)}, shape", f"its rank is {len(tensor.shape)}; the batch dimension is first"
-    if len(shape) == len(tensor.shape) - 1:
-        hint = "the batch dimension is first: send one row as array[numpy.newaxis]"
-    return ShapeError(
-        f"model '{signature.name}', input '{tensor.name}': received {what} {received}, expected {expected}",
-        hint=hint,
-        facts=Facts(model=signature.name, tensor=tensor.name, expected=expected, received=received),
-    )
 
 
 def _check_same_rows(signature: ModelSignature, arrays: Mapping[str, Array]) -> None:

@@ -1,33 +1,99 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values that people have to arrays of exactly the type that a tensor declares, or a refusal before the wire.
 
-Arrays (numpy, and whatever has ``__array__``) state their type, so another one is an error unless ``cast`` allows it.
-Lists and scalars of Python do not, so they are taken wherever their kind fits.
+Arrays (of numpy, pandas, pyarrow, torch, Pillow and whatever speaks Arrow, DLPack or ``__array__``) state their type,
+so another one is an error unless ``cast`` allows it. Lists and scalars of Python do not, so they are taken wherever
+their kind fits. A library is known by the module of its classes, and never imported to find out.
 """
 
-from typing import Any, Literal
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from repo_client._datatypes import DATATYPES, Datatype
-from repo_client._errors import DatatypeError, Facts, ShapeError
-from repo_client._signatures import TensorSpec
+from repo_client._columns import Column
+from repo_client._refusals import Cast as Cast  # noqa: PLC0414  # the models take it from here, with Array
+from repo_client._refusals import Target, out_of_range, ragged, wrong_type
+from repo_client._values_arrow import read_arrow
+from repo_client._values_numpy import BFLOAT16_BITS, read_numpy
+from repo_client._values_pandas import read_pandas
+from repo_client._values_pillow import read_image
+from repo_client._values_protocols import PROTOCOLS, read_protocol, read_sparse
+from repo_client._values_torch import read_torch
 
 Array = NDArray[Any]
-Cast = Literal["no", "same_kind"]
+Opened = Array | list[Column]  # an array of some type, or the columns of a table
+Reader = Callable[[Any, Target], Opened]
+
+# One line per library; what is none of these is asked for the protocols that it speaks.
+_READERS: dict[str, Reader] = {
+    "numpy": read_numpy,
+    "pandas": read_pandas,
+    "pyarrow": read_arrow,
+    "PIL": read_image,
+    "torch": read_torch,
+    "scipy": read_sparse,
+}
 
 
-def to_array(value: Any, tensor: TensorSpec, *, model: str, cast: Cast = "no") -> Array:
+def to_array(value: Any, target: Target) -> Array:
     """``value`` as an array of the tensor's numpy type; its shape is not looked at.
+
+    Of BYTES it holds ``bytes``; of BF16 it may be an array of uint16, which are the bits themselves.
 
     Raises:
         DatatypeError: its type differs, or the type cannot hold one of its values.
-        ShapeError: lists of different lengths.
+        ShapeError: lists of different lengths, or other columns than the model was trained on.
     """
-    if isinstance(value, np.ndarray) or hasattr(_first_leaf(value), "__array__"):
-        return _from_array(_stacked(value, tensor, model), tensor, model, cast)
-    return _from_python(value, tensor, model)
+    if isinstance(value, list | tuple):
+        return _from_list(value, target)
+    kind: type = type(value)
+    reader = _reader(kind)
+    if reader is None:
+        return _from_python(value, target)
+    opened = reader(value, target)
+    if isinstance(opened, list):
+        return _from_columns(opened, target)
+    return _typed(opened, target, _described(value))
+
+
+@lru_cache(maxsize=256)
+def _package(kind: type) -> str:
+    """The library of a class: that of the first of its bases that is in the table."""
+    packages = [base.__module__.partition(".")[0] for base in kind.__mro__]
+    return next((package for package in packages if package in _READERS), packages[0])
+
+
+@lru_cache(maxsize=256)
+def _reader(kind: type) -> Reader | None:
+    """Who opens values of a class; nobody those of Python itself."""
+    reader = _READERS.get(_package(kind))
+    if reader is None and any(hasattr(kind, protocol) for protocol in PROTOCOLS):
+        return read_protocol
+    return reader
+
+
+def _described(value: Any) -> str:
+    kind: type = type(value)
+    package = _package(kind)
+    return "a numpy array" if package == "numpy" else f"a {package} {kind.__name__}"
+
+
+def _from_list(value: Any, target: Target) -> Array:
+    leaf = _first_leaf(value)
+    kind: type = type(leaf)
+    reader = _reader(kind)
+    if reader is None:
+        return _from_python(value, target)
+    try:
+        if reader is read_numpy:
+            return _typed(np.asarray(value), target, "a numpy array")
+        parts = [to_array(part, target) for part in value]
+        return np.concatenate(parts) if reader is read_image else np.stack(parts)
+    except ValueError as error:
+        raise ragged(target) from error
 
 
 def _first_leaf(value: Any) -> Any:
@@ -36,114 +102,100 @@ def _first_leaf(value: Any) -> Any:
     return value
 
 
-def _stacked(value: Any, tensor: TensorSpec, model: str) -> Array:
-    try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise _ragged(tensor, model) from error
+def _from_columns(columns: list[Column], target: Target) -> Array:
+    arrays = [to_array(column, target.of_column(name)) for name, column in columns]
+    if len(arrays) == 1 and len(target.tensor.shape) == 1:
+        return arrays[0]
+    return np.stack(arrays, axis=1)
 
 
-def _from_array(array: Array, tensor: TensorSpec, model: str, cast: Cast) -> Array:
-    datatype = DATATYPES[tensor.datatype]
+def _typed(array: Array, target: Target, origin: str) -> Array:
+    datatype = target.datatype
     if datatype.name == "BYTES":
-        return _bytes_array(array, tensor, model)
+        return _bytes_array(array, target, origin)
     if array.dtype == datatype.numpy:
         return array
-    if array.dtype.newbyteorder("=") == datatype.numpy or (datatype.name, array.dtype.name) == ("BF16", "bfloat16"):
+    if datatype.name == "BF16" and (array.dtype == BFLOAT16_BITS or array.dtype.name == "bfloat16"):
+        return array.view("<u2")
+    if array.dtype.newbyteorder("=") == datatype.numpy.newbyteorder("="):
         return array.astype(datatype.numpy)
-    if cast == "same_kind" and np.can_cast(array.dtype, datatype.numpy, casting="same_kind"):
-        return _narrowed(array, datatype, tensor, model)
-    raise _wrong_type(f"a numpy array of {array.dtype}", tensor, model, hint=_cast_hint(array, datatype))
+    if target.cast == "same_kind" and np.can_cast(array.dtype, datatype.numpy, casting="same_kind"):
+        return _narrowed(array, target)
+    raise wrong_type(target, f"{origin} of {array.dtype}", hint=_cast_hint(array, datatype.numpy))
 
 
-def _cast_hint(array: Array, datatype: Datatype) -> str:
-    by_hand = f"convert it with .astype(numpy.{datatype.numpy.name})"
-    if np.can_cast(array.dtype, datatype.numpy, casting="same_kind"):
+def _cast_hint(array: Array, wanted: "np.dtype[Any]") -> str:
+    by_hand = f"convert it with .astype(numpy.{wanted.name})"
+    if np.can_cast(array.dtype, wanted, casting="same_kind"):
         return f'{by_hand}, or pass cast="same_kind"'
     return by_hand
 
 
-def _from_python(value: Any, tensor: TensorSpec, model: str) -> Array:
-    datatype = DATATYPES[tensor.datatype]
-    array = np.array(value, dtype=object)
+def _from_python(value: Any, target: Target) -> Array:
+    datatype = target.datatype
     if datatype.name == "BYTES":
-        return _bytes_array(array, tensor, model)
-    _check_kinds(set(map(type, array.ravel().tolist())), datatype.python, tensor, model)
-    return _narrowed(array, datatype, tensor, model)
+        leaf = bytes(value) if isinstance(value, bytearray | memoryview) else value
+        return _bytes_array(np.array(leaf, dtype=object), target, "a value")
+    array = np.array(value, dtype=object)
+    _check_kinds(set(map(type, array.ravel().tolist())), datatype.python, target)
+    return _narrowed(array, target)
 
 
-def _bytes_array(array: Array, tensor: TensorSpec, model: str) -> Array:
-    if array.dtype.kind not in "OSU":
-        hint = "pass bytes or str, or an array of them"
-        raise _wrong_type(f"a numpy array of {array.dtype}", tensor, model, hint=hint)
+def _bytes_array(array: Array, target: Target, origin: str) -> Array:
+    if array.dtype.kind not in "OSUT":
+        raise wrong_type(target, f"{origin} of {array.dtype}", hint="pass bytes or str, or an array of them")
     if array.dtype.kind == "S":
         return array
     leaves = array.ravel().tolist()
     kinds = set(map(type, leaves))
-    _check_kinds(kinds, (bytes, str, np.bytes_, np.str_), tensor, model)
+    _check_kinds(kinds, (bytes, str, np.bytes_, np.str_), target)
     if kinds == {bytes}:
         return array
     result = np.empty(len(leaves), dtype=object)
-    result[:] = _encoded(leaves, kinds, tensor, model)
+    result[:] = _encoded(leaves, kinds, target)
     return result.reshape(array.shape)
 
 
-def _encoded(leaves: list[Any], kinds: set[type], tensor: TensorSpec, model: str) -> list[bytes]:
+def _encoded(leaves: list[Any], kinds: set[type], target: Target) -> list[bytes]:
     try:
         if bytes not in kinds and np.bytes_ not in kinds:
             return [*map(str.encode, leaves)]
         return [leaf.encode() if isinstance(leaf, str) else bytes(leaf) for leaf in leaves]
     except UnicodeEncodeError as error:
         hint = "it has surrogates; pass bytes in the encoding that the model reads"
-        raise _wrong_type(f"the str {error.object!a}, which is no UTF-8", tensor, model, hint=hint) from error
+        raise wrong_type(target, f"the str {error.object!a}, which is no UTF-8", hint=hint) from error
 
 
-def _check_kinds(kinds: set[type], accepted: tuple[type, ...], tensor: TensorSpec, model: str) -> None:
+def _check_kinds(kinds: set[type], accepted: tuple[type, ...], target: Target) -> None:
     for kind in kinds.difference(accepted):
         if kind in (list, tuple):
-            raise _ragged(tensor, model)
-        names = " or ".join(kind.__name__ for kind in DATATYPES[tensor.datatype].python)
-        raise _wrong_type(f"a value of type {kind.__name__}", tensor, model, hint=f"{tensor.datatype} takes {names}")
+            raise ragged(target)
+        names = " or ".join(kind.__name__ for kind in target.datatype.python)
+        raise wrong_type(target, f"a value of type {kind.__name__}", hint=f"{target.datatype.name} takes {names}")
 
 
-def _narrowed(array: Array, datatype: Datatype, tensor: TensorSpec, model: str) -> Array:
+def _narrowed(array: Array, target: Target) -> Array:
     """``array`` in the tensor's type; a value that does not fit is refused, not wrapped or turned into infinity."""
-    if array.size == 0 or datatype.numpy.kind == "b":
-        return array.astype(datatype.numpy)
-    if datatype.numpy.kind in "iu":
-        limits = np.iinfo(datatype.numpy)
+    wanted = target.datatype.numpy
+    if array.size == 0 or wanted.kind == "b":
+        return array.astype(wanted)
+    if wanted.kind in "iu":
+        limits = np.iinfo(wanted)
         if array.min() < limits.min or array.max() > limits.max:
-            raise _out_of_range(f"{limits.min} to {limits.max}", tensor, model)
-        return array.astype(datatype.numpy)
+            raise out_of_range(target, f"{limits.min} to {limits.max}")
+        return array.astype(wanted)
+    return _narrowed_floats(array, target)
+
+
+def _narrowed_floats(array: Array, target: Target) -> Array:
+    wanted = target.datatype.numpy
     try:
-        wide = array.astype(np.float64)
+        wide = array.astype(np.float64) if array.dtype.kind == "O" else array
     except OverflowError as error:
-        raise _out_of_range("finite", tensor, model) from error
+        raise out_of_range(target, "finite") from error
     with np.errstate(over="ignore"):
-        narrow = wide.astype(datatype.numpy)
-    if np.any(np.isinf(narrow) & np.isfinite(wide)):
-        raise _out_of_range(f"up to {np.finfo(datatype.numpy).max:g}", tensor, model)
+        narrow = wide.astype(wanted)
+    infinite = np.isinf(narrow)
+    if infinite.any() and np.any(infinite & np.isfinite(wide)):
+        raise out_of_range(target, f"up to {np.finfo(wanted).max:g}")
     return narrow
-
-
-def _wrong_type(received: str, tensor: TensorSpec, model: str, *, hint: str) -> DatatypeError:
-    return DatatypeError(
-        f"model '{model}', input '{tensor.name}': received {received}, expected {tensor.datatype}",
-        hint=hint,
-        facts=Facts(model=model, tensor=tensor.name, expected=tensor.datatype, received=received),
-    )
-
-
-def _out_of_range(limits: str, tensor: TensorSpec, model: str) -> DatatypeError:
-    return DatatypeError(
-        f"model '{model}', input '{tensor.name}': a value does not fit into {tensor.datatype} ({limits})",
-        facts=Facts(model=model, tensor=tensor.name, expected=tensor.datatype, received="a value out of range"),
-    )
-
-
-def _ragged(tensor: TensorSpec, model: str) -> ShapeError:
-    return ShapeError(
-        f"model '{model}', input '{tensor.name}': received lists of different lengths, expected {list(tensor.shape)}",
-        hint="a tensor is rectangular: pad the rows, or send them one by one",
-        facts=Facts(model=model, tensor=tensor.name, expected=str(list(tensor.shape)), received="ragged lists"),
-    )

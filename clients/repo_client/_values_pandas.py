@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames, series, indexes and extension arrays of pandas, whatever holds their values."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repo_client._columns import Column, as_column, column_order
+from repo_client._refusals import Target, missing_values, wrong_type
+from repo_client._values_arrow import read_arrow_array
+
+
+def read_pandas(value: Any, target: Target) -> NDArray[Any] | list[Column]:
+    """The columns of a frame by name, in the model's order; of anything else its values.
+
+    Raises:
+        DatatypeError: values are missing, and the tensor's type has no NaN.
+        ShapeError: a frame's columns are not those that the model was trained on.
+    """
+    if hasattr(value, "columns"):
+        return _read_frame(value, target)
+    if hasattr(value, "dtype"):
+        return as_column(_read_values(value, target), target)
+    hint = f"{target.datatype.name} has no such value"
+    raise wrong_type(target, f"a value of type {type(value).__name__}", hint=hint)
+
+
+def _read_frame(frame: Any, target: Target) -> NDArray[Any] | list[Column]:
+    names = [str(name) for name in frame.columns]
+    order = column_order(names, target)
+    kinds = set(frame.dtypes)
+    if len(kinds) == 1 and isinstance(next(iter(kinds)), np.dtype):
+        values: NDArray[Any] = frame.to_numpy()
+        return values if order == [*range(len(names))] else values[:, order]
+    return [(names[at], frame.iloc[:, at]) for at in order]
+
+
+def _read_values(values: Any, target: Target) -> NDArray[Any]:
+    kind = type(values.dtype).__name__
+    if isinstance(values.dtype, np.dtype):
+        return np.asarray(values)
+    if kind == "CategoricalDtype":
+        return _read_values(values.astype(values.dtype.categories.dtype), target)
+    if kind == "ArrowDtype":
+        return read_arrow_array(getattr(values, "array", values).__arrow_array__(), target)
+    return _read_extension(values, target)
+
+
+def _read_extension(values: Any, target: Target) -> NDArray[Any]:
+    """Nullable types, strings, and what else pandas has: as floats with NaN, or with nothing missing."""
+    wanted = getattr(values.dtype, "numpy_dtype", np.dtype(object))
+    if not values.isna().any():
+        array: NDArray[Any] = values.to_numpy(dtype=wanted)
+        return array
+    if wanted.kind == "f":
+        filled: NDArray[Any] = values.to_numpy(dtype=wanted, na_value=np.nan)
+        return filled
+    raise missing_values(
+        target, f"a pandas {type(values).__name__} of {values.dtype}", hint="fill them: .fillna(value)"
+    )

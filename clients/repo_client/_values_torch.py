@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tensors of torch on the CPU, whose memory is read where it lies."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from repo_client._refusals import Target, wrong_type
+from repo_client._values_numpy import BFLOAT16_BITS
+
+
+def read_torch(tensor: Any, target: Target) -> NDArray[Any]:
+    """A view of the tensor; what gradients it needs is forgotten.
+
+    Raises:
+        DatatypeError: it is not on the CPU, or not dense; or no tensor at all.
+    """
+    import torch
+
+    if not isinstance(tensor, torch.Tensor):
+        raise wrong_type(target, f"a value of type {type(tensor).__name__}", hint="pass a tensor")
+    if tensor.device.type != "cpu":
+        raise wrong_type(target, f"a torch tensor on device {tensor.device}", hint="copy it first: tensor.cpu()")
+    if tensor.layout is not torch.strided or tensor.is_quantized:
+        hint = "pass tensor.to_dense(), or tensor.dequantize()"
+        raise wrong_type(target, "a torch tensor that is sparse or quantized", hint=hint)
+    plain = tensor.detach().resolve_conj().resolve_neg()
+    if plain.dtype is torch.bfloat16:
+        return _read_bfloat16(plain, target)
+    return np.asarray(plain.numpy())
+
+
+def _read_bfloat16(tensor: Any, target: Target) -> NDArray[Any]:
+    import torch
+
+    if target.datatype.name == "BF16":
+        return np.asarray(tensor.view(torch.int16).numpy().view(BFLOAT16_BITS))
+    if target.datatype.numpy.kind == "f" and target.cast == "same_kind":
+        return np.asarray(tensor.float().numpy())
+    raise wrong_type(target, "a torch tensor of bfloat16", hint='pass tensor.float(), or cast="same_kind" for floats')
