@@ -3,6 +3,7 @@
 
 import asyncio
 import ssl
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -42,23 +43,19 @@ def channel_credentials(url: Url, tls: Tls | None) -> grpc.ChannelCredentials | 
     """Whom a channel trusts and who it is; ``None`` without TLS.
 
     Raises:
-        InputError: a file of ``tls`` cannot be read.
+        InputError: a file of ``tls`` cannot be used.
     """
     if not url.is_secure:
         return None
     tls = tls or Tls()
-    certificate = tls.read("certificate")
-    return grpc.ssl_channel_credentials(
-        root_certificates=tls.read("ca") or _system_authorities(),
-        private_key=tls.read("key") or (certificate if tls.certificate else None),
-        certificate_chain=certificate,
-    )
+    authorities = tls.context().get_ca_certs(binary_form=True)  # the system's, where gRPC alone has a list of its own
+    chain, key = _content(tls.certificate), _content(tls.key or tls.certificate)
+    trusted = "".join(map(ssl.DER_cert_to_PEM_cert, authorities)).encode()
+    return grpc.ssl_channel_credentials(root_certificates=trusted or None, private_key=key, certificate_chain=chain)
 
 
-def _system_authorities() -> bytes | None:
-    """Those that Python's own TLS trusts; gRPC by itself trusts a list of its own."""
-    found = ssl.create_default_context().get_ca_certs(binary_form=True)
-    return "".join(map(ssl.DER_cert_to_PEM_cert, found)).encode() or None
+def _content(path: Path | str | None) -> bytes | None:
+    return None if path is None else Path(path).read_bytes()
 
 
 def _settings(url: Url, options: TransportOptions) -> list[tuple[str, Any]]:

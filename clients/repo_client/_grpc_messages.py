@@ -46,6 +46,8 @@ _NETWORK: tuple[tuple[re.Pattern[str], type[NetworkError]], ...] = (
     ),
 )
 _TOO_LARGE = re.compile(r"(Sent|Received) message larger than max \((\d+) vs\. (\d+)\)")
+_NESTING = re.compile(r"^.*(last error: \w+: |OPENSSL_internal:|with error: \w+: )")
+_HUNG_UP = re.compile(r"failed to connect to all addresses.*(Socket closed|Connection reset by peer|Broken pipe)$")
 _PROTOBUF_LIMIT = 2**31 - 1
 
 _Request = service_pb2.ModelInferRequest
@@ -61,13 +63,32 @@ def translated(error: grpc.RpcError, url: Url, facts: Facts) -> RepoClientError:
     if code == "UNAVAILABLE":
         for pattern, kind in _NETWORK:
             if pattern.search(words):
-                return network_failure(kind, url, words, facts)
+                return _hung_up(url, words, facts) or network_failure(kind, url, _reason(words), facts)
     too_large = _TOO_LARGE.search(words)
     if code == "RESOURCE_EXHAUSTED" and too_large:
         return _too_large(
             "request" if too_large[1] == "Sent" else "answer", int(too_large[2]), int(too_large[3]), facts
         )
     return refusal(code, words, facts)
+
+
+def _reason(words: str) -> str:
+    """The innermost of the reasons that gRPC nests."""
+    return _NESTING.sub("", words)
+
+
+def _hung_up(url: Url, words: str, facts: Facts) -> NetworkError | None:
+    """A connection that was closed while it was set up: with TLS 1.3 a server's only way to refuse a certificate."""
+    if not _HUNG_UP.search(words):
+        return None
+    kind = TlsError if url.is_secure else ServerUnreachableError
+    return kind(
+        f"{url} took the connection and closed it at once",
+        hint="it wants a certificate that it trusts: pass Tls(certificate=..., key=...)"
+        if url.is_secure
+        else f"does the server speak TLS (grpcs://{url.address}), or HTTP at that port?",
+        facts=facts,
+    )
 
 
 def _too_large(what: str, size: int, limit: int, facts: Facts) -> InputError:

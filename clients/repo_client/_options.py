@@ -2,6 +2,7 @@
 """How a client connects, retries and shares memory: frozen values, checked when they are made."""
 
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
@@ -45,7 +46,7 @@ def checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-_PEM_HINT = "PEM files begin with '-----BEGIN'; openssl x509 -inform DER -outform PEM converts a certificate"
+_PEM_HINT = "they are PEM files, which begin with '-----BEGIN'; the key is that of the certificate, and not encrypted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,21 +62,19 @@ class Tls:
         has_certificate = self.key is None or self.certificate is not None
         _require(has_certificate, "a key without its certificate", hint="pass Tls(certificate=..., key=...)")
 
-    def read(self, name: Literal["ca", "certificate", "key"]) -> bytes | None:
-        """The bytes of one of the files; ``None`` where there is none.
+    def context(self) -> ssl.SSLContext:
+        """What Python's own TLS makes of it; ``server_name`` is not in it.
 
         Raises:
-            InputError: it cannot be read, or is no PEM file.
+            InputError: a file cannot be read or is no PEM file, or the key is not that of the certificate.
         """
-        path = getattr(self, name)
-        if path is None:
-            return None
         try:
-            content = Path(path).read_bytes()
-        except OSError as error:
-            raise InputError(f"Tls({name}={str(path)!r}) cannot be read: {error.strerror}") from error
-        _require(b"-----BEGIN " in content, f"Tls({name}={str(path)!r}) is no PEM file", hint=_PEM_HINT)
-        return content
+            context = ssl.create_default_context(cafile=self.ca)
+            if self.certificate is not None:
+                context.load_cert_chain(self.certificate, self.key, password="")  # or it asks a terminal
+        except (OSError, ValueError) as error:  # an SSLError is an OSError
+            raise InputError(f"the files of {self} cannot be used: {error}", hint=_PEM_HINT) from error
+        return context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +122,10 @@ class Retries:
 class TransportOptions:
     """What a transport needs to know besides the address."""
 
-    headers: Mapping[str, str] = field(default_factory=dict)  # sent with every call, as HTTP headers or gRPC metadata
-    token: Token | None = None  # sent as "authorization: Bearer <token>"
+    headers: Mapping[str, str] = field(
+        default_factory=dict, repr=False
+    )  # sent with every call, as HTTP headers or gRPC metadata
+    token: Token | None = field(default=None, repr=False)  # sent as "authorization: Bearer <token>"
     tls: Tls | None = None
     connection: ConnectionOptions = field(default_factory=ConnectionOptions)
 
