@@ -53,12 +53,14 @@ def decompress(body: bytes | bytearray) -> bytes:
 class ReplyReader:
     """Reads one answer: receive into ``buffer()``, then say by ``received()`` how much it was, until ``is_complete``.
 
-    A body whose length is known is received where it stays, without another copy.
+    A body whose length is known is received where it stays, without another copy. Without ``has_body`` the answer ends
+    with its headers, as that to CONNECT does.
     """
 
-    def __init__(self, scratch: memoryview) -> None:
+    def __init__(self, scratch: memoryview, *, has_body: bool = True) -> None:
         self._parser = HttpResponseParser(self)
         self._scratch = scratch
+        self._has_body = has_body
         self._length: int | None = None
         self._body = bytearray()
         self._filled = 0
@@ -122,7 +124,8 @@ class ReplyReader:
         self.status = self._parser.get_status_code()
         if self.status < 200:
             return
-        self.keep_alive = self._parser.should_keep_alive()
+        self.is_complete = not self._has_body
+        self.keep_alive = self.is_complete or self._parser.should_keep_alive()
         if b"transfer-encoding" in self.headers:
             return
         length = self.headers.get(b"content-length")

@@ -67,8 +67,10 @@ class Connection(asyncio.BufferedProtocol):
         """Whether it still waits for a request: an idle one has nothing to say but that it was closed."""
         return not (self._is_lost or is_readable(self._transport.get_extra_info("socket").fileno()))
 
-    async def exchange(self, head: bytes, body: Sequence[bytes | memoryview], *, deadline: float) -> ReplyReader:
-        """Send a request and read its answer whole.
+    async def exchange(
+        self, head: bytes, body: Sequence[bytes | memoryview], *, deadline: float, has_body: bool = True
+    ) -> ReplyReader:
+        """Send a request and read its answer whole; without ``has_body`` the answer is its headers.
 
         Raises:
             TimeoutError: it was not here in time.
@@ -78,7 +80,7 @@ class Connection(asyncio.BufferedProtocol):
         """
         if self._is_lost:
             raise EOFError("closed before the request")
-        self._reader = reader = ReplyReader(self._scratch)
+        self._reader = reader = ReplyReader(self._scratch, has_body=has_body)
         self._answered = asyncio.get_running_loop().create_future()
         self._transport.write(b"".join((head, *body)))  # a copy, because others may change the arrays meanwhile
         async with _until(deadline):

@@ -55,8 +55,10 @@ class Connection:
         """Whether it still waits for a request: an idle one has nothing to say but that it was closed."""
         return not is_readable(self._socket.fileno())
 
-    def exchange(self, head: bytes, body: Sequence[bytes | memoryview], *, deadline: float) -> ReplyReader:
-        """Send a request and read its answer whole.
+    def exchange(
+        self, head: bytes, body: Sequence[bytes | memoryview], *, deadline: float, has_body: bool = True
+    ) -> ReplyReader:
+        """Send a request and read its answer whole; without ``has_body`` the answer is its headers.
 
         Raises:
             TimeoutError: it was not here in time.
@@ -64,23 +66,21 @@ class Connection:
             OSError: the connection failed.
             HttpParserError: the answer is not HTTP.
         """
-        connected = self._socket
         self._send(head, body, deadline)
-        reader = ReplyReader(self._scratch)
+        reader, connected = ReplyReader(self._scratch, has_body=has_body), self._socket
         while not reader.is_complete:
             connected.settimeout(_remaining(deadline))
             reader.received(connected.recv_into(reader.buffer()))
         return reader
 
     def _send(self, head: bytes, body: Sequence[bytes | memoryview], deadline: float) -> None:
-        self._socket.settimeout(_remaining(deadline))
-        if isinstance(self._socket, ssl.SSLSocket):
-            self._socket.sendall(b"".join((head, *body)))
-            return
-        self._socket.sendall(head)
-        for part in body:
-            self._socket.settimeout(_remaining(deadline))
-            self._socket.sendall(part)
+        if sum(map(len, body)) <= _SCRATCH:
+            head, body = b"".join((head, *body)), ()
+        for part in (head, *body):
+            left = memoryview(part)
+            while left:
+                self._socket.settimeout(_remaining(deadline))
+                left = left[self._socket.send(left) :]
 
     def close(self) -> None:
         """Hang up; more than once is fine."""

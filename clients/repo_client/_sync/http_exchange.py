@@ -20,11 +20,11 @@ from repo_client._errors import (
     UnexpectedAnswerError,
 )
 from repo_client._http_messages import HEADER_LENGTH, Reply
-from repo_client._http_wire import ReplyReader, compress, decompress, encode_headers, encode_path
+from repo_client._http_routes import route_to
+from repo_client._http_wire import ReplyReader, compress, decompress, encode_headers
 from repo_client._network import network_failure
-from repo_client._options import TransportOptions
+from repo_client._options import Tls, TransportOptions
 from repo_client._thread_connection import Connection, Slots, home, open_connection
-from repo_client._tls import tls_context
 from repo_client._urls import Url
 
 _LONGEST_WAIT_S = 1e6  # eleven days: operating systems count the milliseconds of a wait in 32 bits
@@ -34,7 +34,7 @@ _HEADER_LENGTH = HEADER_LENGTH.lower().encode()
 _CONNECTING: tuple[tuple[type[Exception], type[RepoClientError]], ...] = (
     (ssl.SSLError, TlsError),
     (TimeoutError, DeadlineExceededError),
-    (OSError, ServerUnreachableError),
+    (Exception, ServerUnreachableError),
 )
 _UNDER_WAY: tuple[tuple[type[Exception], type[RepoClientError]], ...] = (
     (ssl.SSLEOFError, ConnectionLostError),
@@ -61,15 +61,15 @@ class HttpExchange:
 
     def __init__(self, url: Url, options: TransportOptions) -> None:
         self._url, self._options = url, options
-        self._host, _, port = url.address.rpartition(":")
-        self._host, self._port = self._host.strip("[]"), int(port)
-        self._tls = tls_context(options.tls) if url.is_secure else None
-        self._server_name = (options.tls and options.tls.server_name) or self._host
-        self._prefix = encode_path(url.path)
+        self._route = route_to(url)
+        self._tls = (options.tls or Tls()).context() if url.is_secure else None
+        self._server_name = (options.tls and options.tls.server_name) or url.address.rpartition(":")[0].strip("[]")
         self._compression = options.connection.compression
         self._accepting = f"Accept-Encoding: {self._compression}\r\n" if self._compression else ""
         self._pool: _Pool | None = None
-        self._host_line = "" if "host" in options.headers else f"Host: {url.address}\r\n"
+        self._first_lines = self._route.lines
+        if "host" not in options.headers:
+            self._first_lines += f"Host: {url.address}\r\n"
         encode_headers(options.headers)  # a wrong one is told now, not by each call
 
     def send(
@@ -125,7 +125,9 @@ class HttpExchange:
                 body = [compress(b"".join(body), self._compression)]
                 lines += f"Content-Encoding: {self._compression}\r\n"
         size = sum(map(len, body))
-        head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._host_line}{lines}Content-Length: {size}\r\n\r\n"
+        head = (
+            f"{method} {self._route.target}{path} HTTP/1.1\r\n{self._first_lines}{lines}Content-Length: {size}\r\n\r\n"
+        )
         return head.encode("ascii"), body
 
     def _open_pool(self) -> _Pool:
@@ -135,23 +137,33 @@ class HttpExchange:
         return pool
 
     def _connect(self, deadline: float, facts: Facts) -> Connection:
+        route = self._route
         try:
-            connection = open_connection(self._host, self._port, deadline=deadline)
-            if self._tls is not None:
-                self._start_tls(connection, self._tls, deadline)
-        except OSError as error:  # TimeoutError and SSLError are one
-            kind = next(ours for theirs, ours in _CONNECTING if isinstance(error, theirs))
-            if self._tls is not None and isinstance(error, ConnectionResetError):
-                kind = TlsError  # hung up on the handshake
-            raise network_failure(kind, self._url, str(error), facts) from error
+            connection = open_connection(route.host, route.port, deadline=deadline)
+            try:
+                self._secure(connection, deadline)
+            except BaseException:
+                connection.close()
+                raise
+        except (OSError, EOFError, HttpParserError) as error:
+            raise self._unreachable(error, facts) from error
         return connection
 
-    def _start_tls(self, connection: Connection, context: ssl.SSLContext, deadline: float) -> None:
-        try:
-            connection.start_tls(context, self._server_name, deadline)
-        except BaseException:
-            connection.close()
-            raise
+    def _secure(self, connection: Connection, deadline: float) -> None:
+        if self._tls is None:
+            return
+        if self._route.tunnel is not None:
+            reader = connection.exchange(self._route.tunnel, (), deadline=deadline, has_body=False)
+            if not 200 <= reader.status < 300:
+                raise OSError(f"it answered {reader.status}")
+        connection.start_tls(self._tls, self._server_name, deadline)
+
+    def _unreachable(self, error: Exception, facts: Facts) -> RepoClientError:
+        kind = next(ours for theirs, ours in _CONNECTING if isinstance(error, theirs))
+        if self._tls is not None and isinstance(error, ConnectionResetError):
+            kind = TlsError  # hung up on the handshake
+        proxy = f" (through the proxy {self._route.through})" if self._route.through else ""
+        return network_failure(kind, self._url, f"{error}{proxy}", facts)
 
     def _exchange(
         self,
