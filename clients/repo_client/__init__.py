@@ -13,7 +13,9 @@ from repo_client._answers import Answer
 from repo_client._async.admin import AsyncAdmin
 from repo_client._async.client import AsyncClient
 from repo_client._async.model import AsyncModel
+from repo_client._async.sequences import AsyncModelSequence
 from repo_client._async.transport import AsyncTransport
+from repo_client._calls import CallOptions, Inputs
 from repo_client._documents import IndexEntry, ServerMetadata
 from repo_client._errors import (
     BatchSizeError,
@@ -30,6 +32,7 @@ from repo_client._errors import (
     ModelNotFoundError,
     NanError,
     NetworkError,
+    NotRecordedError,
     RefusedRequestError,
     RepoClientError,
     ServerBusyError,
@@ -61,6 +64,7 @@ from repo_client._statistics import BatchStatistics, Duration, ModelStatistics, 
 from repo_client._sync.admin import Admin
 from repo_client._sync.client import Client
 from repo_client._sync.model import Model
+from repo_client._sync.sequences import ModelSequence
 from repo_client._sync.transport import Transport
 
 __all__ = [
@@ -69,9 +73,11 @@ __all__ = [
     "AsyncAdmin",
     "AsyncClient",
     "AsyncModel",
+    "AsyncModelSequence",
     "AsyncTransport",
     "BatchSizeError",
     "BatchStatistics",
+    "CallOptions",
     "Client",
     "ClosedClientError",
     "ConnectionLostError",
@@ -86,6 +92,7 @@ __all__ = [
     "InferRequest",
     "InferResponse",
     "InputError",
+    "Inputs",
     "InstanceGroup",
     "LoadRefusedError",
     "MissingInputError",
@@ -94,10 +101,12 @@ __all__ = [
     "ModelControlError",
     "ModelError",
     "ModelNotFoundError",
+    "ModelSequence",
     "ModelSignature",
     "ModelStatistics",
     "NanError",
     "NetworkError",
+    "NotRecordedError",
     "RefusedRequestError",
     "RegionSlice",
     "RepoClientError",

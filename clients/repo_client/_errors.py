@@ -16,6 +16,7 @@
     │   ├── NanError                   a NaN where the model was opened with nan="refuse"
     │   ├── UnsupportedCallError       a call that this model or protocol does not take, e.g. a stream over HTTP
     │   ├── SharedMemoryError          shared memory was insisted on, and the server cannot open it
+    │   ├── NotRecordedError           a call that is not in the recording it is replayed from, in a test
     │   └── RefusedRequestError        only the server noticed; ``server_words`` has its reason
     ├── ModelError                     the model
     │   ├── ModelNotFoundError         not in the repository, or not loaded
@@ -116,6 +117,10 @@ class UnsupportedCallError(InputError):
 
 class SharedMemoryError(InputError):
     """Shared memory was insisted on, and client and server cannot share any."""
+
+
+class NotRecordedError(InputError):
+    """The recording that a test replays has no answer to this call."""
 
 
 class RefusedRequestError(InputError):

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+# Generated from _async/testing.py by clients/generate_sync.py: change that file, then run it.
+"""Transports for tests: a server in memory, a recorder in front of a real one, and what it recorded."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from repo_client._documents import Document
+from repo_client._errors import RepoClientError
+from repo_client._in_memory import Answering, Call, InMemoryModel, InMemoryServer, no_regions
+from repo_client._messages import InferRequest, InferResponse
+from repo_client._options import ConnectionOptions, Tls, Token, TransportOptions
+from repo_client._recordings import (
+    Outcome,
+    Recording,
+    Tape,
+    load_document,
+    no_regions_recorded,
+    read_response,
+    request_document,
+    response_document,
+)
+from repo_client._signatures import ModelSignature
+from repo_client._sync.transport import Transport, open_transport
+from repo_client._urls import parse_url
+
+
+class InMemoryTransport:
+    """A server in memory that answers from signatures: ``AsyncClient("grpc://nowhere", transport=...)``.
+
+    Args:
+        models: the models that it serves.
+        answer: of the models that are given as signatures; see ``InMemoryModel``.
+        failures: how the calls end from the first on, whatever they are; ``None``: it works, as all do afterwards.
+    """
+
+    def __init__(
+        self,
+        *models: ModelSignature | InMemoryModel,
+        answer: Answering = None,
+        failures: Iterable[RepoClientError | None] = (),
+    ) -> None:
+        self._server = InMemoryServer(models, answer, failures)
+        self.closed = False
+
+    @property
+    def calls(self) -> list[Call]:
+        """All calls, in their order."""
+        return self._server.calls
+
+    def fail(self, *errors: RepoClientError | None) -> None:
+        """Let the next calls fail, one with each error; ``None`` is a call that works."""
+        self._server.fail(errors)
+
+    def is_live(self, *, timeout_s: float) -> bool:
+        self._server.note("is_live", timeout_s)
+        return True
+
+    def is_ready(self, *, timeout_s: float) -> bool:
+        self._server.note("is_ready", timeout_s)
+        return True
+
+    def is_model_ready(self, name: str, version: str, *, timeout_s: float) -> bool:
+        self._server.note("is_model_ready", timeout_s, model=name, version=version)
+        return self._server.is_model_ready(name, version)
+
+    def server_metadata(self, *, timeout_s: float) -> Document:
+        self._server.note("server_metadata", timeout_s)
+        return {"name": "in memory", "version": "0", "extensions": []}
+
+    def metadata(self, name: str, version: str, *, timeout_s: float) -> Document:
+        self._server.note("metadata", timeout_s, model=name, version=version)
+        return self._server.metadata(name, version)
+
+    def config(self, name: str, version: str, *, timeout_s: float) -> Document:
+        self._server.note("config", timeout_s, model=name, version=version)
+        return self._server.config(name, version)
+
+    def infer(self, request: InferRequest, *, timeout_s: float) -> InferResponse:
+        return self._server.infer(request, timeout_s)
+
+    def stream(self, request: InferRequest, *, timeout_s: float) -> Iterator[InferResponse]:
+        for response in self._server.stream(request, timeout_s):
+            yield response
+
+    def load(self, name: str, *, config: str | None, files: Mapping[str, bytes], timeout_s: float) -> None:
+        self._server.note("load", timeout_s, model=name, options={"config": config, "files": dict(files)})
+        self._server.load(name, config)
+
+    def unload(self, name: str, *, dependents: bool, timeout_s: float) -> None:
+        self._server.note("unload", timeout_s, model=name, options={"dependents": dependents})
+        self._server.unload(name)
+
+    def repository_index(self, *, timeout_s: float) -> Sequence[Document]:
+        self._server.note("repository_index", timeout_s)
+        return self._server.repository_index()
+
+    def statistics(self, name: str, version: str, *, timeout_s: float) -> Sequence[Document]:
+        self._server.note("statistics", timeout_s, model=name, version=version)
+        return self._server.statistics(name, version)
+
+    def register_region(self, name: str, key: str, byte_size: int, *, timeout_s: float) -> None:
+        raise no_regions()
+
+    def unregister_region(self, name: str, *, timeout_s: float) -> None:
+        pass
+
+    def regions(self, *, timeout_s: float) -> Sequence[Document]:
+        return []
+
+    def register_cuda_region(self, name: str, handle: bytes, *, device: int, byte_size: int, timeout_s: float) -> None:
+        raise no_regions()
+
+    def unregister_cuda_region(self, name: str, *, timeout_s: float) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Recorder:
+    """Writes down what ``transport`` answers; ``close``, also by its client, replaces the file at ``path``.
+
+    Everything that a model was sent and gave is in the file: record no secrets. Headers and tokens are not written.
+    """
+
+    def __init__(self, transport: Transport, path: Path | str) -> None:
+        self._transport = transport
+        self._tape = Tape(Path(path))
+
+    @classmethod
+    def to(
+        cls,
+        url: str,
+        path: Path | str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        token: Token | None = None,
+        tls: Tls | None = None,
+        connection: ConnectionOptions | None = None,
+    ) -> Self:
+        """A recorder in front of the server at ``url``; see ``Client`` for the other arguments."""
+        options = TransportOptions(
+            headers=headers or {}, token=token, tls=tls, connection=connection or ConnectionOptions()
+        )
+        return cls(open_transport(parse_url(url), options), path)
+
+    def _recorded(
+        self, call: str, arguments: Document, ask: Callable[..., Any], *positional: Any, **options: Any
+    ) -> Any:
+        try:
+            value = ask(*positional, **options)
+        except RepoClientError as error:
+            self._tape.add(call, arguments, Outcome(error=error))
+            raise
+        self._tape.add(call, arguments, Outcome(value=value))
+        return value
+
+    def is_live(self, *, timeout_s: float) -> bool:
+        live: bool = self._recorded("is_live", {}, self._transport.is_live, timeout_s=timeout_s)
+        return live
+
+    def is_ready(self, *, timeout_s: float) -> bool:
+        ready: bool = self._recorded("is_ready", {}, self._transport.is_ready, timeout_s=timeout_s)
+        return ready
+
+    def is_model_ready(self, name: str, version: str, *, timeout_s: float) -> bool:
+        arguments = {"model": name, "version": version}
+        ask = self._transport.is_model_ready
+        ready: bool = self._recorded("is_model_ready", arguments, ask, name, version, timeout_s=timeout_s)
+        return ready
+
+    def server_metadata(self, *, timeout_s: float) -> Document:
+        ask = self._transport.server_metadata
+        document: Document = self._recorded("server_metadata", {}, ask, timeout_s=timeout_s)
+        return document
+
+    def metadata(self, name: str, version: str, *, timeout_s: float) -> Document:
+        arguments = {"model": name, "version": version}
+        ask = self._transport.metadata
+        document: Document = self._recorded("metadata", arguments, ask, name, version, timeout_s=timeout_s)
+        return document
+
+    def config(self, name: str, version: str, *, timeout_s: float) -> Document:
+        arguments = {"model": name, "version": version}
+        ask = self._transport.config
+        document: Document = self._recorded("config", arguments, ask, name, version, timeout_s=timeout_s)
+        return document
+
+    def infer(self, request: InferRequest, *, timeout_s: float) -> InferResponse:
+        arguments = request_document(request)
+        try:
+            response = self._transport.infer(request, timeout_s=timeout_s)
+        except RepoClientError as error:
+            self._tape.add("infer", arguments, Outcome(error=error))
+            raise
+        self._tape.add("infer", arguments, Outcome(value=response_document(response)))
+        return response
+
+    def stream(self, request: InferRequest, *, timeout_s: float) -> Iterator[InferResponse]:
+        arguments, given, failure = request_document(request), [], None
+        try:
+            for response in self._transport.stream(request, timeout_s=timeout_s):
+                given.append(response_document(response))
+                yield response
+        except RepoClientError as error:
+            failure = error
+            raise
+        finally:
+            self._tape.add("stream", arguments, Outcome(value=given, error=failure))
+
+    def load(self, name: str, *, config: str | None, files: Mapping[str, bytes], timeout_s: float) -> None:
+        arguments, ask = load_document(name, config, files), self._transport.load
+        self._recorded("load", arguments, ask, name, config=config, files=files, timeout_s=timeout_s)
+
+    def unload(self, name: str, *, dependents: bool, timeout_s: float) -> None:
+        arguments, ask = {"model": name, "dependents": dependents}, self._transport.unload
+        self._recorded("unload", arguments, ask, name, dependents=dependents, timeout_s=timeout_s)
+
+    def repository_index(self, *, timeout_s: float) -> Sequence[Document]:
+        ask = self._transport.repository_index
+        entries: Sequence[Document] = self._recorded("repository_index", {}, ask, timeout_s=timeout_s)
+        return entries
+
+    def statistics(self, name: str, version: str, *, timeout_s: float) -> Sequence[Document]:
+        arguments, ask = {"model": name, "version": version}, self._transport.statistics
+        models: Sequence[Document] = self._recorded("statistics", arguments, ask, name, version, timeout_s=timeout_s)
+        return models
+
+    def register_region(self, name: str, key: str, byte_size: int, *, timeout_s: float) -> None:
+        raise no_regions_recorded()
+
+    def unregister_region(self, name: str, *, timeout_s: float) -> None:
+        pass
+
+    def regions(self, *, timeout_s: float) -> Sequence[Document]:
+        return []
+
+    def register_cuda_region(self, name: str, handle: bytes, *, device: int, byte_size: int, timeout_s: float) -> None:
+        raise no_regions_recorded()
+
+    def unregister_cuda_region(self, name: str, *, timeout_s: float) -> None:
+        pass
+
+    def close(self) -> None:
+        self._transport.close()
+        self._tape.write()
+
+
+class Replay:
+    """Answers as an ``Recorder`` of either side has written it down, without a server.
+
+    A call that was made more than once is answered in the order of then, and from the last time on always the same.
+
+    Raises:
+        InputError: there is no recording at ``path``.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._recording = Recording(Path(path))
+
+    def is_live(self, *, timeout_s: float) -> bool:
+        return bool(self._recording.value("is_live", {}))
+
+    def is_ready(self, *, timeout_s: float) -> bool:
+        return bool(self._recording.value("is_ready", {}))
+
+    def is_model_ready(self, name: str, version: str, *, timeout_s: float) -> bool:
+        return bool(self._recording.value("is_model_ready", {"model": name, "version": version}))
+
+    def server_metadata(self, *, timeout_s: float) -> Document:
+        document: Document = self._recording.value("server_metadata", {})
+        return document
+
+    def metadata(self, name: str, version: str, *, timeout_s: float) -> Document:
+        document: Document = self._recording.value("metadata", {"model": name, "version": version})
+        return document
+
+    def config(self, name: str, version: str, *, timeout_s: float) -> Document:
+        document: Document = self._recording.value("config", {"model": name, "version": version})
+        return document
+
+    def infer(self, request: InferRequest, *, timeout_s: float) -> InferResponse:
+        return read_response(self._recording.value("infer", request_document(request)), request.request_id)
+
+    def stream(self, request: InferRequest, *, timeout_s: float) -> Iterator[InferResponse]:
+        outcome = self._recording.outcome("stream", request_document(request))
+        for document in outcome.value:
+            yield read_response(document, request.request_id)
+        if outcome.error is not None:
+            raise outcome.error
+
+    def load(self, name: str, *, config: str | None, files: Mapping[str, bytes], timeout_s: float) -> None:
+        self._recording.value("load", load_document(name, config, files))
+
+    def unload(self, name: str, *, dependents: bool, timeout_s: float) -> None:
+        self._recording.value("unload", {"model": name, "dependents": dependents})
+
+    def repository_index(self, *, timeout_s: float) -> Sequence[Document]:
+        entries: Sequence[Document] = self._recording.value("repository_index", {})
+        return entries
+
+    def statistics(self, name: str, version: str, *, timeout_s: float) -> Sequence[Document]:
+        models: Sequence[Document] = self._recording.value("statistics", {"model": name, "version": version})
+        return models
+
+    def register_region(self, name: str, key: str, byte_size: int, *, timeout_s: float) -> None:
+        raise no_regions_recorded()
+
+    def unregister_region(self, name: str, *, timeout_s: float) -> None:
+        pass
+
+    def regions(self, *, timeout_s: float) -> Sequence[Document]:
+        return []
+
+    def register_cuda_region(self, name: str, handle: bytes, *, device: int, byte_size: int, timeout_s: float) -> None:
+        raise no_regions_recorded()
+
+    def unregister_cuda_region(self, name: str, *, timeout_s: float) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
