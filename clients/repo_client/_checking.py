@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from repo_client._conversion import Array, to_array
 from repo_client._datatypes import DATATYPES
@@ -24,6 +25,7 @@ from repo_client._signatures import ModelSignature, TensorSpec
 from repo_client._tensors import encode
 
 _ABSENT: Final = object()
+_BF16_INFINITY = 0x7F80  # what is more in its bits, sign apart, is NaN
 
 
 def checked_version(version: str | int | None) -> str:
@@ -191,15 +193,29 @@ def _check_same_rows(signature: ModelSignature, arrays: Mapping[str, Array]) -> 
 
 
 def _check_nan(signature: ModelSignature, arrays: Mapping[str, Array]) -> None:
-    for name, array in arrays.items():
-        # The smallest value is NaN where any is, and finding it needs no memory.
-        if array.dtype.kind == "f" and array.size and np.isnan(array.min()):
-            place = [int(index) for index in np.argwhere(np.isnan(array))[0]]
+    for known in signature.inputs:
+        array = arrays.get(known.name)
+        if array is not None and array.size and _has_nan(array, known.datatype):
+            place = [int(index) for index in np.argwhere(_nan_places(array))[0]]
             raise NanError(
-                f"model '{signature.name}', input '{name}': received NaN, the first at {place}",
+                f"model '{signature.name}', input '{known.name}': received NaN, the first at {place}",
                 hint='fill what is missing, or open the model with nan="allow"',
-                facts=Facts(model=signature.name, tensor=name, expected="numbers", received=f"NaN at {place}"),
+                facts=Facts(model=signature.name, tensor=known.name, expected="numbers", received=f"NaN at {place}"),
             )
+
+
+def _has_nan(array: Array, datatype: str) -> bool:
+    if array.dtype.kind == "f":
+        return bool(np.isnan(array.min()))  # the smallest value is NaN where any is, and finding it needs no memory
+    return datatype == "BF16" and bool(_nan_places(array).any())
+
+
+def _nan_places(array: Array) -> NDArray[np.bool_]:
+    """Where an array of floats has NaN, or one of the bits of BF16."""
+    if array.dtype.kind == "f":
+        places: NDArray[np.bool_] = np.isnan(array)
+        return places
+    return (array & 0x7FFF) > _BF16_INFINITY
 
 
 def _wrong_rows(signature: ModelSignature, name: str, received: str, expected: str) -> BatchSizeError:

@@ -36,6 +36,8 @@ _READERS: dict[str, Reader] = {
     "torch": read_torch,
     "scipy": read_sparse,
 }
+# How values of a library are converted by hand, where not as arrays of numpy are.
+_CASTS = {"torch": ".to(torch.{0})", "pyarrow": '.cast("{0}")', "PIL": "numpy.asarray(image).astype(numpy.{0})"}
 
 
 def to_array(value: Any, target: Target) -> Array:
@@ -56,7 +58,7 @@ def to_array(value: Any, target: Target) -> Array:
     opened = reader(value, target)
     if isinstance(opened, list):
         return _from_columns(opened, target)
-    return _typed(opened, target, _described(value))
+    return _typed(opened, target, kind)
 
 
 @lru_cache(maxsize=256)
@@ -75,12 +77,6 @@ def _reader(kind: type) -> Reader | None:
     return reader
 
 
-def _described(value: Any) -> str:
-    kind: type = type(value)
-    package = _package(kind)
-    return "a numpy array" if package == "numpy" else f"a {package} {kind.__name__}"
-
-
 def _from_list(value: Any, target: Target) -> Array:
     leaf = _first_leaf(value)
     kind: type = type(leaf)
@@ -89,7 +85,7 @@ def _from_list(value: Any, target: Target) -> Array:
         return _from_python(value, target)
     try:
         if reader is read_numpy:
-            return _typed(np.asarray(value), target, "a numpy array")
+            return _typed(np.asarray(value), target, kind)
         parts = [to_array(part, target) for part in value]
         return np.concatenate(parts) if reader is read_image else np.stack(parts)
     except ValueError as error:
@@ -109,10 +105,11 @@ def _from_columns(columns: list[Column], target: Target) -> Array:
     return np.stack(arrays, axis=1)
 
 
-def _typed(array: Array, target: Target, origin: str) -> Array:
+def _typed(array: Array, target: Target, kind: type) -> Array:
+    """``array``, read from a value of class ``kind``, as one of the tensor's type."""
     datatype = target.datatype
     if datatype.name == "BYTES":
-        return _bytes_array(array, target, origin)
+        return _bytes_array(array, target, kind)
     if array.dtype == datatype.numpy:
         return array
     if datatype.name == "BF16" and (array.dtype == BFLOAT16_BITS or array.dtype.name == "bfloat16"):
@@ -121,29 +118,35 @@ def _typed(array: Array, target: Target, origin: str) -> Array:
         return array.astype(datatype.numpy)
     if target.cast == "same_kind" and np.can_cast(array.dtype, datatype.numpy, casting="same_kind"):
         return _narrowed(array, target)
-    raise wrong_type(target, f"{origin} of {array.dtype}", hint=_cast_hint(array, datatype.numpy))
+    raise wrong_type(target, _described(array, kind), hint=_cast_hint(array, datatype.numpy, kind))
 
 
-def _cast_hint(array: Array, wanted: "np.dtype[Any]") -> str:
-    by_hand = f"convert it with .astype(numpy.{wanted.name})"
+def _described(array: Array, kind: type) -> str:
+    package = _package(kind)
+    what = "a numpy array" if package == "numpy" else f"a {package} {kind.__name__}"
+    return f"{what} of {array.dtype}"
+
+
+def _cast_hint(array: Array, wanted: "np.dtype[Any]", kind: type) -> str:
+    by_hand = _CASTS.get(_package(kind), ".astype(numpy.{0})").format(wanted.name)
     if np.can_cast(array.dtype, wanted, casting="same_kind"):
-        return f'{by_hand}, or pass cast="same_kind"'
-    return by_hand
+        return f'convert it with {by_hand}, or pass cast="same_kind"'
+    return f"convert it with {by_hand}"
 
 
 def _from_python(value: Any, target: Target) -> Array:
     datatype = target.datatype
     if datatype.name == "BYTES":
         leaf = bytes(value) if isinstance(value, bytearray | memoryview) else value
-        return _bytes_array(np.array(leaf, dtype=object), target, "a value")
+        return _bytes_array(np.array(leaf, dtype=object), target, object)
     array = np.array(value, dtype=object)
     _check_kinds(set(map(type, array.ravel().tolist())), datatype.python, target)
     return _narrowed(array, target)
 
 
-def _bytes_array(array: Array, target: Target, origin: str) -> Array:
+def _bytes_array(array: Array, target: Target, kind: type) -> Array:
     if array.dtype.kind not in "OSUT":
-        raise wrong_type(target, f"{origin} of {array.dtype}", hint="pass bytes or str, or an array of them")
+        raise wrong_type(target, _described(array, kind), hint="pass bytes or str, or an array of them")
     if array.dtype.kind == "S":
         return array
     leaves = array.ravel().tolist()

@@ -32,7 +32,8 @@ def _read_frame(frame: Any, target: Target) -> NDArray[Any] | list[Column]:
     kinds = set(frame.dtypes)
     if len(kinds) == 1 and isinstance(next(iter(kinds)), np.dtype):
         values: NDArray[Any] = frame.to_numpy()
-        return values if order == [*range(len(names))] else values[:, order]
+        values = values if order == [*range(len(names))] else values[:, order]
+        return values[:, 0] if len(order) == len(target.tensor.shape) == 1 else values
     return [(names[at], frame.iloc[:, at]) for at in order]
 
 
@@ -40,7 +41,7 @@ def _read_values(values: Any, target: Target) -> NDArray[Any]:
     kind = type(values.dtype).__name__
     if isinstance(values.dtype, np.dtype):
         return np.asarray(values)
-    if kind == "CategoricalDtype":
+    if kind == "CategoricalDtype" and not values.isna().any():
         return _read_values(values.astype(values.dtype.categories.dtype), target)
     if kind == "ArrowDtype":
         return read_arrow_array(getattr(values, "array", values).__arrow_array__(), target)

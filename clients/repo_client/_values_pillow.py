@@ -38,7 +38,7 @@ def _check_shape(image: Any, found: tuple[int, ...], target: Target) -> None:
     if all(size in (-1, has) for size, has in zip(shape, found, strict=False)) and len(found) == len(shape):
         return
     channels = len(image.getbands())
-    if len(shape) >= 3 and shape[-3] == channels != shape[-1]:
+    if len(shape) >= 3 and shape[-3] == channels and (shape[-1] != channels or shape[-2:] == found[-3:-1]):
         first = "numpy.ascontiguousarray(numpy.asarray(image).transpose(2, 0, 1)[numpy.newaxis])"
         hint = f"the model's channels come first: pass {first}"
     elif len(shape) >= 3 and shape[-1] in _MODES and shape[-1] != channels:
