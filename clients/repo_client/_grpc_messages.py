@@ -140,7 +140,7 @@ def _head(request: InferRequest) -> Any:
         described = message.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
         if tensor.slice is not None:
             _set_slice(described.parameters, tensor.slice)
-    for name in request.outputs or request.output_slices:
+    for name in dict.fromkeys((*request.outputs, *request.output_slices)):
         wanted = message.outputs.add(name=name)
         if name in request.output_slices:
             _set_slice(wanted.parameters, request.output_slices[name])
@@ -175,8 +175,8 @@ def _varint(number: int) -> bytes:
     return bytes(groups)
 
 
-def from_wire(answer: bytes) -> InferResponse:
-    """What the bytes of a ``ModelInferResponse`` say; its tensors are views of them.
+def from_wire(answer: bytes, slices: Mapping[str, RegionSlice]) -> InferResponse:
+    """What the bytes of a ``ModelInferResponse`` say; its tensors are views of them, or lie in ``slices``.
 
     Raises:
         UnexpectedAnswerError: they are none, or its tensors are not in raw form.
@@ -185,7 +185,7 @@ def from_wire(answer: bytes) -> InferResponse:
         message, contents = _parsed(answer)
     except DecodeError as error:
         raise UnexpectedAnswerError("the server answered with bytes that are no message of Triton's") from error
-    return _response(message, contents)
+    return _response(message, contents, slices)
 
 
 def _parsed(answer: bytes) -> tuple[Any, Any]:
@@ -206,7 +206,7 @@ def from_stream(answer: Any, facts: Facts) -> InferResponse:
     """
     if answer.error_message:
         raise refusal("INTERNAL", answer.error_message, facts)
-    return _response(answer.infer_response, answer.infer_response.raw_output_contents)
+    return _response(answer.infer_response, answer.infer_response.raw_output_contents, {})
 
 
 def _split(answer: memoryview) -> tuple[bytes, list[memoryview]]:
@@ -238,17 +238,17 @@ def _read_varint(answer: memoryview, position: int) -> tuple[int, int]:
             return number, position
 
 
-def _response(message: Any, contents: Any) -> InferResponse:
+def _response(message: Any, contents: Any, slices: Mapping[str, RegionSlice]) -> InferResponse:
     return InferResponse(
         model=message.model_name,
         version=message.model_version,
         request_id=message.id,
-        outputs=tuple(_outputs(message, contents)),
+        outputs=tuple(_outputs(message, contents, slices)),
         parameters=_parameters(message.parameters) if message.parameters else {},
     )
 
 
-def _outputs(message: Any, contents: Any) -> Iterator[WireTensor]:
+def _outputs(message: Any, contents: Any, slices: Mapping[str, RegionSlice]) -> Iterator[WireTensor]:
     if len(message.outputs) != len(contents):
         raise UnexpectedAnswerError(
             f"model '{message.model_name}' answered {len(message.outputs)} outputs but {len(contents)} raw contents",
@@ -260,23 +260,12 @@ def _outputs(message: Any, contents: Any) -> Iterator[WireTensor]:
             datatype=output.datatype,
             shape=tuple(output.shape),
             data=data,
-            slice=_slice(output.parameters) if output.parameters else None,
+            slice=None if data else slices.get(output.name),  # Triton does not repeat that it went there
         )
 
 
 def _parameters(parameters: Any) -> Mapping[str, ParameterValue]:
     return {name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in parameters.items()}
-
-
-def _slice(parameters: Any) -> RegionSlice | None:
-    values: Mapping[str, Any] = _parameters(parameters)
-    if "shared_memory_region" not in values:
-        return None
-    return RegionSlice(
-        region=values["shared_memory_region"],
-        offset=values.get("shared_memory_offset", 0),
-        byte_size=values.get("shared_memory_byte_size", 0),
-    )
 
 
 def to_document(message: Any) -> Document:

@@ -102,7 +102,7 @@ class AsyncGrpcTransport:
         except FAILURES as error:
             self._raise_translated(error, facts_of(request))
             raise
-        return from_wire(answer)
+        return from_wire(answer, request.output_slices)
 
     async def stream(self, request: InferRequest, *, timeout_s: float) -> AsyncIterator[InferResponse]:
         message, metadata = to_message(request), self._metadata(request.headers)

@@ -101,7 +101,7 @@ class GrpcTransport:
         except FAILURES as error:
             self._raise_translated(error, facts_of(request))
             raise
-        return from_wire(answer)
+        return from_wire(answer, request.output_slices)
 
     def stream(self, request: InferRequest, *, timeout_s: float) -> Iterator[InferResponse]:
         message, metadata = to_message(request), self._metadata(request.headers)
