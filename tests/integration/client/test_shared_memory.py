@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Large tensors through memory that client and server share: used where it works, and never left behind."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc
+
+from repo_client import AsyncClient, Client, DeadlineExceededError, SharedMemoryError
+from repo_tool.triton.server import EmbeddedServer, ServerOptions
+
+REPOSITORY = Path(__file__).parent / "memory_repository"
+MODELS = ["patient", "positives"]
+FOLDER = Path("/dev/shm")  # noqa: S108  # where Linux keeps POSIX shared memory
+VALUES = np.arange(100_000, dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with EmbeddedServer(REPOSITORY, ServerOptions(graceful_stop_s=0, shared_memory=True)) as server:
+        assert [outcome.refusal for outcome in server.load_all(MODELS)] == [None] * len(MODELS)
+        yield server
+
+
+@pytest.fixture
+def witness(server):
+    """What the server itself says of its regions, asked without our client."""
+    with tritonclient.grpc.InferenceServerClient(server.grpc_url) as client:
+        yield client
+
+
+@pytest.fixture
+def sharing(server, opener, variant):
+    return opener.open(variant, grpc_url=server.grpc_url, http_url=server.http_url, shared_memory="system")
+
+
+def regions(witness):
+    return {region for region in witness.get_system_shared_memory_status().regions if region.startswith("repo-client")}
+
+
+def names_on_this_machine():
+    return {path.name for path in FOLDER.glob(f"repo-client-*-{os.getpid()}-*")}
+
+
+def poll(condition, timeout_s=10.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.01)
+
+
+def infer(model, values, **options):
+    return model.infer({"values": values}, **options)["next"]
+
+
+def test_a_large_tensor_goes_through_a_region_without_a_name(sharing, witness):
+    model = sharing.model("patient")
+    for round_ in range(4):  # from the third on the answer comes through the region too
+        assert np.array_equal(infer(model, VALUES + round_), VALUES + round_ + 1)
+        assert regions(witness)
+        assert not names_on_this_machine()
+    sharing.close()
+    assert not regions(witness)
+
+
+def test_calls_one_after_the_other_share_a_region(sharing, witness):
+    model = sharing.model("patient")
+    infer(model, VALUES)
+    infer(model, VALUES)
+    infer(model, VALUES)  # with room for the answer
+    before = regions(witness)
+    for _ in range(5):
+        infer(model, VALUES)
+    assert regions(witness) == before
+
+
+def test_a_small_tensor_stays_in_the_request(sharing, witness):
+    assert infer(sharing.model("patient"), VALUES[:30])[-1] == 30
+    assert not regions(witness)
+
+
+def test_an_answer_that_outgrows_what_was_foretold_arrives_whole(sharing, witness):
+    model = sharing.model("positives")
+    values = np.ones(100_000, np.float32)
+    values[60_000:] = -1
+    for count in (60_000, 60_000, 60_000, 50_000, 90_000, 90_000):
+        values[:] = -1
+        values[:count] = count
+        found = model.infer({"values": values})["found"]
+        assert found.shape == (count,)
+        assert (found == count).all()
+    assert regions(witness)
+
+
+def test_an_answer_alone_goes_through_memory_too(server, opener, variant):
+    client = opener.open(variant, grpc_url=server.grpc_url, http_url=server.http_url, shared_memory="auto")
+    model = client.model("patient")
+    values = np.arange(15_000, dtype=np.float32)  # 60 kB: below what a region is worth
+    for _ in range(4):
+        assert np.array_equal(infer(model, values), values + 1)
+
+
+def test_a_region_whose_call_was_given_up_is_not_used_again_before_the_server_is_done(sharing, witness):
+    model = sharing.model("patient")
+
+    def call(values, seconds, **options):
+        return model.infer({"values": values, "seconds": [seconds]}, **options)["next"]
+
+    for _ in range(3):
+        call(VALUES, 0.0)
+    known = regions(witness)
+    with pytest.raises(DeadlineExceededError):
+        call(VALUES, 1.0, timeout_s=0.3)
+    for round_ in range(5):  # the second instance of the model answers these
+        assert np.array_equal(call(-VALUES - round_, 0.0), -VALUES - round_ + 1)
+    assert regions(witness) > known
+
+    def is_closed():
+        call(VALUES, 0.0)
+        return not known <= regions(witness)
+
+    poll(is_closed)
+
+
+def test_regions_that_somebody_else_closed_are_opened_again(sharing, witness):
+    model = sharing.model("patient")
+    for _ in range(3):
+        infer(model, VALUES)
+    before = regions(witness)
+    poll(lambda: _closed_all(witness))
+    assert np.array_equal(infer(model, VALUES), VALUES + 1)
+    after = regions(witness)
+    assert after
+    assert not after & before
+
+
+def _closed_all(witness):
+    witness.unregister_system_shared_memory()
+    return not regions(witness)
+
+
+def test_a_restarted_server_gets_new_regions(opener, variant):
+    with EmbeddedServer(REPOSITORY, ServerOptions(graceful_stop_s=0, shared_memory=True)) as server:
+        server.load_all(MODELS)
+        client = opener.open(variant, grpc_url=server.grpc_url, http_url=server.http_url, shared_memory="system")
+        model = client.model("patient")
+        assert np.array_equal(infer(model, VALUES), VALUES + 1)
+        http_port, grpc_port = (int(url.rsplit(":")[-1]) for url in (server.http_url, server.grpc_url))
+    options = ServerOptions(graceful_stop_s=0, shared_memory=True, http_port=http_port, grpc_port=grpc_port)
+    with EmbeddedServer(REPOSITORY, options) as server:
+        server.load_all(MODELS)
+        client.wait_until_ready(10)
+        assert np.array_equal(infer(model, VALUES), VALUES + 1)
+        with tritonclient.grpc.InferenceServerClient(server.grpc_url) as witness:
+            assert regions(witness)
+
+
+def test_a_server_that_shares_nothing_is_served_through_the_network(client_server, opener, variant):
+    client = opener.open(variant, grpc_url=client_server.grpc_url, http_url=client_server.http_url)
+    values = VALUES.reshape(100, 1000)
+    for _ in range(3):
+        assert np.array_equal(client.model("echo").infer({"in_FP32": values})["out_FP32"], values)
+
+
+def test_a_server_that_shares_nothing_is_named_where_sharing_is_insisted_on(client_server, opener, variant):
+    client = opener.open(
+        variant, grpc_url=client_server.grpc_url, http_url=client_server.http_url, shared_memory="system"
+    )
+    with pytest.raises(SharedMemoryError, match="restricted"):
+        client.model("echo").infer({"in_FP32": VALUES.reshape(100, 1000)})
+    assert client.model("echo").infer({"in_FP32": [[1.0]]})["out_FP32"] == 1
+
+
+def test_threads_share_the_regions_of_one_client(server, witness):
+    with Client(f"grpc://{server.grpc_url}", shared_memory="system") as client:
+        model = client.model("patient")
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda number: infer(model, VALUES + number), range(64)))
+        assert all(np.array_equal(answer, VALUES + number + 1) for number, answer in enumerate(answers))
+        assert 1 <= len(regions(witness)) <= 24
+    assert not regions(witness)
+
+
+def test_many_calls_at_once_have_a_region_each(server, witness):
+    async def run():
+        async with AsyncClient(f"grpc://{server.grpc_url}", shared_memory="system") as client:
+            model = await client.model("patient")
+            calls = (model.infer({"values": VALUES + number}) for number in range(32))
+            return await asyncio.gather(*calls)
+
+    for number, answer in enumerate(asyncio.run(run())):
+        assert np.array_equal(answer["next"], VALUES + number + 1)
+    assert not regions(witness)
+
+
+def test_a_cancelled_call_leaves_its_region_to_the_server(server, witness):
+    async def run():
+        async with AsyncClient(f"grpc://{server.grpc_url}", shared_memory="system") as client:
+            model = await client.model("patient")
+            await model.infer({"values": VALUES})
+            call = asyncio.create_task(model.infer({"values": VALUES, "seconds": [0.5]}))
+            await asyncio.sleep(0.2)  # it is under way
+            call.cancel()
+            answers = [await model.infer({"values": -VALUES}) for _ in range(4)]
+            assert len(regions(witness)) >= 2
+            return answers
+
+    assert all(np.array_equal(answer["next"], 1 - VALUES) for answer in asyncio.run(run()))
+    poll(lambda: not regions(witness))  # closing the client waited for the server
+
+
+SCRIPT = """
+import os, sys
+import numpy as np
+from repo_client import Client
+
+values = np.arange(100_000, dtype=np.float32)
+with Client(sys.argv[1], shared_memory="system") as client:
+    model = client.model("patient")
+    {action}
+"""
+
+
+def start(action, url):
+    """Another process with a client, which says "called" after its first call."""
+    script = SCRIPT.format(action=action.strip())
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "called\n"
+    return process
+
+
+def kill(process):
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def left_of(process):
+    return list(FOLDER.glob(f"repo-client-*-{process.pid}-*"))
+
+
+def test_a_killed_client_leaves_nothing_behind(server, witness):
+    victims = [start(CALLING_ON, f"{scheme}://{url}") for scheme, url in both(server)]
+    for victim in victims:
+        kill(victim)
+    assert not [name for victim in victims for name in left_of(victim)]
+    assert regions(witness)  # a server cannot know
+
+    with Client(f"http://{server.http_url}", shared_memory="system") as client:
+        infer(client.model("patient"), VALUES)
+        poll(lambda: all(f"-{os.getpid()}-" in name for name in regions(witness)))
+
+
+CALLING_ON = """
+    while True:
+        model.infer({"values": values[: np.random.randint(20_000, 100_000)]})
+        print("called", flush=True)
+"""
+
+
+def both(server):
+    return (("grpc", server.grpc_url), ("http", server.http_url))
+
+
+def test_the_name_of_a_client_that_was_killed_while_the_server_opened_it_is_taken_away(server, witness):
+    victim = start(CALLING_WHEN_TOLD, f"grpc://{server.grpc_url}")
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        victim.stdin.write("\n")
+        victim.stdin.flush()
+        poll(lambda: left_of(victim))  # the one moment with a name, held on to
+        kill(victim)
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    assert left_of(victim)
+
+    def is_clean():
+        with Client(f"grpc://{server.grpc_url}", shared_memory="system") as client:
+            infer(client.model("patient"), VALUES)
+        return not left_of(victim) and not regions(witness)
+
+    poll(is_clean)
+
+
+CALLING_WHEN_TOLD = """
+    model.infer({"values": values})
+    print("called", flush=True)
+    input()
+    model.infer({"values": np.tile(values, 4)})
+"""
+
+
+def test_a_forked_process_has_regions_of_its_own(server, witness):
+    parent = start(FORKING, f"http://{server.http_url}")
+    output, _ = parent.communicate(timeout=30)
+    assert output == "child: True\nparent: True\n"
+    assert parent.returncode == 0
+    assert len({name.rsplit("-", 4)[1] for name in regions(witness)}) == 1  # the child's, which ended without closing
+
+
+FORKING = """
+    model.infer({"values": values})
+    print("called", flush=True)
+    child = os.fork()
+    if child == 0:
+        print("child:", np.array_equal(model.infer({"values": -values})["next"], 1 - values), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+    print("parent:", np.array_equal(model.infer({"values": 2 * values})["next"], 2 * values + 1), flush=True)
+"""

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shared memory of this machine: names that last no longer than they must, and room that ends."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from repo_client._region_pool import RegionPool
+from repo_client._regions import (
+    Region,
+    has_room,
+    is_left_behind,
+    is_this_machine,
+    owner_name,
+    remove_names_left_behind,
+)
+from repo_client._urls import parse_url
+
+FOLDER = Path("/dev/shm")  # noqa: S108  # where Linux keeps POSIX shared memory
+MEBIBYTE = 1024 * 1024
+
+
+def name_of_a_process_that_ended():
+    script = "from repo_client._regions import owner_name; print(owner_name())"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_a_region_has_a_name_only_while_it_is_named():
+    region = Region(f"{owner_name()}-a-1", 4096)
+    path = FOLDER / region.name
+    assert not path.exists()
+    with region.named():
+        region.write(8, b"shared")
+        assert path.read_bytes()[8:14] == b"shared"
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert not path.exists()
+    assert region.read(8, 6) == b"shared"
+
+
+def test_a_region_that_this_machine_cannot_hold_is_refused():
+    assert has_room(4096)
+    assert not has_room(2**60)
+    with pytest.raises(OSError, match=r"space|large"):
+        Region(f"{owner_name()}-a-1", 2**60)
+
+
+def test_all_memory_of_a_region_is_there_from_the_start():
+    """Otherwise a server that writes an answer dies when the machine has run out of memory meanwhile."""
+    region = Region(f"{owner_name()}-a-1", MEBIBYTE)
+    with region.named():
+        assert (FOLDER / region.name).stat().st_blocks * 512 >= MEBIBYTE
+
+
+def test_names_of_processes_that_ended_are_taken_away_and_no_others():
+    dead, alive, foreign = (FOLDER / f"{name}-0-1" for name in (name_of_a_process_that_ended(), owner_name(), "else"))
+    paths = (dead, alive, foreign)
+    try:
+        for path in paths:
+            path.touch()
+        remove_names_left_behind()
+        assert [path.exists() for path in paths] == [False, True, True]
+    finally:
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+
+def test_a_process_that_was_killed_counts_as_ended_before_its_parent_has_asked():
+    child = subprocess.Popen(
+        [sys.executable, "-c", "from repo_client._regions import *; print(owner_name(), flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    name = f"{child.stdout.readline().strip()}-0-1"
+    assert not is_left_behind(name)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has taken note
+    assert is_left_behind(name)
+    child.communicate()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "[::1]", "localhost", socket.gethostname()])
+def test_addresses_of_this_machine(host):
+    assert is_this_machine(parse_url(f"grpc://{host}:1"))
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "[2001:db8::1]", "triton.example", "127.0.0.1.example"])
+def test_addresses_of_other_machines(host):
+    assert not is_this_machine(parse_url(f"http://{host}:1"))
+
+
+@pytest.fixture
+def pool():
+    return RegionPool(Region, owner_name(), most_bytes=2 * MEBIBYTE)
+
+
+def test_no_more_is_shared_than_the_limit(pool):
+    first, second = pool.make(MEBIBYTE), pool.make(MEBIBYTE)
+    assert pool.make(1) is None
+    pool.leave(first)  # the server may have it still
+    assert pool.make(1) is None
+    pool.drop(first)
+    pool.drop(first)
+    assert pool.make(MEBIBYTE)
+    assert pool.make(1) is None
+    pool.give_back(second)
+    assert pool.take(MEBIBYTE) is second
+
+
+def test_an_idle_region_much_larger_than_the_need_is_not_taken_but_makes_room(pool):
+    region = pool.make(2 * MEBIBYTE)
+    pool.give_back(region)
+    assert pool.take(300_000) is None
+    assert pool.make(300_000) is None
+    pool.leave_idle()
+    assert pool.due() == [region]
+    pool.drop(region)
+    assert pool.make(300_000)
+
+
+def test_each_region_has_another_name(pool):
+    """A server maps the memory of the first where a name comes a second time."""
+    names = {pool.make(1).name for _ in range(8)} | {RegionPool(Region, owner_name(), most_bytes=MEBIBYTE).make(1).name}
+    assert len(names) == 9
