@@ -215,7 +215,7 @@ def _nan_places(array: Array) -> NDArray[np.bool_]:
     if array.dtype.kind == "f":
         places: NDArray[np.bool_] = np.isnan(array)
         return places
-    return (array & 0x7FFF) > _BF16_INFINITY
+    return (array["bfloat16"] & 0x7FFF) > _BF16_INFINITY
 
 
 def _wrong_rows(signature: ModelSignature, name: str, received: str, expected: str) -> BatchSizeError:

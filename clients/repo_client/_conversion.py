@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repo_client._columns import Column
+from repo_client._datatypes import BFLOAT16_BITS
 from repo_client._refusals import Cast as Cast  # noqa: PLC0414  # the models take it from here, with Array
 from repo_client._refusals import Target, out_of_range, ragged, wrong_type
 from repo_client._values_arrow import read_arrow
-from repo_client._values_numpy import BFLOAT16_BITS, read_numpy
+from repo_client._values_numpy import read_numpy
 from repo_client._values_pandas import read_pandas
 from repo_client._values_pillow import read_image
 from repo_client._values_protocols import PROTOCOLS, read_protocol, read_sparse
@@ -43,7 +44,7 @@ _CASTS = {"torch": ".to(torch.{0})", "pyarrow": '.cast("{0}")', "PIL": "numpy.as
 def to_array(value: Any, target: Target) -> Array:
     """``value`` as an array of the tensor's numpy type; its shape is not looked at.
 
-    Of BYTES it holds ``bytes``; of BF16 it may be an array of uint16, which are the bits themselves.
+    Of BYTES it holds ``bytes``; of BF16 it may be one of ``BFLOAT16_BITS``. What it gives it also takes.
 
     Raises:
         DatatypeError: its type differs, or the type cannot hold one of its values.
@@ -113,7 +114,7 @@ def _typed(array: Array, target: Target, kind: type) -> Array:
     if array.dtype == datatype.numpy:
         return array
     if datatype.name == "BF16" and (array.dtype == BFLOAT16_BITS or array.dtype.name == "bfloat16"):
-        return array.view("<u2")
+        return array.view(BFLOAT16_BITS)
     if array.dtype.newbyteorder("=") == datatype.numpy.newbyteorder("="):
         return array.astype(datatype.numpy)
     if target.cast == "same_kind" and np.can_cast(array.dtype, datatype.numpy, casting="same_kind"):

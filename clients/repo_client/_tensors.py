@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from repo_client._datatypes import DATATYPES
+from repo_client._datatypes import BFLOAT16_BITS, DATATYPES
 from repo_client._errors import Facts, UnexpectedAnswerError
 from repo_client._messages import WireTensor
 
@@ -23,13 +23,13 @@ _WORTH_A_VIEW = 16_384  # bytes; below it the copy is cheaper than the view
 def encode(array: NDArray[Any], datatype: str) -> bytes | memoryview:
     """The bytes of ``array``, which already has the numpy type of ``datatype``.
 
-    BYTES are an array of ``S``, or of objects that are all ``bytes``; an array of uint16 is BF16 already. A large array
-    in one piece is not copied: the bytes are a view of it.
+    BYTES are an array of ``S``, or of objects that are all ``bytes``. A large array in one piece is not copied: the
+    bytes are a view of it.
     """
     if datatype == "BYTES":
         return _length_prefixed(array.ravel().tolist())
-    if datatype == "BF16" and array.dtype.kind == "f":
-        array = _upper_halves(array)
+    if datatype == "BF16":
+        array = array.view("<u2") if array.dtype == BFLOAT16_BITS else _upper_halves(array)
     if array.nbytes < _WORTH_A_VIEW or not array.flags.c_contiguous:
         return array.tobytes()
     return array.data.cast("B")

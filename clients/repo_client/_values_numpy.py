@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from repo_client._datatypes import BFLOAT16_BITS
 from repo_client._refusals import Target, wrong_type
-
-BFLOAT16_BITS = np.dtype([("bfloat16", "<u2")])  # values of a type that numpy does not have, by their bits
 
 
 def read_numpy(value: Any, target: Target) -> NDArray[Any]:
@@ -20,7 +19,7 @@ def read_numpy(value: Any, target: Target) -> NDArray[Any]:
     if isinstance(value, np.ma.MaskedArray) and np.any(np.asarray(value.mask)):
         raise wrong_type(target, "a masked array with masked values", hint="fill them first: .filled(value)")
     array = np.asarray(value)
-    if array.dtype.names is not None:
+    if array.dtype.names is not None and array.dtype != BFLOAT16_BITS:
         hint = "make a plain one: numpy.lib.recfunctions.structured_to_unstructured(array)"
         raise wrong_type(target, "a structured array", hint=hint)
     return array

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from repo_client._datatypes import BFLOAT16_BITS
 from repo_client._refusals import Target, wrong_type
-from repo_client._values_numpy import BFLOAT16_BITS
 
 
 def read_torch(tensor: Any, target: Target) -> NDArray[Any]:

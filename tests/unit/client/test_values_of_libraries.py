@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from scipy import sparse
 
-from repo_client import DatatypeError, NanError, ShapeError
+from repo_client import Client, DatatypeError, NanError, ShapeError
+from repo_client.testing import InMemoryTransport, model_signature
 from support.sent_values import sent
 
 FLOATS = np.array([[1.5, -2.0], [0.0, 4.0]], np.float32)
@@ -369,3 +370,22 @@ def test_no_library_is_imported_to_read_lists_and_arrays():
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert not {"pandas", "pyarrow", "torch", "PIL", "scipy", "ml_dtypes"} & set(run.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("datatype", "value", "expected"),
+    [
+        ("BF16", torch.tensor([[1.5], [2.0], [3.0]], dtype=torch.bfloat16), [[1.5], [2.0], [3.0]]),
+        ("BYTES", np.array([["ab"], ["c"], ["é"]]), [[b"ab"], [b"c"], ["é".encode()]]),
+        ("BYTES", np.array([[b"ab"], [b"c"], [b""]]), [[b"ab"], [b"c"], [b""]]),
+        ("FP32", pd.Series(FLOATS.ravel()[:3]), [[1.5], [-2.0], [0.0]]),
+    ],
+)
+def test_a_batch_that_is_split_reaches_the_server_row_by_row(datatype, value, expected):
+    spec = {"inputs": {"x": (datatype, [-1, 1])}, "outputs": {"y": (datatype, [-1, 1])}, "max_batch_size": 2}
+    transport = InMemoryTransport(model_signature("m", **spec), answer=lambda inputs: {"y": inputs["x"]})
+    with Client("grpc://nowhere", transport=transport) as client:
+        answer = client.model("m").infer_batch({"x": value}, max_in_flight=1)
+    assert answer["y"].tolist() == expected
+    parts = [call.inputs["x"].tolist() for call in transport.calls if call.method == "infer"]
+    assert sorted(map(len, parts)) == [1, 2]
