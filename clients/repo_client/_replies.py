@@ -2,6 +2,7 @@
 """A server's refusal to the error it means: one table of Triton's words and one of status codes, for both protocols."""
 
 import re
+from dataclasses import replace
 
 from repo_client._errors import (
     DeadlineExceededError,
@@ -15,17 +16,31 @@ from repo_client._errors import (
     ServerBusyError,
     ServerError,
     UnexpectedAnswerError,
+    UnsupportedCallError,
 )
 from repo_client._network import DEADLINE_HINT
 
-# Triton's words come first, because its codes say less: a refused load, for one, is an INVALID_ARGUMENT.
-_WORDS: tuple[tuple[re.Pattern[str], type[RepoClientError]], ...] = (
-    (re.compile(r"unknown model|requested model .* is not available|failed to poll from"), ModelNotFoundError),
-    (re.compile(r"load failed for model|failed to load"), LoadRefusedError),
-    (re.compile(r"explicit model load / unload is not allowed"), ModelControlError),
-    (re.compile(r"Request timeout expired"), DeadlineExceededError),
-    (re.compile(r"[Ee]xceeds maximum queue size"), ServerBusyError),
-    (re.compile(r"Failed to process the request"), ExecutionError),
+_STREAM_HINT = "iterate over model.stream(inputs), over grpc://"
+_SEQUENCE_HINT = "with model.sequence() as sequence: sequence.infer(inputs)"
+_FORGOTTEN_HINT = (
+    "begin it again: the server forgets a sequence when it restarts, or when no request of it comes for"
+    " max_sequence_idle_microseconds"
+)
+_MESSAGE_HINT = "pass ConnectionOptions(max_message_bytes=...), or send fewer rows at a time"
+
+# Triton's words come first, because its codes say less: a refused load, for one, is an INVALID_ARGUMENT. The hint is
+# that of the kind where it is empty.
+_WORDS: tuple[tuple[re.Pattern[str], type[RepoClientError], str], ...] = (
+    (re.compile(r"unknown model|requested model .* is not available|failed to poll from"), ModelNotFoundError, ""),
+    (re.compile(r"load failed for model|failed to load"), LoadRefusedError, ""),
+    (re.compile(r"explicit model load / unload is not allowed"), ModelControlError, ""),
+    (re.compile(r"Request timeout expired"), DeadlineExceededError, ""),
+    (re.compile(r"[Ee]xceeds maximum queue size"), ServerBusyError, ""),
+    (re.compile(r"Failed to process the request"), ExecutionError, ""),
+    (re.compile(r"models with decoupled transaction policy"), UnsupportedCallError, _STREAM_HINT),
+    (re.compile(r"must specify a non-zero or non-empty correlation ID"), UnsupportedCallError, _SEQUENCE_HINT),
+    (re.compile(r"must specify the START flag"), RefusedRequestError, _FORGOTTEN_HINT),
+    (re.compile(r"(?:Received|Sent) message larger than max"), RefusedRequestError, _MESSAGE_HINT),  # gRPC's own
 )
 _CODES: dict[str, type[RepoClientError]] = {
     "INVALID_ARGUMENT": RefusedRequestError,
@@ -37,6 +52,7 @@ _CODES: dict[str, type[RepoClientError]] = {
     "RESOURCE_EXHAUSTED": ServerBusyError,
     "UNIMPLEMENTED": UnexpectedAnswerError,
 }
+_MODEL_CODES = {"INTERNAL": ExecutionError}  # where a model was called: a failure inside is the model's own
 _HINTS: dict[type[RepoClientError], str] = {
     ModelNotFoundError: "see which models are loaded with client.admin.repository_index()",
     ModelControlError: "start the server with --model-control-mode=explicit",
@@ -47,8 +63,15 @@ _HINTS: dict[type[RepoClientError], str] = {
 
 def refusal(code: str, words: str, facts: Facts) -> RepoClientError:
     """The error that a status code (named as in gRPC) and the server's words mean."""
-    found = (kind for pattern, kind in _WORDS if pattern.search(words))
-    kind = next(found, _CODES.get(code, ServerError))
+    kind, hint = _meaning(code, words, is_of_a_model=bool(facts.model))
     subject = f"model '{facts.model}': " if facts.model else ""
-    about = Facts(model=facts.model, version=facts.version, request_id=facts.request_id, server_words=words)
-    return kind(f"{subject}{words.strip() or code}", hint=_HINTS.get(kind, ""), facts=about)
+    return kind(f"{subject}{words.strip() or code}", hint=hint, facts=replace(facts, server_words=words))
+
+
+def _meaning(code: str, words: str, *, is_of_a_model: bool) -> tuple[type[RepoClientError], str]:
+    for pattern, kind, hint in _WORDS:
+        if pattern.search(words):
+            return kind, hint or _HINTS.get(kind, "")
+    kinds = {**_CODES, **_MODEL_CODES} if is_of_a_model else _CODES
+    kind = kinds.get(code, ServerError)
+    return kind, _HINTS.get(kind, "")

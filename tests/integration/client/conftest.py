@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from repo_client import AsyncAdmin, AsyncClient, AsyncModel, Client
+from repo_client import AsyncAdmin, AsyncClient, AsyncModel, AsyncModelSequence, Client
 from repo_tool.triton.server import EmbeddedServer, ServerOptions
 
 VARIANTS = ("sync-grpc", "async-grpc", "sync-http", "async-http")
+
+
+ASYNC = (AsyncAdmin, AsyncModel, AsyncModelSequence)
+END = object()
 
 
 class Blocking:
@@ -21,17 +25,35 @@ class Blocking:
         self._target, self._runner = target, runner
 
     def __getattr__(self, name):
-        value = getattr(self._target, name)
-        if isinstance(value, AsyncAdmin):
-            return Blocking(value, self._runner)
-        return self._call(value) if inspect.iscoroutinefunction(value) else value
+        return self._settled(getattr(self._target, name))
 
-    def _call(self, method):
-        def run(*arguments, **options):
-            result = self._runner.run(method(*arguments, **options))
-            return Blocking(result, self._runner) if isinstance(result, AsyncModel) else result
+    def __enter__(self):
+        return self._settled(self._target.__aenter__())
 
-        return run
+    def __exit__(self, *error):
+        return self._settled(self._target.__aexit__(*error))
+
+    def _settled(self, result):
+        if inspect.iscoroutine(result):
+            result = self._runner.run(result)
+        if isinstance(result, ASYNC):
+            return Blocking(result, self._runner)
+        if inspect.isasyncgen(result):
+            return self._pulled(result)
+        return self._calling(result) if inspect.isroutine(result) else result
+
+    def _calling(self, method):
+        return lambda *arguments, **options: self._settled(method(*arguments, **options))
+
+    def _pulled(self, answers):
+        async def pull():
+            return await anext(answers, END)
+
+        try:
+            while (answer := self._runner.run(pull())) is not END:
+                yield answer
+        finally:
+            self._runner.run(answers.aclose())
 
 
 class Opener:
@@ -40,18 +62,18 @@ class Opener:
     def __init__(self):
         self._runners, self._clients = [], []
 
-    def open(self, variant, *, grpc_url, http_url, secure=False):
+    def open(self, variant, *, grpc_url, http_url, secure=False, **options):
         side, protocol = variant.split("-")
         scheme = f"{protocol}s" if secure else protocol
         url = f"{scheme}://{grpc_url if protocol == 'grpc' else http_url}"
-        client = Client(url) if side == "sync" else self._open_async(url)
+        client = Client(url, **options) if side == "sync" else self._open_async(url, options)
         self._clients.append(client)
         return client
 
-    def _open_async(self, url):
+    def _open_async(self, url, options):
         runner = asyncio.Runner()
         self._runners.append(runner)
-        return Blocking(AsyncClient(url), runner)
+        return Blocking(AsyncClient(url, **options), runner)
 
     def close(self):
         for client in self._clients:
