@@ -18,6 +18,8 @@ COMMANDS = (
     "add-pipeline",
     "serve",
     "call",
+    "client",
+    "client generate",
     "bench",
     "show",
     "verify",

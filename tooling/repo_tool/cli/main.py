@@ -20,6 +20,7 @@ from repo_tool.cli.add_pipeline import add_pipeline
 from repo_tool.cli.apply import apply
 from repo_tool.cli.bench import bench
 from repo_tool.cli.call import call
+from repo_tool.cli.client import client
 from repo_tool.cli.config import config
 from repo_tool.cli.console import error_console, show_error
 from repo_tool.cli.diff import diff
@@ -68,6 +69,7 @@ app.command("add-pipeline")(add_pipeline)
 app.add_typer(pipeline, name="pipeline")
 app.command("serve")(serve)
 app.command("call")(call)
+app.add_typer(client, name="client")
 app.command("bench")(bench)
 app.command("show")(show)
 app.command("config")(config)
