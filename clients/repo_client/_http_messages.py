@@ -16,6 +16,7 @@ from repo_client._replies import refusal
 HEADER_LENGTH = "Inference-Header-Content-Length"
 # Triton's src/http_server.cc: everything that is not named there is a 400.
 _CODES = {404: "NOT_FOUND", 500: "INTERNAL", 501: "UNIMPLEMENTED", 503: "UNAVAILABLE", 400: "INVALID_ARGUMENT"}
+_NOT_JSON = (ValueError, RecursionError)
 _FILE = "file:"  # Triton's prefix of the parameters that carry the files of a model to load
 _LONGEST_TIMEOUT_US = 2**63 - 1  # Triton reads a signed 64-bit number
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
@@ -133,6 +134,8 @@ def from_reply(reply: Reply, request: InferRequest, facts: Facts) -> InferRespon
     accept(reply, facts)
     try:
         end = len(reply.body) if reply.header_length is None else int(reply.header_length)
+        if not 0 <= end <= len(reply.body):
+            raise ValueError("the JSON is longer than the answer")
         document = json.loads(reply.body[:end])
         return InferResponse(
             model=document["model_name"],
@@ -143,7 +146,7 @@ def from_reply(reply: Reply, request: InferRequest, facts: Facts) -> InferRespon
             ),
             parameters=document.get("parameters", {}),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (*_NOT_JSON, KeyError, TypeError, AttributeError) as error:
         raise _not_the_protocol(reply, facts) from error
 
 
@@ -159,7 +162,7 @@ def _outputs(
             WireTensor(
                 name=name,
                 datatype=document["datatype"],
-                shape=tuple(document["shape"]),
+                shape=tuple(map(int, document["shape"])),
                 data=body[start:end],
                 slice=part,
             )
@@ -208,14 +211,14 @@ def _read_json(reply: Reply, facts: Facts) -> Any:
     accept(reply, facts)
     try:
         return json.loads(reply.body)
-    except ValueError as error:
+    except _NOT_JSON as error:
         raise _not_the_protocol(reply, facts) from error
 
 
 def _refused(reply: Reply, facts: Facts) -> RepoClientError:
     try:
         words = str(json.loads(reply.body)["error"])
-    except (ValueError, KeyError, TypeError):
+    except (*_NOT_JSON, KeyError, TypeError):
         return _not_the_protocol(reply, facts)
     return refusal(_CODES.get(reply.status, "UNKNOWN"), words, facts)
 

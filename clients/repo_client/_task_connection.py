@@ -5,6 +5,7 @@ import asyncio
 import ssl
 from asyncio import Semaphore
 from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic
 
 from httptools import HttpParserError
@@ -49,6 +50,7 @@ class Connection(asyncio.BufferedProtocol):
     _transport: asyncio.Transport
 
     def __init__(self) -> None:
+        self.is_proven = False  # it has carried an answer
         self._scratch = memoryview(bytearray(_SCRATCH))
         self._reader: ReplyReader | None = None
         self._answered: asyncio.Future[None] | None = None
@@ -86,12 +88,14 @@ class Connection(asyncio.BufferedProtocol):
         async with _until(deadline):
             await self._answered
         self._reader = None
+        self.is_proven = True
         return reader
 
     def close(self) -> None:
         """Hang up; more than once is fine."""
         self._is_lost = True
-        self._transport.abort()
+        with suppress(RuntimeError):  # its loop is closed: the socket goes with the last reference to it
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""

@@ -44,6 +44,7 @@ class Connection:
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
+        self.is_proven = False  # it has carried an answer
         self._scratch = memoryview(bytearray(_SCRATCH))
 
     def start_tls(self, context: ssl.SSLContext, server_name: str, deadline: float) -> None:
@@ -71,6 +72,7 @@ class Connection:
         while not reader.is_complete:
             connected.settimeout(_remaining(deadline))
             reader.received(connected.recv_into(reader.buffer()))
+        self.is_proven = True
         return reader
 
     def _send(self, head: bytes, body: Sequence[bytes | memoryview], deadline: float) -> None:

@@ -47,6 +47,9 @@ _UNDER_WAY: tuple[tuple[type[Exception], type[RepoClientError]], ...] = (
 )
 
 
+_Request = tuple[bytes, Sequence[bytes | memoryview]]  # head and body
+
+
 class _Pool:
     """The connections of one process or event loop."""
 
@@ -98,7 +101,7 @@ class HttpExchange:
             RepoClientError: the network failed or the deadline passed.
         """
         deadline = monotonic() + min(timeout_s, _LONGEST_WAIT_S)
-        head, body = self._request(method, path, body, header_length, headers)
+        request = self._request(method, path, body, header_length, headers)
         pool = self._open_pool()
         try:
             pool.slots.take(deadline)
@@ -106,7 +109,7 @@ class HttpExchange:
             raise network_failure(DeadlineExceededError, self._url, "", facts) from error
         try:
             connection = _take_idle(pool) or self._connect(deadline, facts)
-            return self._exchange(pool, connection, head, body, deadline, facts)
+            return self._exchange(pool, connection, request, deadline, facts)
         finally:
             pool.slots.give()
 
@@ -117,7 +120,7 @@ class HttpExchange:
         body: Sequence[bytes | memoryview],
         header_length: int | None,
         headers: Mapping[str, str] | None,
-    ) -> tuple[bytes, Sequence[bytes | memoryview]]:
+    ) -> _Request:
         lines = encode_headers(self._options.call_headers(headers))
         if header_length is not None:
             lines += f"Content-Type: application/octet-stream\r\n{HEADER_LENGTH}: {header_length}\r\n{self._accepting}"
@@ -165,27 +168,26 @@ class HttpExchange:
         proxy = f" (through the proxy {self._route.through})" if self._route.through else ""
         return network_failure(kind, self._url, f"{error}{proxy}", facts)
 
-    def _exchange(
-        self,
-        pool: _Pool,
-        connection: Connection,
-        head: bytes,
-        body: Sequence[bytes | memoryview],
-        deadline: float,
-        facts: Facts,
-    ) -> Reply:
+    def _exchange(self, pool: _Pool, connection: Connection, request: _Request, deadline: float, facts: Facts) -> Reply:
         reader = None
         try:
-            reader = connection.exchange(head, body, deadline=deadline)
+            reader = connection.exchange(*request, deadline=deadline)
             return _to_reply(reader)
         except (OSError, EOFError, HttpParserError, zlib.error) as error:
             kind = next(ours for theirs, ours in _UNDER_WAY if isinstance(error, theirs))
-            raise network_failure(kind, self._url, str(error), facts) from error
+            raise self._lost(kind, error, facts, is_new=not connection.is_proven) from error
         finally:
             if reader is not None and reader.keep_alive and pool is self._pool:
                 pool.idle.append(connection)
             else:
                 connection.close()
+
+    def _lost(self, kind: type[RepoClientError], error: Exception, facts: Facts, *, is_new: bool) -> RepoClientError:
+        if self._tls is not None and is_new and isinstance(error, ConnectionError):
+            # In TLS 1.3 the client's certificate is looked at behind the handshake.
+            words = f"{error} at the first request, as by a server that asks for another certificate of the client"
+            return network_failure(TlsError, self._url, words, facts)
+        return network_failure(kind, self._url, str(error), facts)
 
     def close(self) -> None:
         """Close all connections that wait for a request."""
