@@ -2,7 +2,6 @@
 """A call held against the model's signature, before anything is sent."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +18,7 @@ from repo_client._errors import (
     UnknownTensorError,
 )
 from repo_client._messages import WireTensor
+from repo_client._names import name_hint, quoted
 from repo_client._options import Nan
 from repo_client._refusals import Cast, Target, wrong_shape
 from repo_client._signatures import ModelSignature, TensorSpec
@@ -83,8 +83,12 @@ class CallChecker:
             InputError: a name, a data type or a shape is not what the signature says, or the rows differ in number.
         """
         arrays = {}
+        try:
+            value_of = inputs.get
+        except AttributeError:
+            raise _no_mapping(self._signature, inputs) from None
         for known in self._inputs:
-            value = inputs.get(known.name, _ABSENT)
+            value = value_of(known.name, _ABSENT)
             if type(value) is np.ndarray and value.dtype == known.dtype and known.fits(value.shape):
                 arrays[known.name] = value
             elif value is not _ABSENT:
@@ -147,6 +151,16 @@ def prepare_outputs(signature: ModelSignature, outputs: Sequence[str] | None) ->
     return wanted
 
 
+def _no_mapping(signature: ModelSignature, inputs: object) -> InputError:
+    first = signature.inputs[0].name if signature.inputs else "name"
+    kind = type(inputs).__name__
+    return InputError(
+        f"model '{signature.name}': received a value of type {kind} for the inputs, expected a mapping of them by name",
+        hint=f"pass {{'{first}': value}}",
+        facts=Facts(model=signature.name, expected="a mapping", received=kind),
+    )
+
+
 def _check_names(signature: ModelSignature, inputs: Iterable[str]) -> None:
     known = [tensor.name for tensor in signature.inputs]
     for name in inputs:
@@ -156,23 +170,18 @@ def _check_names(signature: ModelSignature, inputs: Iterable[str]) -> None:
     missing = sorted(needed.difference(inputs))
     if missing:
         raise MissingInputError(
-            f"model '{signature.name}': no value for input {_quoted(missing)}",
-            hint=f"the model takes {_quoted(known)}",
-            facts=Facts(model=signature.name, tensor=missing[0], expected=_quoted(known), received=_quoted(inputs)),
+            f"model '{signature.name}': no value for input {quoted(missing)}",
+            hint=f"the model takes {quoted(known)}",
+            facts=Facts(model=signature.name, tensor=missing[0], expected=quoted(known), received=quoted(inputs)),
         )
 
 
 def _unknown(signature: ModelSignature, side: str, name: str, known: Sequence[str]) -> UnknownTensorError:
-    nearest = get_close_matches(str(name), known, n=1)
     return UnknownTensorError(
         f"model '{signature.name}' has no {side} '{name}'",
-        hint=f"did you mean '{nearest[0]}'?" if nearest else f"its {side}s are {_quoted(known)}",
-        facts=Facts(model=signature.name, tensor=str(name), expected=_quoted(known), received=str(name)),
+        hint=name_hint(str(name), known, all_are=f"its {side}s are"),
+        facts=Facts(model=signature.name, tensor=str(name), expected=quoted(known), received=str(name)),
     )
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names) or "none"
 
 
 def _fit(signature: ModelSignature, known: _Input, value: Any, cast: Cast) -> Array:

@@ -7,6 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from repo_client._errors import ShapeError
+from repo_client._names import quoted
 from repo_client._refusals import Target
 
 Column = tuple[str, Any]  # its name, and its values in whatever a library has them
@@ -45,11 +46,6 @@ def _wrong_columns(names: Sequence[str], target: Target) -> ShapeError:
         hint=f"pass a table of {quoted(columns)}, in any order",
         facts=target.facts(quoted(columns), quoted(names)),
     )
-
-
-def quoted(names: Sequence[str]) -> str:
-    """Names as an error lists them."""
-    return ", ".join(f"'{name}'" for name in names)
 
 
 def as_column(array: NDArray[Any], target: Target) -> NDArray[Any]:

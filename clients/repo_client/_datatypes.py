@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-
 # Values of a type that numpy does not have, by their bits; an array of them goes through all checks like any other.
 BFLOAT16_BITS = np.dtype([("bfloat16", "<u2")])
 
