@@ -41,7 +41,12 @@ class Twin:
 
     def generator(self, result: str) -> str:
         """The type of a generator of results."""
-        return f"AsyncGenerator[{result}, None]" if self.prefix else f"Generator[{result}, None, None]"
+        name, more = ("AsyncGenerator", ["None"]) if self.prefix else ("Generator", ["None", "None"])
+        return bracketed(f"{name}[", [result, *more], "]", indent=4, after=len(") -> :"))
+
+    def listed(self, results: str) -> str:
+        """The list of all results of a generator."""
+        return f"[result async for result in {results}]" if self.prefix else f"list({results})"
 
 
 TWINS = (Twin(), Twin(prefix="Async", define="async ", wait="await ", source="AsyncSource"))
@@ -189,6 +194,11 @@ class ModelView:
         head = "Run the model on one row." if self.model.batches else "Run the model once."
         return self._method_doc(first or head, Side.ONE)
 
+    def sequence_doc(self) -> str:
+        """Of a call in a sequence."""
+        last = "last: whether the sequence ends with it; otherwise it ends with the block."
+        return self._method_doc("Run the model on the next request of the sequence.", Side.ONE, last)
+
     def batch_doc(self) -> str:
         """Of a call with many rows."""
         most = self.model.max_batch_size
@@ -203,9 +213,9 @@ class ModelView:
             indent=8,
         )
 
-    def _method_doc(self, first: str, side: Side) -> str:
+    def _method_doc(self, first: str, side: Side, *more: str) -> str:
         lines = [describe(member, side, indent=12) for member in self.inputs]
-        arguments = _indented([*lines, _OF_OPTIONS])
+        arguments = _indented([*lines, *more, _OF_OPTIONS])
         return docstring(f"{first}\n\nArgs:\n{arguments}\n\n{_RAISES}", indent=8)
 
 
