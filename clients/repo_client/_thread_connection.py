@@ -82,7 +82,13 @@ class Connection:
             left = memoryview(part)
             while left:
                 self._socket.settimeout(_remaining(deadline))
-                left = left[self._socket.send(left) :]
+                left = left[self._send_some(left) :]
+
+    def _send_some(self, data: memoryview) -> int:
+        try:
+            return self._socket.send(data)
+        except ssl.SSLEOFError as error:  # the name it has in TLS
+            raise BrokenPipeError(str(error)) from error
 
     def close(self) -> None:
         """Hang up; more than once is fine."""

@@ -29,6 +29,7 @@ def http(body, *headers, status="200 OK"):
     return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode() + body
 
 
+HALVES = b"5\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n"  # of a chunked body
 RIGHT = json.dumps({"name": "triton", "version": "2.51.0", "extensions": []}).encode()
 LENGTH = f"Content-Length: {len(RIGHT)}"
 
@@ -38,7 +39,7 @@ LENGTH = f"Content-Length: {len(RIGHT)}"
     [
         http(RIGHT, LENGTH),
         http(RIGHT),
-        http(b"5\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n" % (RIGHT[:5], len(RIGHT) - 5, RIGHT[5:]), "Transfer-Encoding: chunked"),
+        http(HALVES % (RIGHT[:5], len(RIGHT) - 5, RIGHT[5:]), "Transfer-Encoding: chunked"),
         http(RIGHT, f"CONTENT-LENGTH:{len(RIGHT)}", "X-Long: " + "x" * 70_000),
         b"HTTP/1.1 100 Continue\r\n\r\n" + http(RIGHT, LENGTH),
         b"HTTP/1.1 103 Early Hints\r\nContent-Length: 0\r\n\r\n" + http(RIGHT, LENGTH),
