@@ -2,7 +2,7 @@
 """A served model's configuration as typed values, named as in Triton's ``model_config.proto``.
 
 Both protocols write the same configuration differently: gRPC gives 64-bit integers as strings and leaves out zeros,
-HTTP writes them all. Read from here, they are equal.
+HTTP writes them all. Read from here, they are equal; Triton loads a document of either again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from repo_client._errors import Facts, InputError
+from repo_client._errors import Facts, InputError, LoadRefusedError, ModelNotFoundError
 
 Document = Mapping[str, Any]
 
@@ -182,17 +182,25 @@ def _integers(values: Any) -> tuple[int, ...]:
 
 
 def check_files(name: str, files: Iterable[str], *, has_config: bool) -> None:
-    """Refuse files that cannot replace those of a model's version folders.
+    """Refuse files that cannot replace a model's own.
 
     Raises:
-        InputError: there is no configuration with them, or a path is none within a version folder.
+        InputError: there is no configuration with them, or a path leads out of the model's folder.
     """
     facts = Facts(model=name)
     if files and not has_config:
         hint = "pass config= too: the server looks at neither the folder's configuration nor its files then"
         raise InputError(f"model '{name}': files without a configuration", hint=hint, facts=facts)
-    for path in files:
-        parts = PurePosixPath(path).parts
-        if len(parts) < 2 or ".." in parts or not parts[0].isdigit():
-            hint = "paths begin with the version folder: '1/model.onnx'"
-            raise InputError(f"model '{name}': '{path}' is no path of a version's file", hint=hint, facts=facts)
+    for path in map(PurePosixPath, files):
+        if path.is_absolute() or ".." in path.parts or not path.parts:
+            hint = "paths are those in the model's folder: '1/model.onnx', 'labels.txt'"
+            raise InputError(f"model '{name}': '{path}' is no path in its folder", hint=hint, facts=facts)
+
+
+def refused_config(name: str, error: ModelNotFoundError) -> LoadRefusedError:
+    """What it means that the server does not find a model whose configuration it was sent: it cannot read that."""
+    return LoadRefusedError(
+        f"model '{name}': the server cannot read the configuration that was sent: {error.server_words}",
+        hint="the server's log names the field; admin.config(name).document has a whole one to start from",
+        facts=Facts(model=name, server_words=error.server_words),
+    )

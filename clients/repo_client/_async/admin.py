@@ -21,7 +21,7 @@ from repo_client._errors import (
     RepoClientError,
     TlsError,
 )
-from repo_client._model_config import ModelConfig, check_files, read_config
+from repo_client._model_config import ModelConfig, check_files, read_config, refused_config
 from repo_client._options import ConnectionOptions, Tls, Token, TransportOptions
 from repo_client._statistics import ModelStatistics, read_statistics
 from repo_client._timeouts import checked_timeout
@@ -179,12 +179,16 @@ class AsyncAdmin:
     ) -> None:
         """Load the model, or load it again with what its folder holds now.
 
+        A server that sees nothing new in the folder keeps what it has loaded, a ``config`` that was passed before
+        included, and with an unchanged configuration it keeps running instances, whatever ``files`` hold: unload the
+        model first where that matters.
+
         Args:
             name: the model's.
             config: instead of the configuration in its folder, whole and not merged with it: a document such as
                 ``{**config.document, "max_batch_size": 8}``, or JSON.
-            files: instead of the version folders in its folder, contents by path: ``{"1/model.onnx": content}``; only
-                together with ``config``.
+            files: instead of all that is in its folder, contents by path: ``{"1/model.onnx": content}``; only together
+                with ``config``.
             timeout_s: the deadline of this call. The server goes on loading after it.
 
         Raises:
@@ -196,7 +200,12 @@ class AsyncAdmin:
         text = config if isinstance(config, str) or config is None else json.dumps(config)
         check_files(name, files or {}, has_config=text is not None)
         limit_s = checked_timeout(timeout_s, self._timeout_s)
-        await self._opened().load(name, config=text, files=files or {}, timeout_s=limit_s)
+        try:
+            await self._opened().load(name, config=text, files=files or {}, timeout_s=limit_s)
+        except ModelNotFoundError as error:
+            if text is None:
+                raise
+            raise refused_config(name, error) from error
 
     async def unload(self, name: str, *, dependents: bool = False, timeout_s: float | None = None) -> None:
         """Unload the model; requests under way are finished first. One that is not loaded is no error.

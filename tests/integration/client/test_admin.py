@@ -3,6 +3,7 @@
 
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def admin_repository(tmp_path_factory):
 @pytest.fixture(scope="module")
 def admin_server(admin_repository):
     with EmbeddedServer(admin_repository, ServerOptions(graceful_stop_s=0)) as server:
-        outcomes = server.load_all(["plus_one", "chain", "counter", "ticker"])
+        outcomes = server.load_all(["chain", "counter", "ticker", "lone"])
         assert [outcome.refusal for outcome in outcomes] == [None] * 4
         yield server
 
@@ -138,56 +139,59 @@ def test_statistics_of_all_models_at_once(admin):
         admin.statistics(version=1)
 
 
-def test_statistics_of_a_decoupled_model_tell_its_responses_by_their_place(admin_server, admin):
-    with Client(f"grpc://{admin_server.grpc_url}") as client:
-        ticks = [int(answer["tick"][0]) for answer in client.model("ticker").stream({"times": np.array([3], np.int32)})]
-    assert ticks == [0, 1, 2]
-    until(lambda: len(admin.statistics("ticker")[0].responses) >= 3)
-    responses = admin.statistics("ticker")[0].responses
-    assert [response.index for response in responses[:3]] == [0, 1, 2]
-    assert responses[2].success.count >= 1
+@pytest.fixture
+def lone(client):
+    """The name of a model that is loaded as it was in the end."""
+    yield "lone"
+    client.admin.unload("lone")  # without this, an unchanged folder is not read again
+    client.admin.load("lone")
+    assert client.admin.config("lone").max_batch_size == 8
 
 
-def test_a_model_is_loaded_with_another_configuration(client):
-    config = client.admin.config("plus_one")
-    client.admin.load("plus_one", config={**config.document, "max_batch_size": 3})
-    try:
-        assert client.admin.config("plus_one").max_batch_size == 3
-        assert client.model("plus_one").signature.max_batch_size == 3
-    finally:
-        client.admin.load("plus_one")
-    assert client.admin.config("plus_one").max_batch_size == 8
+def test_a_model_is_loaded_with_another_configuration(client, lone):
+    config = client.admin.config(lone)
+    client.admin.load(lone, config={**config.document, "max_batch_size": 9})
+    assert client.admin.config(lone) == replace(config, max_batch_size=9)
+    assert client.model(lone).signature.max_batch_size == 9
 
 
-def test_a_model_is_loaded_with_other_files(client):
-    config = {**client.admin.config("plus_one").document, "version_policy": {"latest": {"num_versions": 1}}}
-    client.admin.load("plus_one", config=config, files={"1/model.py": PLUS_SEVEN})
-    try:
-        np.testing.assert_array_equal(client.model("plus_one").infer({"x": X})["y"], X + 7)
-    finally:
-        client.admin.load("plus_one")
-    np.testing.assert_array_equal(client.model("plus_one").infer({"x": X})["y"], X + 2)
+def test_a_model_is_loaded_with_other_files(client, lone):
+    config = client.admin.config(lone).document
+    client.admin.unload(lone)  # without this, instances of an unchanged configuration go on as they are
+    client.admin.load(lone, config=config, files={"1/model.py": PLUS_SEVEN, "labels.txt": b"up\nmore\n"})
+    np.testing.assert_array_equal(client.model(lone).infer({"x": X})["y"], X + 7)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"files": {"1/model.py": b""}}, "files without a configuration"),
-        ({"config": {}, "files": {"model.py": b""}}, "'model.py' is no path of a version's file"),
-        ({"config": {}, "files": {"1/../../model.py": b""}}, "is no path of a version's file"),
-        ({"config": {}, "files": {"/etc/passwd": b""}}, "is no path of a version's file"),
+        ({"config": {}, "files": {"1/../../model.py": b""}}, r"'1/\.\./\.\./model\.py' is no path in its folder"),
+        ({"config": {}, "files": {"/etc/passwd": b""}}, "'/etc/passwd' is no path in its folder"),
+        ({"config": {}, "files": {"": b""}}, "is no path in its folder"),
     ],
 )
-def test_files_that_no_version_can_have_are_refused(admin, options, message):
+def test_files_that_no_model_can_have_are_refused(admin, options, message):
     with pytest.raises(InputError, match=message):
-        admin.load("plus_one", **options)
+        admin.load("lone", **options)
 
 
-def test_a_refused_configuration_leaves_what_was_loaded(client):
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"backend": "no_such_backend", "max_batch_size": 1}, "no_such_backend"),
+        (
+            {"max_batch_size": 4, "dynamic_batching": {"preferred_batch_size": [5]}},
+            "failed to poll from model repository",
+        ),
+        ("no JSON", "failed to poll from model repository"),
+    ],
+)
+def test_a_refused_configuration_leaves_what_was_loaded(client, config, words):
     with pytest.raises(LoadRefusedError) as caught:
-        client.admin.load("plus_one", config={"backend": "no_such_backend", "max_batch_size": 1})
-    assert "no_such_backend" in caught.value.server_words
-    np.testing.assert_array_equal(client.model("plus_one").infer({"x": X})["y"], X + 2)
+        client.admin.load("lone", config=config)
+    assert words in caught.value.server_words
+    np.testing.assert_array_equal(client.model("lone").infer({"x": X})["y"], X + 1)
 
 
 def test_an_ensemble_is_unloaded_with_or_without_its_models(admin):
@@ -201,7 +205,6 @@ def test_an_ensemble_is_unloaded_with_or_without_its_models(admin):
     admin.load("chain")
     admin.unload("chain", dependents=True)
     until(lambda: not ready() & {"chain", "plus_one"})
-    admin.load("plus_one")
     admin.load("chain")
     admin.wait_until_model_ready("chain", timeout_s=10)
 
