@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from repo_client import Client, DatatypeError, ShapeError
-from support.recording_transport import RecordingTransport
+from repo_client.testing import InMemoryTransport, model_signature
 
 NUMBERS = {
     "BOOL": "bool",
@@ -30,10 +30,12 @@ NUMBERS = {
 
 def echoed(datatype, value, shape=None, **options):
     """``value`` after its way to the wire and back, and its bytes on the wire."""
-    transport = RecordingTransport([("x", datatype, [-1, -1] if shape is None else shape)])
+    tensor = (datatype, [-1, -1] if shape is None else shape)
+    signature = model_signature("echo", inputs={"x": tensor}, outputs={"x": tensor})
+    transport = InMemoryTransport(signature, answer=lambda inputs: inputs)
     with Client("http://nowhere", transport=transport) as client:
         answer = client.model("echo").infer({"x": value}, **options)
-    return answer["x"], transport.requests[0].inputs[0].data
+    return answer["x"], transport.calls[-1].request.inputs[0].data
 
 
 @settings(max_examples=50, deadline=None)
