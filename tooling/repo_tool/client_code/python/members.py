@@ -14,17 +14,19 @@ from repo_tool.client_code.naming import class_names, member_names, words_of
 from repo_tool.client_code.python.layout import bracketed, string_literal
 from repo_tool.datatypes import DataType
 
-# What generated code calls its own; no tensor's parameter or field is named so.
-_OPTIONS = ("timeout_s", "request_id", "cast", "priority", "parameters", "headers", "options")
-_OWN = ("self", "cls", "rows", "items", "max_in_flight", "progress", "last", "sequence_id", "np", "npt")
 IMPORTED = (
     "Annotated", "AsyncClient", "AsyncGenerator", "AsyncSource", "AsyncTypedModel", "AsyncTypedSequence", "Client",
     "Contract", "Generator", "Iterable", "Literal", "NestedTexts", "PredictOptions", "Sequence", "Shape", "Tensor",
     "Texts", "TypedDict", "TypedModel", "TypedSequence", "Unpack",
 )  # fmt: skip
+
 # A field hides what its class body uses for the annotations of those behind it.
-_IN_CLASS_BODIES = ("bool", "bytes", "float", "int", "property", "str", "tuple")
-_TAKEN = frozenset({*keyword.kwlist, *_OPTIONS, *_OWN, *_IN_CLASS_BODIES, *IMPORTED})
+_IN_CLASS_BODIES = ("bool", "bytes", "float", "int", "property", "str", "tuple", "np", "npt")
+# What the methods of generated classes call their own.
+_OPTIONS = ("timeout_s", "request_id", "cast", "priority", "parameters", "headers", "options")
+_OWN = ("self", "rows", "items", "max_in_flight", "progress", "last", "sequence_id")
+_NO_FIELDS = frozenset({*keyword.kwlist, *_IN_CLASS_BODIES, *IMPORTED})
+_NO_PARAMETERS = _NO_FIELDS.union(_OPTIONS, _OWN)
 
 
 class Side(Enum):
@@ -141,15 +143,19 @@ def _shape(sizes: Sequence[int | str]) -> str:
 
 def members_of(model: ModelDescription, names: Names) -> tuple[tuple[Member, ...], tuple[Member, ...]]:
     """The inputs and the outputs of a model."""
-    return _members(model, model.inputs, {}), _members(model, model.outputs, label_types(model, names))
+    outputs = _members(model, model.outputs, _NO_FIELDS, label_types(model, names))
+    return _members(model, model.inputs, _NO_PARAMETERS, {}), outputs
 
 
 def _members(
-    model: ModelDescription, tensors: Sequence[TensorDescription], types: dict[tuple[str, ...], str]
+    model: ModelDescription,
+    tensors: Sequence[TensorDescription],
+    taken: frozenset[str],
+    types: dict[tuple[str, ...], str],
 ) -> tuple[Member, ...]:
-    fields = member_names([tensor.name for tensor in tensors], taken=_TAKEN)
+    fields = member_names([tensor.name for tensor in tensors], taken=taken)
     labelled = {tensor.name: f"{fields[tensor.name]}_label" for tensor in tensors if tensor.classes}
-    properties = member_names(labelled.values(), taken={*_TAKEN, *fields.values()})
+    properties = member_names(labelled.values(), taken=taken.union(fields.values()))
     return tuple(
         Member(
             tensor=tensor,
