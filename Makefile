@@ -9,7 +9,7 @@ READY  := $(VENV)/.ready
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format docs bench-speed bench-pipelines differential coverage-frameworks clean
+.PHONY: help setup demo test test-slow check format docs bench-speed bench-pipelines bench-client differential coverage-frameworks clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-20s %s\n", $$1, $$2 }'
@@ -61,6 +61,9 @@ differential: $(READY)  ## Compare the rules with a real Triton on N configurati
 
 bench-pipelines: $(READY)  ## Measure a pipeline in every way that it can be served (ten minutes, quiet machine)
 	@$(BIN)/python perf/pipelines.py $(PIPELINES_FLAGS)
+
+bench-client: $(READY)  ## Measure repo_client beside tritonclient (three minutes, quiet machine)
+	@$(BIN)/python perf/client_speed.py $(CLIENT_FLAGS)
 
 coverage-frameworks: $(READY)  ## Run every model of the zoo through Triton and write docs/coverage.md (about an hour)
 	@PYTHONPATH=tests $(BIN)/python -m support.zoo_run $(ZOO_FLAGS)
