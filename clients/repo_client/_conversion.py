@@ -44,7 +44,8 @@ _CASTS = {"torch": ".to(torch.{0})", "pyarrow": '.cast("{0}")', "PIL": "numpy.as
 def to_array(value: Any, target: Target) -> Array:
     """``value`` as an array of the tensor's numpy type; its shape is not looked at.
 
-    Of BYTES it holds ``bytes``; of BF16 it may be one of ``BFLOAT16_BITS``. What it gives it also takes.
+    Of BYTES it holds ``bytes`` alone or ``str`` alone; of BF16 it may be one of ``BFLOAT16_BITS``. What it gives it
+    also takes.
 
     Raises:
         DatatypeError: its type differs, or the type cannot hold one of its values.
@@ -151,23 +152,34 @@ def _bytes_array(array: Array, target: Target, kind: type) -> Array:
     if array.dtype.kind == "S":
         return array
     leaves = array.ravel().tolist()
+    if _are_texts(leaves, target):
+        return array.astype(object, copy=False)
     kinds = set(map(type, leaves))
     _check_kinds(kinds, (bytes, str, np.bytes_, np.str_), target)
     if kinds == {bytes}:
         return array
     result = np.empty(len(leaves), dtype=object)
-    result[:] = _encoded(leaves, kinds, target)
+    result[:] = [_encoded(leaf, target) if isinstance(leaf, str) else bytes(leaf) for leaf in leaves]
     return result.reshape(array.shape)
 
 
-def _encoded(leaves: list[Any], kinds: set[type], target: Target) -> list[bytes]:
+def _are_texts(leaves: list[Any], target: Target) -> bool:
+    """Whether all are ``str``; joining them is the fastest way to find out, and to encode them."""
     try:
-        if bytes not in kinds and np.bytes_ not in kinds:
-            return [*map(str.encode, leaves)]
-        return [leaf.encode() if isinstance(leaf, str) else bytes(leaf) for leaf in leaves]
+        text = "".join(leaves)
+    except TypeError:
+        return False
+    _encoded(text, target)
+    return True
+
+
+def _encoded(text: str, target: Target) -> bytes:
+    try:
+        return text.encode()
     except UnicodeEncodeError as error:
         hint = "it has surrogates; pass bytes in the encoding that the model reads"
-        raise wrong_type(target, f"the str {error.object!a}, which is no UTF-8", hint=hint) from error
+        around = text[max(error.start - 10, 0) : error.end + 10]
+        raise wrong_type(target, f"the text {around!a}, which is no UTF-8", hint=hint) from error
 
 
 def _check_kinds(kinds: set[type], accepted: tuple[type, ...], target: Target) -> None:
