@@ -10,7 +10,7 @@ from repo_client._messages import InferRequest, InferResponse, RegionSlice, Wire
 from repo_client._region_pool import Shared
 
 # Below it a request through the network is as quick: measured with perf/shared_memory.py.
-LEAST_BYTES = 64 * 1024
+LEAST_BYTES = 128 * 1024
 _LINE = 64  # tensors begin on cache lines
 _MOST_KINDS = 1024
 
@@ -27,7 +27,8 @@ def is_large(tensors: Iterable[WireTensor]) -> bool:
     """Whether the tensors together are worth a region."""
     total = 0
     for tensor in tensors:
-        total += bytes_of(tensor.data)
+        data = tensor.data  # bytes_of, without another call: every request of every size comes by here
+        total += data.nbytes if isinstance(data, memoryview) else len(data)
     return total >= LEAST_BYTES
 
 
@@ -46,12 +47,8 @@ class AnswerSizes:
 
     def __init__(self) -> None:
         self._seen: dict[Kind, _Seen] = {}
-        self._models: set[str] = set()  # with large answers
+        self.models: set[str] = set()  # with answers that were worth a region
         self._unsteady: set[str] = set()
-
-    def may_be_large(self, model: str) -> bool:
-        """Whether an answer of the model was worth a region."""
-        return model in self._models
 
     def expected(self, request: InferRequest) -> Sizes:
         """The sizes of the outputs of this request; empty where they are not known, or not worth a region."""
@@ -62,7 +59,7 @@ class AnswerSizes:
         """Remember how large the answer to ``request`` was."""
         if not is_large(response.outputs) or request.model in self._unsteady:
             return
-        self._models.add(request.model)
+        self.models.add(request.model)
         sizes = tuple((output.name, _size(output)) for output in response.outputs)
         kind = _kind(request)
         seen = self._seen.get(kind)
@@ -75,7 +72,7 @@ class AnswerSizes:
 
     def give_up(self, model: str) -> None:
         """The answers of this model cannot be foretold."""
-        self._models.discard(model)
+        self.models.discard(model)
         self._unsteady.add(model)
         self._seen = {kind: seen for kind, seen in self._seen.items() if kind[0] != model}
 

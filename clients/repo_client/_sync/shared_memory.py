@@ -5,8 +5,10 @@
 import os
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
+from repo_client._cuda_regions import CudaRegion, load_cuda
 from repo_client._errors import DeadlineExceededError, NetworkError, RepoClientError, ServerError, SharedMemoryError
 from repo_client._layouts import AnswerSizes, Sizes, collect, is_large, place, room_for
 from repo_client._messages import InferRequest, InferResponse
@@ -23,6 +25,8 @@ from repo_client._regions import (
 )
 from repo_client._sync.transport import Infer, Transport
 from repo_client._urls import Url
+
+AnyRegion = Region | CudaRegion
 
 _MOST_BYTES = 512 * 1024**2
 _LEAST_RELEASE = (2, 50)  # earlier ones crash when a region is closed that a request still uses
@@ -48,11 +52,14 @@ class SharedRegions:
 
     def __init__(self, transport: Transport, url: Url, mode: SharedMemoryMode) -> None:
         self._transport, self._url = transport, url
-        self._insists = mode == "system"
+        self._insists = mode in ("system", "cuda")
         self._is_on = self._insists or (mode == "auto" and has_shared_memory() and is_this_machine(url))
-        if self._insists and not has_shared_memory():
+        self._kind: Callable[[str, int], AnyRegion] = CudaRegion if mode == "cuda" else Region
+        if mode == "cuda":
+            load_cuda()
+        elif self._insists and not has_shared_memory():
             raise SharedMemoryError("this system has no shared memory in /dev/shm", hint='use shared_memory="auto"')
-        self._pool: RegionPool[Region] | None = None
+        self._pool: RegionPool[AnyRegion] | None = None
         self._opening_pid = 0
         self._sizes = AnswerSizes()
 
@@ -61,19 +68,22 @@ class SharedRegions:
         if not self._is_on:
             return infer
 
+        models = self._sizes.models
+
         def through_memory(request: InferRequest, *, timeout_s: float) -> InferResponse:
-            answer = self._foretold(request)
+            answer = self._foretold(request) if request.model in models else ()
             if self._is_on and (answer or is_large(request.inputs)):
                 return self._share(infer, request, answer, timeout_s)
             response = infer(request, timeout_s=timeout_s)
-            self._sizes.learn(request, response)
+            if is_large(response.outputs):
+                self._sizes.learn(request, response)
             return response
 
         return through_memory
 
     def _foretold(self, request: InferRequest) -> Sizes:
         """The sizes of the answer; none for a sequence, whose calls cannot be made again if they prove wrong."""
-        if not self._sizes.may_be_large(request.model) or request.output_slices or "sequence_id" in request.parameters:
+        if request.output_slices or "sequence_id" in request.parameters:
             return ()
         return self._sizes.expected(request)
 
@@ -100,7 +110,7 @@ class SharedRegions:
             self._refuse("it lost a region at once; several servers may share the address")
         return infer(request, timeout_s=left_s(deadline))
 
-    def _run(self, infer: Infer, request: InferRequest, region: Region, deadline: float) -> InferResponse:
+    def _run(self, infer: Infer, request: InferRequest, region: AnyRegion, deadline: float) -> InferResponse:
         """``infer``, and then the region given back if the server is done with it."""
         pool = self._pool_here()
         settle = pool.leave  # however else this ends: a deadline, a lost connection, a cancelled task
@@ -117,7 +127,7 @@ class SharedRegions:
             settle(region)
         return response
 
-    def _lease(self, byte_size: int, deadline: float, *, is_new: bool) -> Region | None:
+    def _lease(self, byte_size: int, deadline: float, *, is_new: bool) -> AnyRegion | None:
         """A region that the server has open; ``None`` where the request has to go through the network."""
         if not self._is_opened(deadline):
             return None
@@ -155,19 +165,16 @@ class SharedRegions:
             if is_left_behind(region["name"]):
                 with suppress(ServerError):  # in use by a last request: the next client's matter
                     self._transport.unregister_region(region["name"], timeout_s=patience_s(deadline))
-        self._pool = RegionPool(Region, owner_name(), most_bytes=_MOST_BYTES)
+        self._pool = RegionPool(self._kind, owner_name(), most_bytes=_MOST_BYTES)
 
-    def _register(self, byte_size: int, deadline: float) -> Region | None:
+    def _register(self, byte_size: int, deadline: float) -> AnyRegion | None:
         """A new region, opened by the server."""
         pool, region = self._pool_here(), self._make(byte_size, deadline)
         if region is None:
             return None
         is_open = False
         try:
-            with region.named():
-                self._transport.register_region(
-                    region.name, region.key, region.byte_size, timeout_s=patience_s(deadline)
-                )
+            self._announce(region, patience_s(deadline))
             is_open = True
         except _UNREACHED:
             return None  # the call will say so itself; whether the server has the region is not known
@@ -180,11 +187,21 @@ class SharedRegions:
                 pool.leave(region)
         return region
 
-    def _make(self, byte_size: int, deadline: float) -> Region | None:
+    def _announce(self, region: AnyRegion, timeout_s: float) -> None:
+        """Make the server open the region."""
+        if isinstance(region, CudaRegion):
+            self._transport.register_cuda_region(
+                region.name, region.handle, device=region.device, byte_size=region.byte_size, timeout_s=timeout_s
+            )
+            return
+        with region.named():
+            self._transport.register_region(region.name, region.key, region.byte_size, timeout_s=timeout_s)
+
+    def _make(self, byte_size: int, deadline: float) -> AnyRegion | None:
         """A new region that the server does not know yet; ``None`` where there is no room for it."""
         pool = self._pool_here()
         try:
-            if has_room(byte_size):
+            if self._kind is CudaRegion or has_room(byte_size):
                 region = pool.make(byte_size)
                 if region is None:
                     pool.leave_idle()
@@ -205,7 +222,7 @@ class SharedRegions:
         for region in self._pool_here().due():
             self._is_closed(region, patience_s(deadline))
 
-    def _is_closed(self, region: Region, timeout_s: float) -> bool:
+    def _is_closed(self, region: AnyRegion, timeout_s: float) -> bool:
         """Whether the server has closed the region; it does not while a request uses it.
 
         Raises:
@@ -213,7 +230,10 @@ class SharedRegions:
             DeadlineExceededError: it did not answer in time.
         """
         try:
-            self._transport.unregister_region(region.name, timeout_s=timeout_s)
+            if isinstance(region, CudaRegion):
+                self._transport.unregister_cuda_region(region.name, timeout_s=timeout_s)
+            else:
+                self._transport.unregister_region(region.name, timeout_s=timeout_s)
         except ServerError:
             return False
         self._pool_here().drop(region)
@@ -233,7 +253,7 @@ class SharedRegions:
         """The server was started anew, and knows none of the regions."""
         self._pool_here().drop_idle()
 
-    def _pool_here(self) -> RegionPool[Region]:
+    def _pool_here(self) -> RegionPool[AnyRegion]:
         if self._pool is None:
             raise SharedMemoryError("the regions are closed")
         return self._pool
@@ -248,7 +268,7 @@ class SharedRegions:
             while self._are_left(pool, deadline) and time.monotonic() < deadline:
                 time.sleep(_POLL_S)
 
-    def _are_left(self, pool: RegionPool[Region], deadline: float) -> bool:
+    def _are_left(self, pool: RegionPool[AnyRegion], deadline: float) -> bool:
         """Whether the server still has some after another attempt."""
         pool.leave_idle()
         are_closed = [self._is_closed(region, left_s(deadline)) for region in pool.due()]

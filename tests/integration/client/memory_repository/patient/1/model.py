@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import time
 
+import numpy as np
 import triton_python_backend_utils as pb_utils
 
 
@@ -14,4 +15,7 @@ def _answer(request):
     seconds = pb_utils.get_input_tensor_by_name(request, "seconds")
     if seconds is not None:
         time.sleep(float(seconds.as_numpy()[0]))
+    times = pb_utils.get_input_tensor_by_name(request, "times")
+    if times is not None:
+        values = np.tile(values, times.as_numpy()[0])
     return pb_utils.InferenceResponse([pb_utils.Tensor("next", values + 1)])
