@@ -20,6 +20,7 @@ import {
   decode,
   encode,
   type FlatArray,
+  packed,
   readText,
   Tensor,
   type TensorSpec,
@@ -114,7 +115,7 @@ export class ServedModel {
 
   #request(inputs: readonly Checked[], options: CallOptions, deadline: Deadline, sequence?: CallParameters): Sent {
     const parameters = { ...options.parameters, ...sequence, ...timing(options, deadline) };
-    const { body, headers } = toBody(inputs, this.spec.name, options.requestId ?? "", parameters);
+    const { body, headers } = toBody(inputs, options.requestId ?? "", parameters);
     const path = modelPath(this.spec.name, this.version, "/infer");
     return { method: "POST", path, body, headers: { ...options.headers, ...headers } };
   }
@@ -189,17 +190,24 @@ export class ServedModel {
   /** @internal The inputs of a batch, all of the same number of rows. */
   batch(values: object): readonly Checked[] {
     const inputs = this.#each(values, (value, spec) => {
+      if (Array.isArray(value) && value.length === 0) {
+        throw this.#unevenRows("none");
+      }
       const rows = Array.isArray(value) ? value.map((each: unknown) => inColumns(each, spec, this.spec.name)) : value;
       const isFlat = isSingle(spec) && Array.isArray(rows) && !rows.some(Array.isArray);
       const shaped = isFlat ? rows.map((each: unknown) => [each]) : rows;
       return checked(shaped, spec, [-1, ...spec.dims], this.spec.name);
     });
-    const counts = inputs.map((input) => `${input.shape[0] ?? 0} for '${input.spec.name}'`);
     if (inputs.some((input) => input.shape[0] !== inputs[0]?.shape[0] || input.shape[0] === 0)) {
-      const fact = `model '${this.spec.name}': received rows: ${counts.join(", ")}`;
-      throw new BatchSizeError(fact, "as many rows for every input, and one at least", { model: this.spec.name });
+      throw this.#unevenRows(inputs.map((input) => `${input.shape[0] ?? 0} for '${input.spec.name}'`).join(", "));
     }
     return inputs;
+  }
+
+  #unevenRows(received: string): BatchSizeError {
+    const expected = "as many rows for every input, and one at least";
+    const facts = { model: this.spec.name, expected, received };
+    return new BatchSizeError(`model '${this.spec.name}': received rows: ${received}`, expected, facts);
   }
 
   #each(values: object, check: (value: unknown, spec: TensorSpec) => Checked): readonly Checked[] {
@@ -571,7 +579,9 @@ function partsOf(inputs: readonly Checked[], size: number): readonly (readonly C
   const rows = inputs[0]?.shape[0] ?? 0;
   const cut = (input: Checked, start: number, end: number): Checked => {
     const step = input.data.length / rows;
-    const data = input.data.slice(start * step, end * step);
+    const data = Array.isArray(input.data)
+      ? input.data.slice(start * step, end * step)
+      : (input.data as Uint8Array).subarray(start * step, end * step);
     return { spec: input.spec, data, shape: [end - start, ...input.shape.slice(1)] };
   };
   const starts = Array.from({ length: Math.ceil(rows / size) }, (_, part) => part * size);
@@ -682,9 +692,9 @@ function eventRequest(
   version: string | undefined,
   options: CallOptions,
 ): Sent {
-  const fields = inputs.map(({ spec: { name, dims }, data }) => {
-    const texts = Array.from(data as readonly unknown[], (value) => eventValue(value, spec, name));
-    return `${JSON.stringify(name)}:${dims.length > 0 && texts.length !== 1 ? `[${texts.join()}]` : texts.join()}`;
+  const fields = inputs.map(({ spec: tensor, data, shape }) => {
+    const texts = eventTexts({ spec: tensor, data, shape }, spec);
+    return `${JSON.stringify(tensor.name)}:${texts.length === 1 ? texts.join() : `[${texts.join()}]`}`;
   });
   const flat = inputs.every((input) => input.spec.dims.length <= 1);
   if (!flat) {
@@ -697,14 +707,28 @@ function eventRequest(
   return { method: "POST", path: modelPath(spec.name, version, "/generate_stream"), body, headers };
 }
 
-function eventValue(value: unknown, spec: ModelSpec, input: string): string {
-  if (value instanceof Uint8Array) {
-    throw unsupportedEvent(spec, `input '${input}' holds bytes`);
+function eventTexts(tensor: Checked, spec: ModelSpec): readonly string[] {
+  const { name, datatype } = tensor.spec;
+  const values = decode(datatype, encode(tensor).slice().buffer) as readonly unknown[];
+  return Array.from(values, (value) => {
+    if (typeof value === "number" && !Number.isFinite(value)) {
+      throw unsupportedEvent(spec, `input '${name}' holds ${value}`);
+    }
+    if (datatype === "BOOL") {
+      return value ? "true" : "false";
+    }
+    return typeof value === "bigint"
+      ? String(value)
+      : JSON.stringify(value instanceof Uint8Array ? word(value, spec) : value);
+  });
+}
+
+function word(raw: Uint8Array, spec: ModelSpec): string {
+  try {
+    return readText(raw);
+  } catch {
+    throw unsupportedEvent(spec, "an input holds bytes that are no text");
   }
-  if (typeof value === "number" && !Number.isFinite(value)) {
-    throw unsupportedEvent(spec, `input '${input}' holds ${value}`);
-  }
-  return typeof value === "bigint" ? String(value) : JSON.stringify(value);
 }
 
 function unsupportedEvent(spec: ModelSpec, reason: string): UnsupportedCallError {
@@ -750,7 +774,7 @@ function eventOutputs(event: Named, spec: ModelSpec, facts: Facts): Outputs {
       }
       const data = Array.isArray(value) ? (value as readonly unknown[]) : [value];
       const shape = spec.maxBatchSize > 0 ? [1, data.length] : [data.length];
-      const bytes = encode({ spec: output, data, shape }, spec.name);
+      const bytes = encode({ spec: output, data: packed(data, output, spec.name), shape });
       return [output.name, { datatype: output.datatype, shape, data: decode(output.datatype, bytes.slice().buffer) }];
     }),
   );

@@ -99,7 +99,7 @@ type NumericArray =
   | Float64Array;
 type FlatArray = NumericArray | BigInt64Array | BigUint64Array | readonly unknown[];
 
-/** A value that fits its tensor: flat, with the whole shape. */
+/** A value that fits its tensor: packed, with the whole shape. */
 interface Checked {
   readonly spec: TensorSpec;
   readonly data: FlatArray;
@@ -109,7 +109,9 @@ interface Checked {
 interface Codec {
   /** The arrays that are taken as they are. */
   readonly arrays: readonly (new (length: number) => FlatArray)[];
-  readonly encode: (values: FlatArray, fits: Fits) => Uint8Array;
+  /** Values as an array whose memory is what travels; for BYTES, whose elements do. */
+  readonly pack: (values: FlatArray, fits: Fits) => FlatArray;
+  readonly encode: (packed: FlatArray) => Uint8Array;
   readonly decode: (buffer: ArrayBuffer) => FlatArray;
 }
 
@@ -118,22 +120,23 @@ type Fits = (value: unknown, fits: boolean) => void;
 
 interface NumericClass {
   new (buffer: ArrayBuffer): NumericArray;
-  readonly BYTES_PER_ELEMENT: number;
+  new (length: number): NumericArray;
 }
 
-function bytesOf(array: { buffer: ArrayBufferLike; byteOffset: number; byteLength: number }): Uint8Array {
-  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+function bytesOf(packed: FlatArray): Uint8Array {
+  const { buffer, byteOffset, byteLength } = packed as Uint8Array;
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 function numeric(
-  kind: NumericClass & (new (length: number) => NumericArray),
+  kind: NumericClass,
   fitsType: (value: number) => boolean,
   ...alsoTaken: readonly (new (length: number) => FlatArray)[]
 ): Codec {
   const arrays = [kind, ...alsoTaken];
-  const encode = (values: FlatArray, fits: Fits): Uint8Array => {
+  const pack = (values: FlatArray, fits: Fits): FlatArray => {
     if (arrays.some((each) => values instanceof each)) {
-      return bytesOf(values as NumericArray);
+      return values;
     }
     const target = new kind(values.length);
     for (let index = 0; index < values.length; index++) {
@@ -141,20 +144,20 @@ function numeric(
       fits(value, typeof value === "number" && fitsType(value));
       target[index] = value as number;
     }
-    return bytesOf(target);
+    return target;
   };
-  return { arrays, encode, decode: (buffer) => new kind(buffer) };
+  return { arrays, pack, encode: bytesOf, decode: (buffer) => new kind(buffer) };
 }
 
-function integer(kind: NumericClass & (new (length: number) => NumericArray), low: number, high: number): Codec {
+function integer(kind: NumericClass, low: number, high: number): Codec {
   const alsoTaken = kind === Uint8Array ? [Uint8ClampedArray] : [];
   return numeric(kind, (value) => Number.isInteger(value) && low <= value && value <= high, ...alsoTaken);
 }
 
 function wideInteger(kind: typeof BigInt64Array | typeof BigUint64Array, low: bigint, high: bigint): Codec {
-  const encode = (values: FlatArray, fits: Fits): Uint8Array => {
+  const pack = (values: FlatArray, fits: Fits): FlatArray => {
     if (values instanceof kind) {
-      return bytesOf(values);
+      return values;
     }
     const target = new kind(values.length);
     for (let index = 0; index < values.length; index++) {
@@ -163,26 +166,25 @@ function wideInteger(kind: typeof BigInt64Array | typeof BigUint64Array, low: bi
       fits(value, exact && low <= BigInt(value as number) && BigInt(value as number) <= high);
       target[index] = BigInt(value as number);
     }
-    return bytesOf(target);
+    return target;
   };
-  return { arrays: [kind], encode, decode: (buffer) => new kind(buffer) };
+  return { arrays: [kind], pack, encode: bytesOf, decode: (buffer) => new kind(buffer) };
 }
 
 /** Types of 16 bits that JavaScript has no array for: they are Float32Array here. */
 function shortFloat(toBits: (value: number) => number, fromBits: (bits: number) => number, infinity: number): Codec {
-  const encode = (values: FlatArray, fits: Fits): Uint8Array => {
+  const pack = (values: FlatArray, fits: Fits): FlatArray => {
     const target = new Uint16Array(values.length);
     for (let index = 0; index < values.length; index++) {
       const value = values[index] as number;
-      const bits = toBits(value);
-      const overflows = (bits & 0x7fff) === infinity && Number.isFinite(value);
-      fits(value, typeof value === "number" && !overflows);
+      const bits = typeof value === "number" ? toBits(value) : infinity;
+      fits(value, typeof value === "number" && !((bits & 0x7fff) === infinity && Number.isFinite(value)));
       target[index] = bits;
     }
-    return bytesOf(target);
+    return target;
   };
   const decode = (buffer: ArrayBuffer): FlatArray => Float32Array.from(new Uint16Array(buffer), fromBits);
-  return { arrays: [Float32Array], encode, decode };
+  return { arrays: [Float32Array], pack, encode: bytesOf, decode };
 }
 
 function roundedToEven(value: number): number {
@@ -253,11 +255,13 @@ function readText(raw: Uint8Array): string {
 // On the wire each element follows its length, a UINT32.
 const BYTES_CODEC: Codec = {
   arrays: [],
-  encode: (values, fits) => {
-    const elements = Array.from(values as readonly unknown[], (value) => {
+  pack: (values, fits) =>
+    Array.from(values as readonly unknown[], (value) => {
       fits(value, typeof value === "string" || value instanceof Uint8Array);
-      return typeof value === "string" ? TEXT_TO_BYTES.encode(value) : (value as Uint8Array);
-    });
+      return typeof value === "string" ? TEXT_TO_BYTES.encode(value) : value;
+    }),
+  encode: (packed) => {
+    const elements = packed as readonly Uint8Array[];
     const whole = new Uint8Array(elements.reduce((total, element) => total + 4 + element.length, 0));
     const lengths = new DataView(whole.buffer);
     let offset = 0;
@@ -282,16 +286,14 @@ const BYTES_CODEC: Codec = {
 
 const BOOL_CODEC: Codec = {
   arrays: [Uint8Array],
-  encode: (values, fits) => {
-    if (values instanceof Uint8Array) {
-      return values;
-    }
+  pack: (values, fits) => {
     const asBit = (value: unknown): number => {
       fits(value, typeof value === "boolean");
       return value ? 1 : 0;
     };
-    return Uint8Array.from(Array.from(values as readonly unknown[], asBit));
+    return values instanceof Uint8Array ? values : Uint8Array.from(Array.from(values as readonly unknown[], asBit));
   },
+  encode: bytesOf,
   decode: (buffer) => new Uint8Array(buffer),
 };
 
@@ -324,9 +326,13 @@ function shown(value: unknown): string {
 }
 
 /** The bytes of a tensor as they travel. */
-function encode(tensor: Checked, model: string): Uint8Array {
-  const { name, datatype } = tensor.spec;
-  return CODECS[datatype].encode(tensor.data, (value, fits) => {
+function encode(tensor: Checked): Uint8Array {
+  return CODECS[tensor.spec.datatype].encode(tensor.data);
+}
+
+/** Values as they travel, in an array that can still be cut into rows. */
+function packed(data: FlatArray, { name, datatype }: TensorSpec, model: string): FlatArray {
+  return CODECS[datatype].pack(data, (value, fits) => {
     if (!fits) {
       const facts = { model, tensor: name, expected: datatype, received: shown(value) };
       throw new DatatypeError(`model '${model}', input '${name}': ${shown(value)} does not fit ${datatype}`, "", facts);
@@ -349,7 +355,7 @@ function checked(value: unknown, spec: TensorSpec, declared: readonly number[], 
   if (!fits) {
     throw wrongShape(spec, `[${found.shape.join(", ")}]`, declared, model);
   }
-  return { spec, ...found };
+  return { spec, data: packed(found.data, spec, model), shape: found.shape };
 }
 
 type Flat = Omit<Checked, "spec">;
@@ -433,4 +439,4 @@ function wrongShape(
   );
 }
 
-export { type Checked, checked, CODECS, decode, encode, type FlatArray, readText, sizeOf };
+export { type Checked, checked, CODECS, decode, encode, type FlatArray, packed, readText, sizeOf };

@@ -34,8 +34,8 @@ function modelPath(name: string, version: string | undefined, rest = ""): string
 }
 
 /** A JSON header, and the tensors behind it: Triton's binary tensor data extension. */
-function toBody(inputs: readonly Checked[], model: string, requestId: string, parameters: CallParameters): InferBody {
-  const parts = inputs.map((input) => encode(input, model));
+function toBody(inputs: readonly Checked[], requestId: string, parameters: CallParameters): InferBody {
+  const parts = inputs.map(encode);
   const documents = inputs.map((input, index) => ({
     name: input.spec.name,
     datatype: input.spec.datatype,

