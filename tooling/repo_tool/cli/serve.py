@@ -38,6 +38,14 @@ def serve(
         str,
         typer.Option(help="Read configs/NAME.pbtxt of each model in place of config.pbtxt, e.g. cpu.", metavar="NAME"),
     ] = "",
+    shared_memory: Annotated[
+        bool,
+        typer.Option(
+            "--shared-memory",
+            help="Let clients on this machine send large tensors through memory that they share with the server; any "
+            "program here that reaches the server can then end it.",
+        ),
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show the server's whole log, not its errors.")
     ] = False,
@@ -62,6 +70,7 @@ def serve(
         grpc_port=grpc_port,
         metrics_port=metrics_port,
         http_model_control=False,
+        shared_memory=shared_memory,
         model_config_name=model_config_name,
     )
     if not stay:
