@@ -16,6 +16,14 @@ from repo_client._replies import refusal
 HEADER_LENGTH = "Inference-Header-Content-Length"
 # Triton's src/http_server.cc: everything that is not named there is a 400.
 _CODES = {404: "NOT_FOUND", 500: "INTERNAL", 501: "UNIMPLEMENTED", 503: "UNAVAILABLE", 400: "INVALID_ARGUMENT"}
+_GATEWAY_CODES = {  # of what stands in front of Triton, with a body of any kind
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    429: "RESOURCE_EXHAUSTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "UNAVAILABLE",
+}
 _NOT_JSON = (ValueError, RecursionError)
 _FILE = "file:"  # Triton's prefix of the parameters that carry the files of a model to load
 _LONGEST_TIMEOUT_US = 2**63 - 1  # Triton reads a signed 64-bit number
@@ -216,11 +224,14 @@ def _read_json(reply: Reply, facts: Facts) -> Any:
 
 
 def _refused(reply: Reply, facts: Facts) -> RepoClientError:
+    code = _CODES.get(reply.status) or _GATEWAY_CODES.get(reply.status, "UNKNOWN")
     try:
         words = str(json.loads(reply.body)["error"])
     except (*_NOT_JSON, KeyError, TypeError):
-        return _not_the_protocol(reply, facts)
-    return refusal(_CODES.get(reply.status, "UNKNOWN"), words, facts)
+        if reply.status not in _GATEWAY_CODES:
+            return _not_the_protocol(reply, facts)
+        words = f"something in front of the server answered {reply.status}"
+    return refusal(code, words, facts)
 
 
 def _not_the_protocol(reply: Reply, facts: Facts) -> UnexpectedAnswerError:

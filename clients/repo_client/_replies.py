@@ -26,6 +26,8 @@ _FORGOTTEN_HINT = (
     "begin it again: the server forgets a sequence when it restarts, or when no request of it comes for"
     " max_sequence_idle_microseconds"
 )
+_KEY_HINT = "pass it to the client: headers={'<that header>': '<the key that the server was started with>'}"
+_ACCESS_HINT = "pass token=... or headers={...} to the client, as whoever runs the server tells"
 _MESSAGE_HINT = "pass ConnectionOptions(max_message_bytes=...), or send fewer rows at a time"
 
 # Triton's words come first, because its codes say less: a refused load, for one, is an INVALID_ARGUMENT. The hint is
@@ -34,6 +36,7 @@ _WORDS: tuple[tuple[re.Pattern[str], type[RepoClientError], str], ...] = (
     (re.compile(r"unknown model|requested model .* is not available|failed to poll from"), ModelNotFoundError, ""),
     (re.compile(r"load failed for model|failed to load"), LoadRefusedError, ""),
     (re.compile(r"explicit model load / unload is not allowed"), ModelControlError, ""),
+    (re.compile(r"is restricted, expecting header"), RefusedRequestError, _KEY_HINT),
     (re.compile(r"Request timeout expired"), DeadlineExceededError, ""),
     (re.compile(r"[Ee]xceeds maximum queue size"), ServerBusyError, ""),
     (re.compile(r"Failed to process the request"), ExecutionError, ""),
@@ -52,6 +55,7 @@ _CODES: dict[str, type[RepoClientError]] = {
     "RESOURCE_EXHAUSTED": ServerBusyError,
     "UNIMPLEMENTED": UnexpectedAnswerError,
 }
+_ACCESS_CODES = ("UNAUTHENTICATED", "PERMISSION_DENIED")  # of what stands in front of Triton
 _MODEL_CODES = {"INTERNAL": ExecutionError}  # where a model was called: a failure inside is the model's own
 _HINTS: dict[type[RepoClientError], str] = {
     ModelNotFoundError: "see which models are loaded with client.admin.repository_index()",
@@ -72,6 +76,8 @@ def _meaning(code: str, words: str, *, is_of_a_model: bool) -> tuple[type[RepoCl
     for pattern, kind, hint in _WORDS:
         if pattern.search(words):
             return kind, hint or _HINTS.get(kind, "")
+    if code in _ACCESS_CODES:
+        return RefusedRequestError, _ACCESS_HINT
     kinds = {**_CODES, **_MODEL_CODES} if is_of_a_model else _CODES
     kind = kinds.get(code, ServerError)
     return kind, _HINTS.get(kind, "")

@@ -87,7 +87,6 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.write(b"".join((head, *body)))  # a copy, because others may change the arrays meanwhile
         async with _until(deadline):
             await self._answered
-        self._reader = None
         self.is_proven = True
         return reader
 
@@ -117,11 +116,12 @@ class Connection(asyncio.BufferedProtocol):
             self._fail(error)
             return
         if self._reader.is_complete:
+            self._reader = None  # whatever comes before the next request is nobody's
             self._succeed()
 
     def eof_received(self) -> None:
         """Called by the loop, which hangs up then."""
-        if self._reader is not None and not self._reader.is_complete:
+        if self._reader is not None:
             self.buffer_updated(0)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -5,13 +5,17 @@ import os
 import socket
 import ssl
 from collections.abc import Sequence
-from threading import Semaphore
+from concurrent.futures import Future
+from contextlib import suppress
+from threading import Semaphore, Thread
 from time import monotonic
+from typing import Any
 
 from repo_client._http_wire import ReplyReader
 from repo_client._network import is_readable
 
 _SCRATCH = 65_536
+_AddressInfo = tuple[Any, ...]  # family, kind, protocol, canonical name, address
 
 
 def home() -> object:
@@ -96,13 +100,23 @@ class Connection:
 
 
 def open_connection(host: str, port: int, *, deadline: float) -> Connection:
-    """A connection to the first address of ``host`` that takes one; each has its share of the time.
+    """A connection to the first address of ``host`` that takes one.
 
     Raises:
         TimeoutError: none did in time.
         OSError: none did.
     """
-    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return Connection(open_socket(host, port, deadline=deadline))
+
+
+def open_socket(host: str, port: int, *, deadline: float) -> socket.socket:
+    """A socket connected to the first address of ``host`` that takes one; each has its share of the time.
+
+    Raises:
+        TimeoutError: none did in time.
+        OSError: none did.
+    """
+    addresses = _resolve(host, port, deadline)
     for number, (family, kind, protocol, _, address) in enumerate(addresses):
         connecting = socket.socket(family, kind, protocol)
         left = len(addresses) - number
@@ -115,8 +129,24 @@ def open_connection(host: str, port: int, *, deadline: float) -> Connection:
                 raise
             continue
         connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return Connection(connecting)
+        return connecting
     raise OSError(f"{host} has no address")
+
+
+def _resolve(host: str, port: int, deadline: float) -> Sequence[_AddressInfo]:
+    """What the system knows of ``host``; a thread asks, because a name server may take longer than the deadline."""
+    with suppress(socket.gaierror):
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    found: Future[Sequence[_AddressInfo]] = Future()
+
+    def ask() -> None:
+        try:
+            found.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            found.set_exception(error)
+
+    Thread(target=ask, daemon=True).start()
+    return found.result(_remaining(deadline))
 
 
 def _remaining(deadline: float) -> float:

@@ -5,7 +5,14 @@ import json
 
 import pytest
 
-from repo_client import ConnectionLostError, Retries, UnexpectedAnswerError
+from repo_client import (
+    ConnectionLostError,
+    RefusedRequestError,
+    Retries,
+    ServerBusyError,
+    ServerError,
+    UnexpectedAnswerError,
+)
 from support.http_relay import CannedServer
 
 ONCE = Retries(attempts=1)
@@ -61,10 +68,27 @@ def test_json_of_another_kind_is_none_of_the_protocol(server_name, body):
         server_name(http(body, f"Content-Length: {len(body)}"))
 
 
-@pytest.mark.parametrize("status", ["301 Moved", "403 Forbidden", "500 Oops", "204 No Content"])
+@pytest.mark.parametrize("status", ["301 Moved", "418 Teapot", "500 Oops", "204 No Content"])
 def test_a_status_of_somebody_else_is_none_of_the_protocol(server_name, status):
     with pytest.raises(UnexpectedAnswerError, match=status[:3]):
         server_name(http(b"" if status[0] == "2" else b"<html>", "Location: /elsewhere", status=status))
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        ("401 Unauthorized", RefusedRequestError),
+        ("403 Forbidden", RefusedRequestError),
+        ("429 Too Many Requests", ServerBusyError),
+        ("502 Bad Gateway", ServerError),
+        ("503 Service Unavailable", ServerError),
+        ("504 Gateway Timeout", ServerError),
+    ],
+)
+def test_a_gateway_that_refuses_is_told_apart(server_name, status, error):
+    with pytest.raises(error, match=status[:3]) as caught:
+        server_name(http(b"<html>", status=status))
+    assert not isinstance(caught.value, UnexpectedAnswerError)
 
 
 @pytest.mark.parametrize(

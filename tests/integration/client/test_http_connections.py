@@ -3,8 +3,10 @@
 
 import asyncio
 import gc
+import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -176,6 +178,20 @@ def test_the_deadline_ends_a_request_that_nobody_reads(http_client, client_serve
         relay.stop_reading()
         with pytest.raises(DeadlineExceededError):
             model.infer({"in_FP64": np.zeros((1000, 5000))}, timeout_s=0.5)
+
+
+def test_the_deadline_ends_a_name_server_that_does_not_answer(http_client, monkeypatch):
+    asked, answered = socket.getaddrinfo, threading.Event()
+
+    def hang(host, *arguments, **options):
+        if "flags" not in options:  # only asked whether it is a number
+            answered.wait(20)
+        return asked(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    with pytest.raises(DeadlineExceededError):
+        http_client("triton.example:8000").model("rows", timeout_s=0.3)
+    answered.set()
 
 
 def test_a_deadline_beyond_every_clock_is_fine(client_server, http_client):
