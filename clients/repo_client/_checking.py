@@ -91,7 +91,7 @@ class CallChecker:
             value = value_of(known.name, _ABSENT)
             if type(value) is np.ndarray and value.dtype == known.dtype and known.fits(value.shape):
                 arrays[known.name] = value
-            elif value is not _ABSENT:
+            elif value is not _ABSENT and not (value is None and known.spec.optional):
                 arrays[known.name] = _fit(self._signature, known, value, cast)
         self._check_whole(inputs, arrays)
         return arrays

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repo_client._columns import Column, as_column, column_order
-from repo_client._refusals import Target, missing_values, ragged
+from repo_client._refusals import Target, missing_values, ragged, wrong_type
 
 
 def read_arrow(value: Any, target: Target) -> NDArray[Any] | list[Column]:
@@ -35,18 +35,21 @@ def read_arrow_array(value: Any, target: Target) -> NDArray[Any]:
 
     if isinstance(value, pyarrow.ChunkedArray):
         value = value.chunk(0) if value.num_chunks == 1 else value.combine_chunks()
-    if isinstance(value, pyarrow.DictionaryArray):
-        value = value.dictionary_decode()
+    if value.null_count and not pyarrow.types.is_floating(value.type):
+        received = f"a pyarrow {type(value).__name__}"
+        raise missing_values(target, received, hint="fill them: pyarrow.compute.fill_null(array, value)")
     if isinstance(value, pyarrow.FixedShapeTensorArray):
         return np.asarray(value.to_numpy_ndarray())
     if isinstance(value, pyarrow.ExtensionArray):
         value = value.storage
-    if value.null_count and not pyarrow.types.is_floating(value.type):
-        received = f"a pyarrow {type(value).__name__}"
-        raise missing_values(target, received, hint="fill them: pyarrow.compute.fill_null(array, value)")
+    if isinstance(value, pyarrow.DictionaryArray):
+        return np.take(read_arrow_array(value.dictionary, target), value.indices.to_numpy(zero_copy_only=False), axis=0)
     if isinstance(value, pyarrow.FixedSizeListArray | pyarrow.ListArray | pyarrow.LargeListArray):
         return _read_lists(value, target)
-    return _read_flat(value)
+    try:
+        return _read_flat(value)
+    except pyarrow.ArrowException as error:
+        raise wrong_type(target, f"a pyarrow array of {value.type}", hint="numpy has no such values") from error
 
 
 def _read_lists(value: Any, target: Target) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from repo_client._values_arrow import read_arrow_array
 
 
 def read_pandas(value: Any, target: Target) -> NDArray[Any] | list[Column]:
-    """The columns of a frame by name, in the model's order; of anything else its values.
+    """The columns of a frame by name, in the model's order, or those of one row of it; of anything else its values.
 
     Raises:
         DatatypeError: values are missing, and the tensor's type has no NaN.
@@ -20,10 +20,19 @@ def read_pandas(value: Any, target: Target) -> NDArray[Any] | list[Column]:
     """
     if hasattr(value, "columns"):
         return _read_frame(value, target)
+    if _is_row(value, target):
+        order = column_order([str(name) for name in value.index], target)
+        return _read_values(value, target)[order][np.newaxis]
     if hasattr(value, "dtype"):
         return as_column(_read_values(value, target), target)
     hint = f"{target.datatype.name} has no such value"
     raise wrong_type(target, f"a value of type {type(value).__name__}", hint=hint)
+
+
+def _is_row(value: Any, target: Target) -> bool:
+    """Whether a series is one row of a table: its index has the names of the columns."""
+    names = target.tensor.columns
+    return bool(names) and hasattr(value, "index") and sorted(map(str, value.index)) == sorted(names)
 
 
 def _read_frame(frame: Any, target: Target) -> NDArray[Any] | list[Column]:

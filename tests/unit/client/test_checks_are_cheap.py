@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from repo_client import Client, InputError, NanError, ShapeError, UnknownTensorError
+from repo_client import Client, DatatypeError, InputError, NanError, ShapeError, UnknownTensorError
 from repo_client.testing import InMemoryTransport, model_signature
 
 LARGE = np.arange(40_000, dtype=np.float32).reshape(4, 10_000)
@@ -76,6 +76,13 @@ def test_a_frame_may_hold_the_inputs_themselves():
         client.model("m").infer(pd.DataFrame({"name": ["a", "b"], "age": [1, 2]}))
     inputs = transport.calls[-1].inputs
     assert {name: array.tolist() for name, array in inputs.items()} == {"age": [[1], [2]], "name": [[b"a"], [b"b"]]}
+
+
+def test_none_leaves_an_optional_input_out_and_no_other(client, transport):
+    client.model("m").infer({"x": LARGE, "weight": None})
+    assert list(transport.calls[-1].inputs) == ["x"]
+    with pytest.raises(DatatypeError, match="input 'x': received a value of type NoneType"):
+        client.model("m").infer({"x": None})
 
 
 @pytest.mark.parametrize("inputs", [LARGE, [1.0], None, "x", 1.0])

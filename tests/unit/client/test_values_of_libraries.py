@@ -100,6 +100,7 @@ TEXTS = {
     "arrow binary": pa.array(["é".encode(), b"b"]),
     "arrow fixed binary": pa.array([b"\xc3\xa9"[:1] + b"\xa9", b"bb"], pa.binary(2)),
     "arrow dictionary": pa.array(["é", "b"]).dictionary_encode(),
+    "arrow dictionary of views": pa.DictionaryArray.from_arrays([0, 1], pa.array(["é", "b"], pa.string_view())),
 }
 
 
@@ -127,6 +128,10 @@ def test_the_columns_of_a_table_go_by_name(table):
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES.keys())
 def test_the_columns_of_a_table_go_as_they_are_where_no_names_were_published(table):
     np.testing.assert_array_equal(sent("FP32", [-1, 2], table)[0], FLOATS[:, ::-1])
+
+
+def test_a_row_of_a_frame_goes_by_name():
+    np.testing.assert_array_equal(sent("FP32", [-1, 2], TABLES["pandas"].iloc[1], columns=NAMES)[0], FLOATS[1:])
 
 
 def test_columns_that_are_only_counted_go_as_they_are():
@@ -295,6 +300,7 @@ REFUSED = {
     "times": (pd.Series(pd.to_datetime(["2024-01-01"])), "a pandas Series of datetime64"),
     "decimals": (pa.array([1], pa.decimal128(5)), "a pyarrow Decimal128Array of object"),
     "another type of arrow": (pa.array([1.0]), r'a pyarrow DoubleArray of float64.*\n.*\.cast\("float32"\)'),
+    "intervals": (pa.array([(1, 2, 3)], pa.month_day_nano_interval()), "a pyarrow .*of (object|month_day_nano)"),
     "nothing at all": (pd.NA, "a value of type NAType"),
     "a dict": ({"a": 1.0}, "a value of type dict"),
 }
