@@ -43,7 +43,8 @@ def read_arrow_array(value: Any, target: Target) -> NDArray[Any]:
     if isinstance(value, pyarrow.ExtensionArray):
         value = value.storage
     if isinstance(value, pyarrow.DictionaryArray):
-        return np.take(read_arrow_array(value.dictionary, target), value.indices.to_numpy(zero_copy_only=False), axis=0)
+        indices = value.indices.to_numpy(zero_copy_only=False)
+        return np.asarray(read_arrow_array(value.dictionary, target)[indices])
     if isinstance(value, pyarrow.FixedSizeListArray | pyarrow.ListArray | pyarrow.LargeListArray):
         return _read_lists(value, target)
     try:
