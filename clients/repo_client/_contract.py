@@ -42,7 +42,7 @@ class Shape:
         self.sizes = sizes
 
     def __repr__(self) -> str:
-        return f"Shape{self.sizes!r}"
+        return f"Shape({', '.join(map(repr, self.sizes))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ class Tensor:
     optional: bool = False
     is_text: bool = False  # BYTES that are decoded
     words: tuple[str, ...] = ()  # all that it can say
+    columns: tuple[str, ...] = ()  # of ``(n,)``: the names of the n columns
 
     @property
     def key(self) -> str:
@@ -165,7 +166,13 @@ def _signature(contract: Contract, shape_of: Callable[[Tensor], tuple[int, ...]]
         platform="",
         max_batch_size=0,
         inputs=tuple(
-            TensorSpec(name=tensor.name, datatype=tensor.datatype, shape=shape_of(tensor), optional=tensor.optional)
+            TensorSpec(
+                name=tensor.name,
+                datatype=tensor.datatype,
+                shape=shape_of(tensor),
+                optional=tensor.optional,
+                columns=tensor.columns,
+            )
             for tensor in contract.inputs
         ),
         outputs=(),
@@ -286,6 +293,8 @@ def _input_changes(contract: Contract, served: ModelSignature) -> Iterator[str]:
             continue
         if tensor.optional and not found[tensor.name].optional:
             yield f"input '{tensor.name}' may not be left out any more"
+        if tensor.columns and found[tensor.name].columns not in ((), tensor.columns):
+            yield f"the columns of input '{tensor.name}' are {', '.join(found[tensor.name].columns)}"
         yield from _tensor_changes("input", contract, tensor, found[tensor.name], _takes)
     for name in found:
         if name not in known and not found[name].optional:

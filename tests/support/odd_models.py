@@ -99,6 +99,9 @@ _CHAIN = (
     '{ model_name: "a_b" model_version: -1 input_map { key: "x" value: "between" } '
     'output_map { key: "y" value: "last" } } ] }'
 )
+_COLUMNS = (
+    r"""parameters { key: "columns" value { string_value: "{\"people\": [\"age\", \"height\", \"weight\"]}" } }"""
+)
 _X = [_tensor("x", "FP32", "2")]
 _Y = [_tensor("y", "FP32", "2")]
 _LONG = "a_model_whose_name_is_so_long_that_hardly_any_line_of_code_holds_it"
@@ -168,6 +171,16 @@ ODD_MODELS: dict[str, tuple[str, str, dict[str, str]]] = {
                 _tensor("an_output_whose_name_leaves_little_of_a_line", "FP32", "2, 2, 2, 2"),
                 _tensor("c", "INT16", "1"),
             ],
+        ),
+        ECHO,
+        {},
+    ),
+    "table": (
+        _config(
+            4,
+            [_tensor("people", "FP32", "3")],
+            [_tensor("people", "FP32", "3")],
+            _COLUMNS,
         ),
         ECHO,
         {},

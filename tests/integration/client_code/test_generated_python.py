@@ -7,9 +7,10 @@ import inspect
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from repo_client import AsyncClient, Client, ShapeError, SignatureChangedError, UnsupportedCallError
+from repo_client import AsyncClient, Client, NanError, ShapeError, SignatureChangedError, UnsupportedCallError
 from repo_client.typed import Contract, TypedModel
 from repo_tool.samples import read_published_sample
 from support.odd_models import TYPES
@@ -204,6 +205,19 @@ def test_labels_keep_their_order_and_their_quotes(clients, client):
     assert found.scores_label_label == "crane"
     assert clients.LABELLED_LABELS == ("it's", 'say "x"', "back\\slash é")
     assert clients.LABELLED_LABELS2 == ("crane", "crane")
+
+
+def test_a_table_goes_by_the_names_of_its_columns(clients, client):
+    table = pd.DataFrame({"weight": [70.0, 60.0], "age": [30.0, 40.0], "height": [1.8, 1.7]}, dtype=np.float32)
+    found = clients.Table(client).predict_batch(people=table)
+    np.testing.assert_allclose(found.people, [[30, 1.8, 70], [40, 1.7, 60]])
+    assert "columns age, height, weight" in inspect.getdoc(clients.Table.predict)
+
+
+def test_a_client_that_refuses_nan_refuses_it(clients, client):
+    row = np.full(13, np.nan, np.float32)
+    with pytest.raises(NanError, match="measurements"):
+        clients.Wine(client, nan="refuse").predict(measurements=row)
 
 
 def test_a_model_of_streams_gives_its_answers_one_by_one(clients, client):

@@ -69,7 +69,7 @@ class ModelDescription:
 
     @property
     def digest(self) -> str:
-        """``sha256:`` and the hex digest of what a client depends on: tensors, batching, decoupling.
+        """``sha256:`` and the hex digest of what a client depends on: tensors and their columns, batching, decoupling.
 
         The order of the tensors, the size of the largest batch and all words about the model count for nothing.
         """
@@ -86,4 +86,5 @@ class ModelDescription:
 
 
 def _tensor_facts(tensor: TensorDescription) -> list[Any]:
-    return [tensor.datatype.wire_name, list(tensor.shape), tensor.optional]
+    facts = [tensor.datatype.wire_name, list(tensor.shape), tensor.optional]
+    return [*facts, list(tensor.columns)] if tensor.columns else facts

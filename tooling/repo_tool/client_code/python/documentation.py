@@ -13,6 +13,7 @@ from repo_tool.client_code.description import Example, ModelDescription
 from repo_tool.client_code.python.layout import bytes_literal, string_literal, wrapped
 from repo_tool.client_code.python.members import Member, Side
 from repo_tool.datatypes import DataType
+from repo_tool.printable import printable_lines
 from repo_tool.samples import Array
 
 _MOST_WORDS = 12  # named one by one
@@ -23,7 +24,7 @@ _URL = "grpc://127.0.0.1:8001"
 
 def docstring(text: str, *, indent: int) -> str:
     """A docstring of several lines, or of one; its quotes and backslashes mean what they look like."""
-    safe = text.replace('"""', "'''")
+    safe = printable_lines(text).replace('"""', "'''")
     prefix = 'r"""' if "\\" in safe else '"""'
     if "\n" not in safe:
         return f'{prefix}{safe}"""'

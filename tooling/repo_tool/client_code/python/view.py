@@ -11,6 +11,7 @@ from repo_tool.client_code.description import ModelDescription, TensorDescriptio
 from repo_tool.client_code.python.documentation import about_model, describe, docstring, example
 from repo_tool.client_code.python.layout import Item, bracketed, string_literal, tuple_source
 from repo_tool.client_code.python.members import Member, Names, Side, label_types, members_of, names_of
+from repo_tool.printable import printable
 
 _OPTIONS = "options: Unpack[PredictOptions]"
 _OF_OPTIONS = (
@@ -60,6 +61,11 @@ class ModelView:
     names: Names
     inputs: tuple[Member, ...]
     outputs: tuple[Member, ...]
+
+    @property
+    def title(self) -> str:
+        """The model's name on one line."""
+        return printable(self.model.name)
 
     @property
     def is_sequence(self) -> bool:
@@ -222,11 +228,14 @@ class ModelView:
 def _tensor(member: Member, words: str) -> Item:
     tensor = member.tensor
     shape = f"({', '.join(map(str, tensor.shape))}{',' if len(tensor.shape) == 1 else ''})"
-    extras = [f"field={string_literal(member.name)}"] if member.name != tensor.name else []
+    extras: list[Item] = [f"field={string_literal(member.name)}"] if member.name != tensor.name else []
     extras += ["optional=True"] if tensor.optional else []
     extras += ["is_text=True"] if tensor.is_text else []
     extras += [f"words={words}"] if words else []
-    items = [string_literal(tensor.name), string_literal(tensor.datatype.wire_name), shape, *extras]
+    if tensor.columns:
+        columns = [string_literal(column) for column in tensor.columns]
+        extras.append(lambda indent: tuple_source("columns=", columns, indent=indent))
+    items: list[Item] = [string_literal(tensor.name), string_literal(tensor.datatype.wire_name), shape, *extras]
     return lambda indent: bracketed("Tensor(", items, ")", indent=indent)
 
 
