@@ -9,13 +9,13 @@ from repo_client._async.admin import AsyncAdmin, lent_admin
 from repo_client._async.model import AsyncModel
 from repo_client._async.retrying import AsyncRetrying
 from repo_client._async.shared_memory import AsyncSharedRegions
+from repo_client._async.tracing import traced, traced_stream
 from repo_client._async.transport import AsyncInfer, AsyncTransport, open_transport
 from repo_client._checking import checked_version
 from repo_client._documents import read_signature
 from repo_client._errors import ClosedClientError
 from repo_client._options import ConnectionOptions, Nan, Retries, SharedMemoryMode, Tls, Token, TransportOptions
 from repo_client._timeouts import checked_timeout
-from repo_client._tracing import traced
 from repo_client._urls import Url, parse_url
 
 
@@ -65,6 +65,7 @@ class AsyncClient:
         self._retrying = AsyncRetrying(retries or Retries())
         self._shared_memory = AsyncSharedRegions(self._transport, self._url, shared_memory)
         self._infer = self._chain(tracing=tracing)
+        self._stream = traced_stream(self._transport.stream, self._url) if tracing else self._transport.stream
         self._closed = False
 
     def _chain(self, *, tracing: bool) -> AsyncInfer:
@@ -130,7 +131,7 @@ class AsyncClient:
         return AsyncModel(
             read_signature(metadata, config, version=chosen),
             infer=self._infer,
-            stream=transport.stream,
+            stream=self._stream,
             timeout_s=self._timeout_s,
             check_open=self._check_open,
             nan=nan,

@@ -14,9 +14,9 @@ from repo_client._sync.admin import Admin, lent_admin
 from repo_client._sync.model import Model
 from repo_client._sync.retrying import Retrying
 from repo_client._sync.shared_memory import SharedRegions
+from repo_client._sync.tracing import traced, traced_stream
 from repo_client._sync.transport import Infer, Transport, open_transport
 from repo_client._timeouts import checked_timeout
-from repo_client._tracing import traced
 from repo_client._urls import Url, parse_url
 
 
@@ -66,6 +66,7 @@ class Client:
         self._retrying = Retrying(retries or Retries())
         self._shared_memory = SharedRegions(self._transport, self._url, shared_memory)
         self._infer = self._chain(tracing=tracing)
+        self._stream = traced_stream(self._transport.stream, self._url) if tracing else self._transport.stream
         self._closed = False
 
     def _chain(self, *, tracing: bool) -> Infer:
@@ -131,7 +132,7 @@ class Client:
         return Model(
             read_signature(metadata, config, version=chosen),
             infer=self._infer,
-            stream=transport.stream,
+            stream=self._stream,
             timeout_s=self._timeout_s,
             check_open=self._check_open,
             nan=nan,
