@@ -28,6 +28,7 @@ _NOT_JSON = (ValueError, RecursionError)
 _FILE = "file:"  # Triton's prefix of the parameters that carry the files of a model to load
 _LONGEST_TIMEOUT_US = 2**63 - 1  # Triton reads a signed 64-bit number
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
+_DECODE = json.JSONDecoder().decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +145,7 @@ def from_reply(reply: Reply, request: InferRequest, facts: Facts) -> InferRespon
         end = len(reply.body) if reply.header_length is None else int(reply.header_length)
         if not 0 <= end <= len(reply.body):
             raise ValueError("the JSON is longer than the answer")
-        document = json.loads(reply.body[:end])
+        document = _DECODE(reply.body[:end].decode())
         return InferResponse(
             model=document["model_name"],
             version=document.get("model_version", ""),

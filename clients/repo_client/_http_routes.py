@@ -31,11 +31,10 @@ def route_to(url: Url) -> Route:
     Raises:
         UrlError: the environment names a proxy that is none of ``http://``.
     """
-    host, _, port = url.address.rpartition(":")
     path = encode_path(url.path)
-    proxy = None if url.is_loopback else _proxy_of(url.scheme, host)
+    proxy = None if url.is_loopback else _proxy_of(url)
     if proxy is None:
-        return Route(host=host.strip("[]"), port=int(port), target=path)
+        return Route(host=url.host, port=url.port, target=path)
     through, authorization = _address(proxy), _authorization(proxy)
     connecting = f"CONNECT {url.address} HTTP/1.1\r\nHost: {url.address}\r\n{authorization}\r\n"
     return Route(
@@ -48,14 +47,14 @@ def route_to(url: Url) -> Route:
     )
 
 
-def _proxy_of(scheme: str, host: str) -> SplitResult | None:
-    if not any(name.lower() == f"{scheme}_proxy" or name.lower() == "all_proxy" for name in os.environ):
+def _proxy_of(url: Url) -> SplitResult | None:
+    if not any(name.lower() == f"{url.scheme}_proxy" or name.lower() == "all_proxy" for name in os.environ):
         return None
     from urllib.request import getproxies, proxy_bypass  # takes long to import
 
     proxies = getproxies()
-    named = proxies.get(scheme) or proxies.get("all")
-    if not named or proxy_bypass(host.strip("[]")):
+    named = proxies.get(url.scheme) or proxies.get("all")
+    if not named or proxy_bypass(url.host):
         return None
     proxy = urlsplit(named if "://" in named else f"http://{named}")
     if proxy.scheme != "http" or not proxy.hostname:

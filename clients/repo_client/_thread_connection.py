@@ -7,7 +7,8 @@ import ssl
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from threading import Semaphore, Thread
+from queue import Empty, SimpleQueue
+from threading import Thread
 from time import monotonic
 from typing import Any
 
@@ -27,7 +28,9 @@ class Slots:
     """How many connections may be open at once."""
 
     def __init__(self, count: int) -> None:
-        self._semaphore = Semaphore(count)
+        self._free: SimpleQueue[None] = SimpleQueue()  # a semaphore in C
+        for _ in range(count):
+            self._free.put(None)
 
     def take(self, deadline: float) -> None:
         """Wait for one.
@@ -35,12 +38,14 @@ class Slots:
         Raises:
             TimeoutError: none came free in time.
         """
-        if not self._semaphore.acquire(blocking=False) and not self._semaphore.acquire(timeout=_remaining(deadline)):
-            raise TimeoutError
+        try:
+            self._free.get(timeout=_remaining(deadline))
+        except Empty as error:
+            raise TimeoutError from error
 
     def give(self) -> None:
         """Give one back."""
-        self._semaphore.release()
+        self._free.put(None)
 
 
 class Connection:

@@ -30,13 +30,22 @@ class Url:
         return self.scheme in ("grpcs", "https")
 
     @property
+    def host(self) -> str:
+        """Without brackets."""
+        return self.address.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """Triton's own where none was given."""
+        return int(self.address.rpartition(":")[2])
+
+    @property
     def is_loopback(self) -> bool:
         """Whether it is an address that no packet leaves this machine for."""
-        host = self.address.rsplit(":", 1)[0].strip("[]")
         try:
-            return ip_address(host).is_loopback
+            return ip_address(self.host).is_loopback
         except ValueError:
-            return host == "localhost"
+            return self.host == "localhost"
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.address}{self.path}"

@@ -66,7 +66,7 @@ class HttpExchange:
         self._url, self._options = url, options
         self._route = route_to(url)
         self._tls = (options.tls or Tls()).context() if url.is_secure else None
-        self._server_name = (options.tls and options.tls.server_name) or url.address.rpartition(":")[0].strip("[]")
+        self._server_name = (options.tls and options.tls.server_name) or url.host
         self._compression = options.connection.compression
         self._accepting = f"Accept-Encoding: {self._compression}\r\n" if self._compression else ""
         self._pool: _Pool | None = None
