@@ -25,44 +25,58 @@ def generated(repository):
     return render_typescript(describe_repository(ModelRepository(repository)))
 
 
+PRELUDE = """import * as clients from "./clients.ts";
+const url = "{url}";
+const tell = (value: unknown): void => console.log(JSON.stringify(value, plain));
+const caught = async (call: () => Promise<unknown>): Promise<any> => {
+  try { await call(); } catch (error) { return error; }
+  throw new Error("nothing was thrown");
+};
+function plain(_: string, value: unknown): unknown {
+  if (typeof value === "bigint") return `${value}n`;
+  if (value instanceof clients.Tensor) return { shape: value.shape, data: value.data };
+  return ArrayBuffer.isView(value) ? [value.constructor.name, ...(value as Uint8Array)] : value;
+}
+"""
+
+
 class Program:
-    """Runs scripts beside a generated file; what they `tell` comes back."""
+    """Runs scripts beside a generated file."""
 
     def __init__(self, folder, url):
         self.folder, self.url = folder, url
 
-    def run(self, script, *, url=None):
-        (self.folder / "script.ts").write_text(
-            'import * as clients from "./clients.ts";\n'
-            f"const url = {json.dumps(url or self.url)};\n"
-            "const tell = (value: unknown): void => console.log(JSON.stringify(value, plain));\n"
-            "const caught = async (call: () => Promise<unknown>): Promise<any> => {\n"
-            "  try { await call(); } catch (error) { return error; }\n"
-            '  throw new Error("nothing was thrown");\n'
-            "};\n"
-            "function plain(_: string, value: unknown): unknown {\n"
-            '  if (typeof value === "bigint") return `${value}n`;\n'
-            "  if (value instanceof clients.Tensor) return { shape: value.shape, data: value.data };\n"
-            "  return ArrayBuffer.isView(value) ? [value.constructor.name, ...(value as Uint8Array)] : value;\n"
-            "}\n" + script
-        )
-        done = subprocess.run(
+    def start(self, script):
+        """A script that runs, its streams being text."""
+        (self.folder / "script.ts").write_text(PRELUDE.replace("{url}", self.url) + script)
+        return subprocess.Popen(
             [NODE, "--disable-warning=ExperimentalWarning", "script.ts"],
             cwd=self.folder,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
-            check=False,
         )
-        assert done.returncode == 0, done.stderr
-        told = [json.loads(line) for line in done.stdout.splitlines()]
-        return told[0] if len(told) == 1 else told
+
+    def run(self, script):
+        """What a script tells: one value, or a list of several."""
+        with self.start(script) as running:
+            told, complaints = running.communicate(timeout=60)
+        assert running.returncode == 0, complaints
+        values = [json.loads(line) for line in told.splitlines()]
+        return values[0] if len(values) == 1 else values
 
 
 def _program(repository, folder, server):
     (folder / "clients.ts").write_text(generated(repository))
     (folder / "package.json").write_text('{ "type": "module" }\n')
     return Program(folder, f"http://{server.http_url}")
+
+
+@pytest.fixture(scope="session")
+def program():
+    """Makes the program of a repository, a folder and its server."""
+    return _program
 
 
 @pytest.fixture(scope="session")

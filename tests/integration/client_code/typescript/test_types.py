@@ -14,7 +14,8 @@ pytestmark = pytest.mark.slow
 
 RIGHT = """
 import * as odd from "./odd.ts";
-import { BreastCancer, Client, DigitsReader, RepoClientError, Tensor, Wine, type WineProbabilitiesWord } from "./demo.ts";
+import { BreastCancer, Client, DigitsReader, RepoClientError, Tensor, Wine } from "./demo.ts";
+import type { WineLabel } from "./demo.ts";
 
 const client = new Client("http://localhost:8000", { token: () => "t", timeoutMs: 5000, headers: { a: "b" } });
 const wine = new Wine(client);
@@ -35,7 +36,7 @@ export async function calls(signal: AbortSignal, maybe: number | undefined): Pro
   const likeliest: number | undefined = one.probabilities[0];
   const many = await wine.predictBatch({ measurements: [[1, 2], [3, 4]] });
   const all: Tensor<Float32Array> = many.probabilities;
-  const words: readonly WineProbabilitiesWord[] = many.probabilities_label;
+  const words: readonly WineLabel[] = many.probabilities_labels;
   for await (const each of wine.predictMany([row], { maxInFlight: 2 })) each.cultivar;
   for await (const each of wine.predictMany([row], { errors: "return" })) {
     if (each instanceof RepoClientError) each.hint; else each.cultivar;

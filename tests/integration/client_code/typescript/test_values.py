@@ -102,8 +102,9 @@ class TestBatches:
             "const of = <T>(value: (row: number) => T): T[] => rows.map(value);\n"
             "tell(await singles.predictBatch({\n"
             "  bool_in: of((row) => row % 2 === 0), uint8_in: Uint8Array.from(rows), uint16_in: rows,\n"
-            "  uint32_in: rows, uint64_in: rows, int8_in: rows, int16_in: rows, int32_in: rows, int64_in: of(BigInt), fp16_in: rows,\n"
-            "  bf16_in: rows, fp32_in: Float32Array.from(rows), fp64_in: rows, string_in: of(String),\n"
+            "  uint32_in: rows, uint64_in: rows, int8_in: rows, int16_in: rows, int32_in: rows,\n"
+            "  int64_in: of(BigInt),\n"
+            "  fp16_in: rows, bf16_in: rows, fp32_in: Float32Array.from(rows), fp64_in: rows, string_in: of(String),\n"
             "}));"
         )
         assert answer["int64_out"] == ["BigInt64Array", *(f"{row}n" for row in range(11))]

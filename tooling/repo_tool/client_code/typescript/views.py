@@ -3,11 +3,12 @@
 
 __all__ = ["ModelView", "TensorView", "view_models"]
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from repo_tool.client_code.description import ModelDescription, TensorDescription
-from repo_tool.client_code.naming import class_names, member_name, member_names, words_of
+from repo_tool.client_code.naming import class_names, member_name, member_names
 from repo_tool.client_code.typescript.examples import example_lines
 from repo_tool.client_code.typescript.literals import quoted
 from repo_tool.client_code.typescript.runtime_text import runtime_names
@@ -29,7 +30,8 @@ _ARRAYS = {
     DataType.FP64: "Float64Array",
 }
 _SCALARS = {DataType.BOOL: "boolean", DataType.INT64: "bigint", DataType.UINT64: "bigint"}
-_SUFFIXES = ("", "Input", "Batch", "Result", "BatchResult")
+_LABELS = tuple(f"{plural}{number}" for plural in ("Label", "Labels") for number in ("", *range(2, 10)))
+_SUFFIXES = ("", "Input", "Batch", "Result", "BatchResult", *_LABELS)
 # Of every object: a property that is absent must not be found there.
 _OF_OBJECTS = frozenset({"constructor", "hasOwnProperty", "isPrototypeOf", "prototype", "toString", "valueOf"})
 
@@ -43,17 +45,16 @@ class TensorView:
     type: str
     batch_type: str
     label: str = ""  # the property that says the likeliest class
-    words_name: str = ""  # of the constant with its words; the type of one is the same without the last letter
+    labels: "Labels | None" = None  # all that it can say
 
-    @property
-    def word_type(self) -> str:
-        """The union of its words."""
-        return self.words_name[:-1]
 
-    @property
-    def words(self) -> tuple[str, ...]:
-        """All that it can say."""
-        return self.tensor.classes or self.tensor.words
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """Words that an output can say: the constant that holds them, and the type of one."""
+
+    words: tuple[str, ...]
+    constant: str
+    type: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,11 @@ class ModelView:
     inputs: tuple[TensorView, ...]
     outputs: tuple[TensorView, ...]
     example: tuple[str, ...]
+
+    @property
+    def labels(self) -> tuple[Labels, ...]:
+        """All lists of words, each once."""
+        return tuple(dict.fromkeys(view.labels for view in self.outputs if view.labels))
 
     @property
     def generic(self) -> str:
@@ -91,13 +97,9 @@ class ModelView:
 
 def view_models(models: Sequence[ModelDescription]) -> tuple[ModelView, ...]:
     """The models by name, each with a class of its own."""
-    suffixes = {
-        *_SUFFIXES,
-        *(f"{_pascal(tensor.name)}Word{s}" for m in models for tensor in m.outputs for s in ("", "s")),
-    }
     names = class_names(
         (model.name for model in models),
-        lambda stem: [f"{stem}{suffix}" for suffix in suffixes],
+        lambda stem: [f"{stem}{suffix}" for suffix in _SUFFIXES],
         taken=runtime_names(),
     )
     return tuple(_view(model, names[model.name]) for model in sorted(models, key=lambda model: model.name))
@@ -149,49 +151,60 @@ def _columns(tensor: TensorDescription) -> str:
 
 def _outputs(model: ModelDescription, name: str) -> tuple[TensorView, ...]:
     members = member_names((tensor.name for tensor in model.outputs), taken=_OF_OBJECTS)
-    used, views = set(members.values()), []
+    labels, used, views = _labels(model, name), set(members.values()), []
     for tensor in model.outputs:
-        label = member_name(f"{members[tensor.name]}_label", taken=used) if tensor.classes else ""
-        used.add(label)
-        words_name = f"{name}{_pascal(tensor.name)}Words" if tensor.classes or tensor.words else ""
+        own = labels.get(tensor.classes or tensor.words)
+        label = _label_name(members[tensor.name], used) if tensor.classes else ""
+        used.update({label, f"{label}s"})
         views.append(
             TensorView(
                 tensor=tensor,
                 member=members[tensor.name],
-                type=_given(tensor, words_name[:-1]),
-                batch_type=_given_batch(tensor, words_name[:-1]),
+                type=_given(tensor, own),
+                batch_type=_given_batch(tensor, own),
                 label=label,
-                words_name=words_name,
+                labels=own,
             )
         )
     return tuple(views)
 
 
-def _pascal(name: str) -> str:
-    return "".join(word[0].upper() + word[1:] for word in words_of(name))
+def _label_name(member: str, used: Collection[str]) -> str:
+    """The property of a label, which is free in the plural as well."""
+    name = member_name(f"{member}_label", taken=used)
+    return name if f"{name}s" not in used else member_name(f"{name}_of_row", taken=used)
+
+
+def _labels(model: ModelDescription, name: str) -> dict[tuple[str, ...], Labels]:
+    lists = dict.fromkeys(words for tensor in model.outputs if (words := tensor.classes or tensor.words))
+    numbers = ("" if number == 1 else str(number) for number in count(1))
+    return {
+        words: Labels(words=words, constant=f"{name}Labels{number}", type=f"{name}Label{number}")
+        for words, number in zip(lists, numbers, strict=False)
+    }
 
 
 def _is_raw(tensor: TensorDescription) -> bool:
     return tensor.datatype is DataType.BYTES and not (tensor.words or tensor.is_text)
 
 
-def _element(tensor: TensorDescription, word_type: str) -> str:
+def _element(tensor: TensorDescription, labels: Labels | None) -> str:
     if tensor.datatype is DataType.BYTES:
-        return "B" if _is_raw(tensor) else (word_type if tensor.words else "string")
+        return "B" if _is_raw(tensor) else (labels.type if labels and tensor.words else "string")
     return _SCALARS.get(tensor.datatype, "number")
 
 
-def _array(tensor: TensorDescription, word_type: str) -> str:
-    return _ARRAYS.get(tensor.datatype) or f"readonly {_element(tensor, word_type)}[]"
+def _array(tensor: TensorDescription, labels: Labels | None) -> str:
+    return _ARRAYS.get(tensor.datatype) or f"readonly {_element(tensor, labels)}[]"
 
 
-def _given(tensor: TensorDescription, word_type: str) -> str:
+def _given(tensor: TensorDescription, labels: Labels | None) -> str:
     if tensor.is_single or not tensor.shape:
-        return _element(tensor, word_type)
-    array = _array(tensor, word_type)
+        return _element(tensor, labels)
+    array = _array(tensor, labels)
     return array if len(tensor.shape) == 1 else f"Tensor<{array}>"
 
 
-def _given_batch(tensor: TensorDescription, word_type: str) -> str:
-    array = _array(tensor, word_type)
+def _given_batch(tensor: TensorDescription, labels: Labels | None) -> str:
+    array = _array(tensor, labels)
     return array if tensor.is_single or not tensor.shape else f"Tensor<{array}>"

@@ -59,7 +59,7 @@ export interface ManyOptions extends CallOptions {
   readonly onProgress?: ((answers: number) => void) | undefined;
 }
 
-type Rows<Row> = Iterable<Row> | AsyncIterable<Row>;
+type ManyOf<Row> = Iterable<Row> | AsyncIterable<Row>;
 type Named = Readonly<Record<string, unknown>>;
 type Outputs = ReadonlyMap<string, Output>;
 
@@ -230,7 +230,7 @@ export class ServedModel {
 
   /** @internal The answer of one row, or of a whole call where the model does not batch. */
   result(outputs: Outputs): object {
-    return this.#results(outputs, (spec, data, shape) => {
+    return this.#results(outputs, "", (spec, data, shape) => {
       const own = this.spec.maxBatchSize > 0 ? shape.slice(1) : shape;
       const value = spec.datatype === "BOOL" ? Boolean(data[0]) : data[0];
       return { value: isSingle(spec) ? value : shaped(data, own), likeliest: (words) => words[peak(data, 0)] };
@@ -239,7 +239,7 @@ export class ServedModel {
 
   /** @internal The answers of a batch. */
   batchResult(outputs: Outputs): object {
-    return this.#results(outputs, (spec, data, shape) => {
+    return this.#results(outputs, "s", (spec, data, shape) => {
       const rows = shape[0] ?? 0;
       const size = data.length / Math.max(rows, 1);
       const likeliest = (words: readonly string[]): unknown =>
@@ -248,14 +248,18 @@ export class ServedModel {
     });
   }
 
-  #results(outputs: Outputs, read: (spec: TensorSpec, data: FlatArray, shape: readonly number[]) => Read): object {
+  #results(
+    outputs: Outputs,
+    plural: "" | "s",
+    read: (spec: TensorSpec, data: FlatArray, shape: readonly number[]) => Read,
+  ): object {
     const results: Record<string, unknown> = {};
     for (const spec of this.spec.outputs) {
       const { data, shape } = outputs.get(spec.name) as Output;
       const { value, likeliest } = read(spec, this.#elements(spec, data), shape);
       results[spec.property] = value;
       if (spec.classes !== undefined) {
-        results[spec.classes.property] = likeliest(spec.classes.words);
+        results[`${spec.classes.property}${plural}`] = likeliest(spec.classes.words);
       }
     }
     return Object.freeze(results);
@@ -416,7 +420,7 @@ type Settled<T> = { readonly value: T } | { readonly error: unknown };
 
 /** The answers in order, at most `limit` calls at once; whoever stops reading ends the calls that still run. */
 async function* inOrder<I, O>(
-  items: Rows<I>,
+  items: ManyOf<I>,
   limit: number,
   user: AbortSignal | undefined,
   call: (item: I, signal: AbortSignal) => Promise<O>,
@@ -481,7 +485,7 @@ function unsettled<T>(answer: Settled<T>): T {
 
 /** @internal The answers of many calls. */
 async function* manyOf<Row, Result>(
-  rows: Rows<Row>,
+  rows: ManyOf<Row>,
   options: ManyOptions & { readonly errors?: "throw" | "return" | undefined },
   call: (row: Row, options: CallOptions) => Promise<Result>,
 ): AsyncGenerator<Result | RepoClientError> {
@@ -524,15 +528,15 @@ export class BatchingModel<Row extends object, Result, Batch extends object, Bat
    * `errors: "return"` the failure of a row stands in the place of its answer, and the others go on.
    */
   predictMany(
-    rows: Rows<Row>,
+    rows: ManyOf<Row>,
     options?: ManyOptions & { readonly errors?: "throw" | undefined },
   ): AsyncGenerator<Result>;
   predictMany(
-    rows: Rows<Row>,
+    rows: ManyOf<Row>,
     options: ManyOptions & { readonly errors: "return" },
   ): AsyncGenerator<Result | RepoClientError>;
   predictMany(
-    rows: Rows<Row>,
+    rows: ManyOf<Row>,
     options: ManyOptions & { readonly errors?: "throw" | "return" | undefined } = {},
   ): AsyncGenerator<Result | RepoClientError> {
     return manyOf(rows, options, (row, each) => this.predict(row, each));
@@ -560,15 +564,15 @@ export class WholeModel<Input extends object, Result> extends ServedModel {
    * call stands in the place of its answer, and the others go on.
    */
   predictMany(
-    inputs: Rows<Input>,
+    inputs: ManyOf<Input>,
     options?: ManyOptions & { readonly errors?: "throw" | undefined },
   ): AsyncGenerator<Result>;
   predictMany(
-    inputs: Rows<Input>,
+    inputs: ManyOf<Input>,
     options: ManyOptions & { readonly errors: "return" },
   ): AsyncGenerator<Result | RepoClientError>;
   predictMany(
-    inputs: Rows<Input>,
+    inputs: ManyOf<Input>,
     options: ManyOptions & { readonly errors?: "throw" | "return" | undefined } = {},
   ): AsyncGenerator<Result | RepoClientError> {
     return manyOf(inputs, options, (input, each) => this.predict(input, each));
