@@ -4,9 +4,10 @@
 import os
 import time
 from collections.abc import Callable
-from secrets import token_hex
 from threading import Lock
 from typing import Generic, Protocol, TypeVar
+
+from repo_client._regions import SignOfLife
 
 _STEP = 256 * 1024  # sizes are rounded up to it, so that requests of nearly one size share regions
 _LONGEST_IDLE_S = 60.0
@@ -39,9 +40,9 @@ class RegionPool(Generic[R]):
     takes it again, and it counts among ``most_bytes`` until the server has closed it.
     """
 
-    def __init__(self, region: Callable[[str, int], R], owner: str, *, most_bytes: int) -> None:
+    def __init__(self, region: Callable[[str, int], R], *, most_bytes: int) -> None:
         self._region, self._most_bytes = region, most_bytes
-        self._names = f"{owner}-{token_hex(4)}"
+        self._sign = SignOfLife()
         self._lock, self._made = Lock(), 0
         self._alive: set[R] = set()  # all that are shared with the server, or about to be
         self._idle: list[R] = []  # the latest last: its memory is in the caches
@@ -68,7 +69,7 @@ class RegionPool(Generic[R]):
             if sum(region.byte_size for region in self._alive) + byte_size > self._most_bytes:
                 return None
             self._made += 1
-            region = self._region(f"{self._names}-{self._made}", byte_size)
+            region = self._region(f"{self._sign.name}-{self._made}", byte_size)
             self._alive.add(region)
         return region
 
@@ -113,3 +114,7 @@ class RegionPool(Generic[R]):
             self._idle = [region for region in self._idle if now - region.idle_since <= _LONGEST_IDLE_S]
             self._left = [region for region in self._left if region in self._alive]
             return list(self._left)
+
+    def end(self) -> None:
+        """What the server still has is nobody's any more."""
+        self._sign.end()

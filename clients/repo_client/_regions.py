@@ -9,11 +9,12 @@ then the next client takes it away.
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from mmap import mmap
 from pathlib import Path
+from weakref import finalize
 
 import numpy as np
 
@@ -21,7 +22,8 @@ from repo_client._urls import Url
 
 _FOLDER = Path("/dev/shm")  # noqa: S108  # where Linux keeps POSIX shared memory
 _PREFIX = "repo-client"
-_NAME = re.compile(rf"{_PREFIX}-(\d+)-(\d+)-(\d+)-")  # of the owner: namespace, number and birth of its process
+# Namespace, number and birth of the owner's process, its network namespace, and what tells its clients apart.
+_OWNER = re.compile(rf"{_PREFIX}-(\d+)-(\d+)-(\d+)-(\d+)-[0-9a-f]+")
 
 
 class Region:
@@ -98,32 +100,56 @@ def is_this_machine(url: Url) -> bool:
     return True
 
 
-def owner_name() -> str:
-    """The start of the names of this process's regions: nobody else's, not even if its number is given out again."""
-    pid = os.getpid()
-    return f"{_PREFIX}-{_namespace()}-{pid}-{_birth(pid)}"
+class SignOfLife:
+    """What tells others that the regions named after it are somebody's: gone with this object, and with its process.
+
+    It is a socket without a file. Nothing is ever sent to it; that the system lists it is the sign.
+    """
+
+    def __init__(self) -> None:
+        pid = os.getpid()
+        self.name = f"{_PREFIX}-{_namespace('pid')}-{pid}-{_birth(pid)}-{_namespace('net')}-{os.urandom(6).hex()}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sign:
+            sign.bind(f"\0{self.name}")
+            self.end = finalize(self, os.close, sign.detach())
 
 
-def is_left_behind(name: str) -> bool:
-    """Whether ``name`` is that of a region whose owner is no more, as far as can be seen from this container."""
-    match = _NAME.match(name)
-    if match is None:
+def left_behind(names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that are of regions without an owner, as far as can be seen from this container."""
+    signs = _signs_of_life()
+    return [name for name in names if _is_left_behind(name, signs)]
+
+
+def _is_left_behind(name: str, signs: str | None) -> bool:
+    owner = _OWNER.match(name)
+    if owner is None:
         return False
-    namespace, pid, birth = match.groups()
-    return namespace == _namespace() and birth != _birth(int(pid))
+    pids, pid, birth, network = owner.groups()
+    if pids != _namespace("pid"):
+        return False  # the same process number is another process there
+    if birth != _birth(int(pid)):
+        return True
+    return signs is not None and network == _namespace("net") and f"@{owner[0]}\n" not in signs
 
 
 def remove_names_left_behind() -> None:
     """Take away names of regions that a process had no time to take away."""
-    for path in _FOLDER.glob(f"{_PREFIX}-*"):
-        if is_left_behind(path.name):
-            with suppress(OSError):  # another user's, or another client was quicker
-                path.unlink()
+    for name in left_behind([path.name for path in _FOLDER.glob(f"{_PREFIX}-*")]):
+        with suppress(OSError):  # another user's, or another client was quicker
+            (_FOLDER / name).unlink()
 
 
-def _namespace() -> str:
-    """The number of the process namespace: the same process number in another one is another process."""
-    return str(Path("/proc/self/ns/pid").stat().st_ino)
+def _signs_of_life() -> str | None:
+    """The system's list of sockets; ``None`` where it has none."""
+    try:
+        return Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+
+
+def _namespace(kind: str) -> str:
+    """The number of this process's namespace."""
+    return str(Path(f"/proc/self/ns/{kind}").stat().st_ino)
 
 
 def _birth(pid: int) -> str:

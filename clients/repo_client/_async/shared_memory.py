@@ -19,9 +19,8 @@ from repo_client._regions import (
     Region,
     has_room,
     has_shared_memory,
-    is_left_behind,
     is_this_machine,
-    owner_name,
+    left_behind,
     remove_names_left_behind,
 )
 from repo_client._urls import Url
@@ -36,6 +35,7 @@ _POLL_S = 0.02
 _LOST = re.compile(r"[Uu]nable to find .*shared memory region")
 _TOO_SMALL = re.compile(r"shared memory size specified with the request for output")
 _GRPC_WORDS = re.compile(r"RST_STREAM|Stream removed|Channel closed|CANCELLED|Cancelled")  # the server may still work
+_DROPPED = re.compile(r"Request timeout expired")  # from the queue, without having run
 _UNREACHED = (NetworkError, DeadlineExceededError)
 _HINT = 'share /dev/shm with the server (docker run --ipc=host), or leave shared_memory at "auto"'
 
@@ -161,11 +161,11 @@ class AsyncSharedRegions:
             self._refuse(f"its release is {version or 'unknown'}, and only 2.50 (24.09) and later ones are safe to use")
             return
         remove_names_left_behind()
-        for region in await self._transport.regions(timeout_s=patience_s(deadline)):
-            if is_left_behind(region["name"]):
-                with suppress(ServerError):  # in use by a last request: the next client's matter
-                    await self._transport.unregister_region(region["name"], timeout_s=patience_s(deadline))
-        self._pool = RegionPool(self._kind, owner_name(), most_bytes=_MOST_BYTES)
+        regions = await self._transport.regions(timeout_s=patience_s(deadline))
+        for name in left_behind(region["name"] for region in regions):
+            with suppress(ServerError):  # in use by a last request: the next client's matter
+                await self._transport.unregister_region(name, timeout_s=patience_s(deadline))
+        self._pool = RegionPool(self._kind, most_bytes=_MOST_BYTES)
 
     async def _register(self, byte_size: int, deadline: float) -> AnyRegion | None:
         """A new region, opened by the server."""
@@ -259,7 +259,7 @@ class AsyncSharedRegions:
         return self._pool
 
     async def close(self) -> None:
-        """Give all regions back, within a second: one that a given-up request still uses stays the server's."""
+        """Give all regions back, within a second; one that a given-up call still uses is the next client's matter."""
         self._is_on, pool = False, self._pool
         if pool is None or pool.pid != os.getpid():
             return
@@ -267,6 +267,7 @@ class AsyncSharedRegions:
         with suppress(*_UNREACHED):  # a server that has gone has taken them along
             while await self._are_left(pool, deadline) and time.monotonic() < deadline:
                 await asyncio.sleep(_POLL_S)
+        pool.end()
 
     async def _are_left(self, pool: RegionPool[AnyRegion], deadline: float) -> bool:
         """Whether the server still has some after another attempt."""
@@ -296,8 +297,11 @@ def is_too_small(error: RepoClientError) -> bool:
 
 
 def is_answered(error: RepoClientError) -> bool:
-    """Whether it was the server that ended the request, so that it is done with its region."""
-    return error.server_words is not None and not _GRPC_WORDS.search(error.server_words)
+    """Whether it was Triton that ended the request, so that it is done with the region; not gRPC on its behalf."""
+    words = error.server_words
+    if words is None or _GRPC_WORDS.search(words):
+        return False
+    return not isinstance(error, _UNREACHED) or bool(_DROPPED.search(words))
 
 
 def release_of(version: str) -> tuple[int, ...]:

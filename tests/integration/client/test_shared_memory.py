@@ -181,6 +181,17 @@ def test_a_server_that_shares_nothing_is_named_where_sharing_is_insisted_on(clie
     assert client.model("echo").infer({"in_FP32": [[1.0]]})["out_FP32"] == 1
 
 
+def test_a_client_that_was_never_closed_is_cleaned_up_after_by_the_next(server, witness):
+    client = Client(f"grpc://{server.grpc_url}", shared_memory="system")
+    infer(client.model("patient"), VALUES)
+    forgotten = regions(witness)
+    assert forgotten
+    del client
+    with Client(f"grpc://{server.grpc_url}", shared_memory="system") as client:
+        infer(client.model("patient"), VALUES)
+        assert not forgotten & regions(witness)
+
+
 def test_threads_share_the_regions_of_one_client(server, witness):
     with Client(f"grpc://{server.grpc_url}", shared_memory="system") as client:
         model = client.model("patient")
@@ -316,7 +327,7 @@ def test_a_forked_process_has_regions_of_its_own(server, witness):
     output, _ = parent.communicate(timeout=30)
     assert output == "child: True\nparent: True\n"
     assert parent.returncode == 0
-    assert len({name.rsplit("-", 4)[1] for name in regions(witness)}) == 1  # the child's, which ended without closing
+    assert len({name.split("-")[3] for name in regions(witness)}) == 1  # the child's, which ended without closing
 
 
 FORKING = """

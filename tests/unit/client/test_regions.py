@@ -12,10 +12,10 @@ import pytest
 from repo_client._region_pool import RegionPool
 from repo_client._regions import (
     Region,
+    SignOfLife,
     has_room,
-    is_left_behind,
     is_this_machine,
-    owner_name,
+    left_behind,
     remove_names_left_behind,
 )
 from repo_client._urls import parse_url
@@ -24,13 +24,31 @@ FOLDER = Path("/dev/shm")  # noqa: S108  # where Linux keeps POSIX shared memory
 MEBIBYTE = 1024 * 1024
 
 
-def name_of_a_process_that_ended():
-    script = "from repo_client._regions import owner_name; print(owner_name())"
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+SCRIPT = "from repo_client._regions import SignOfLife; sign = SignOfLife(); print(sign.name, flush=True); input()"
 
 
-def test_a_region_has_a_name_only_while_it_is_named():
-    region = Region(f"{owner_name()}-a-1", 4096)
+@pytest.fixture
+def other_process():
+    """Another owner of regions, which ends when it is told."""
+    child = subprocess.Popen([sys.executable, "-c", SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    yield child
+    end(child)
+
+
+def end(process):
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+
+
+@pytest.fixture
+def sign():
+    return SignOfLife()
+
+
+def test_a_region_has_a_name_only_while_it_is_named(sign):
+    region = Region(f"{sign.name}-1", 4096)
     path = FOLDER / region.name
     assert not path.exists()
     with region.named():
@@ -41,23 +59,24 @@ def test_a_region_has_a_name_only_while_it_is_named():
     assert region.read(8, 6) == b"shared"
 
 
-def test_a_region_that_this_machine_cannot_hold_is_refused():
+def test_a_region_that_this_machine_cannot_hold_is_refused(sign):
     assert has_room(4096)
     assert not has_room(2**60)
     with pytest.raises(OSError, match=r"space|large"):
-        Region(f"{owner_name()}-a-1", 2**60)
+        Region(f"{sign.name}-1", 2**60)
 
 
-def test_all_memory_of_a_region_is_there_from_the_start():
+def test_all_memory_of_a_region_is_there_from_the_start(sign):
     """Otherwise a server that writes an answer dies when the machine has run out of memory meanwhile."""
-    region = Region(f"{owner_name()}-a-1", MEBIBYTE)
+    region = Region(f"{sign.name}-1", MEBIBYTE)
     with region.named():
         assert (FOLDER / region.name).stat().st_blocks * 512 >= MEBIBYTE
 
 
-def test_names_of_processes_that_ended_are_taken_away_and_no_others():
-    dead, alive, foreign = (FOLDER / f"{name}-0-1" for name in (name_of_a_process_that_ended(), owner_name(), "else"))
-    paths = (dead, alive, foreign)
+def test_names_of_owners_that_are_no_more_are_taken_away_and_no_others(sign, other_process):
+    dead = other_process.stdout.readline().strip()
+    end(other_process)
+    paths = [FOLDER / f"{name}-1" for name in (dead, sign.name, f"{dead}-else".removeprefix("repo-"))]
     try:
         for path in paths:
             path.touch()
@@ -68,19 +87,29 @@ def test_names_of_processes_that_ended_are_taken_away_and_no_others():
             path.unlink(missing_ok=True)
 
 
-def test_a_process_that_was_killed_counts_as_ended_before_its_parent_has_asked():
-    child = subprocess.Popen(
-        [sys.executable, "-c", "from repo_client._regions import *; print(owner_name(), flush=True); input()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    name = f"{child.stdout.readline().strip()}-0-1"
-    assert not is_left_behind(name)
-    child.kill()
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has taken note
-    assert is_left_behind(name)
-    child.communicate()
+def test_a_process_that_was_killed_counts_as_ended_before_its_parent_has_asked(other_process):
+    name = f"{other_process.stdout.readline().strip()}-1"
+    assert not left_behind([name])
+    other_process.kill()
+    os.waitid(os.P_PID, other_process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has taken note
+    assert left_behind([name]) == [name]
+
+
+def test_regions_are_left_behind_by_a_client_that_was_forgotten_or_closed():
+    forgotten, closed, kept = SignOfLife(), SignOfLife(), SignOfLife()
+    names = [f"{sign.name}-1" for sign in (forgotten, closed, kept)]
+    assert left_behind(names) == []
+    del forgotten
+    closed.end()
+    assert left_behind(names) == names[:2]
+
+
+def test_a_process_of_another_container_is_not_judged(other_process):
+    name = other_process.stdout.readline().strip()
+    prefix, pids, pid, rest = name.replace("repo-client", "repo_client").split("-", 3)
+    elsewhere = f"{prefix.replace('_', '-')}-{int(pids) + 1}-{pid}-{rest}-1"
+    end(other_process)
+    assert left_behind([f"{name}-1", elsewhere]) == [f"{name}-1"]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "[::1]", "localhost", socket.gethostname()])
@@ -95,7 +124,7 @@ def test_addresses_of_other_machines(host):
 
 @pytest.fixture
 def pool():
-    return RegionPool(Region, owner_name(), most_bytes=2 * MEBIBYTE)
+    return RegionPool(Region, most_bytes=2 * MEBIBYTE)
 
 
 def test_no_more_is_shared_than_the_limit(pool):
@@ -124,5 +153,5 @@ def test_an_idle_region_much_larger_than_the_need_is_not_taken_but_makes_room(po
 
 def test_each_region_has_another_name(pool):
     """A server maps the memory of the first where a name comes a second time."""
-    names = {pool.make(1).name for _ in range(8)} | {RegionPool(Region, owner_name(), most_bytes=MEBIBYTE).make(1).name}
+    names = {pool.make(1).name for _ in range(8)} | {RegionPool(Region, most_bytes=MEBIBYTE).make(1).name}
     assert len(names) == 9
