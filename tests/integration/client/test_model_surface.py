@@ -352,7 +352,9 @@ def test_a_higher_priority_overtakes(surface, gate, crowd):
 
 def test_a_full_queue_is_told_as_such(surface, gate, crowd):
     model = surface.model("busy")
-    sent = [crowd.send() for _ in range(8)]
+    crowd.send()
+    until(gate.has_begun)  # from here on nothing leaves the queue
+    sent = [crowd.send() for _ in range(7)]
     until(lambda: any(each.done() and isinstance(each.exception(), ServerBusyError) for each in sent))
     with pytest.raises(ServerBusyError, match=r"busy.*\nhint: try again later"):
         model.infer(gate.inputs)

@@ -210,7 +210,9 @@ def test_a_full_queue_is_tried_again_until_there_is_room(through, server, opener
             refused.append(error)
 
     threads = [threading.Thread(target=fill) for _ in range(8)]
-    for thread in threads:
+    threads[0].start()
+    until(lambda: begun(gate))  # from here on nothing leaves the queue
+    for thread in threads[1:]:
         thread.start()
     until(lambda: refused)
     calls = []
