@@ -67,5 +67,13 @@ def parse_url(text: str) -> Url:
     path = parts.path.rstrip("/")
     if not host or parts.username is not None or parts.query or parts.fragment or (path and "grpc" in parts.scheme):
         raise UrlError(f"'{text}' is more or less than scheme, host and port", hint=_EXAMPLE)
-    host = f"[{host}]" if ":" in host else host
+    host = f"[{host}]" if ":" in host else _ascii(host, text)
     return Url(scheme=parts.scheme, address=f"{host}:{port or _DEFAULT_PORTS[parts.scheme]}", path=path)
+
+
+def _ascii(host: str, text: str) -> str:
+    """The name as name servers know it."""
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise UrlError(f"'{text}' names no host: {error}", hint=_EXAMPLE) from error

@@ -15,14 +15,15 @@ class Relay:
     ``drip`` answers arrive byte by byte, with so many seconds between them.
     """
 
-    def __init__(self, target, *, tls=None, is_proxy=False, drip=None):
+    def __init__(self, target, *, tls=None, is_proxy=False, drip=None, at="127.0.0.1"):
         host, _, port = target.rpartition(":")
         self._target, self._tls, self._is_proxy, self._drip = (host, int(port)), tls, is_proxy, drip
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        family = socket.AF_INET6 if ":" in at else socket.AF_INET
+        self._listener = socket.create_server((at, 0), family=family)
         self._over, self._reading = threading.Event(), threading.Event()
         self._reading.set()
         self._open, self._lock = set(), threading.Lock()
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.address = f"{f'[{at}]' if ':' in at else at}:{self._listener.getsockname()[1]}"
         self.connections = 0
         self.asked, self.answered = bytearray(), bytearray()
 

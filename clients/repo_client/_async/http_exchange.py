@@ -69,9 +69,7 @@ class AsyncHttpExchange:
         self._compression = options.connection.compression
         self._accepting = f"Accept-Encoding: {self._compression}\r\n" if self._compression else ""
         self._pool: _Pool | None = None
-        self._first_lines = self._route.lines
-        if "host" not in options.headers:
-            self._first_lines += f"Host: {url.address}\r\n"
+        self._host_line = f"Host: {url.address}\r\n"
         encode_headers(options.headers)  # a wrong one is told now, not by each call
 
     async def send(
@@ -120,16 +118,17 @@ class AsyncHttpExchange:
         header_length: int | None,
         headers: Mapping[str, str] | None,
     ) -> _Request:
-        lines = encode_headers(self._options.call_headers(headers))
+        chosen = self._options.call_headers(headers)
+        lines = self._route.lines + encode_headers(chosen)
+        if "host" not in chosen:
+            lines = self._host_line + lines
         if header_length is not None:
             lines += f"Content-Type: application/octet-stream\r\n{HEADER_LENGTH}: {header_length}\r\n{self._accepting}"
             if self._compression:
                 body = [compress(b"".join(body), self._compression)]
                 lines += f"Content-Encoding: {self._compression}\r\n"
         size = sum(map(len, body))
-        head = (
-            f"{method} {self._route.target}{path} HTTP/1.1\r\n{self._first_lines}{lines}Content-Length: {size}\r\n\r\n"
-        )
+        head = f"{method} {self._route.target}{path} HTTP/1.1\r\n{lines}Content-Length: {size}\r\n\r\n"
         return head.encode("ascii"), body
 
     def _open_pool(self) -> _Pool:

@@ -25,7 +25,7 @@ from repo_client import (
     UrlError,
 )
 from support.certificates import Authority
-from support.http_relay import Relay, server_context
+from support.http_relay import CannedServer, Relay, server_context
 
 ONCE = Retries(attempts=1)
 IMAGE = {"image": np.ones((1, 2, 3), np.float32)}
@@ -220,6 +220,34 @@ def test_the_host_may_be_another(client_server, http_client):
         assert relay.headers("host") == ["models.example"]
 
 
+def test_one_call_may_name_another_host(client_server, http_client):
+    with Relay(client_server.http_url) as relay:
+        http_client(relay.address).model("rows").infer(IMAGE, headers={"Host": "models.example"})
+        assert relay.headers("host") == [relay.address, relay.address, "models.example"]
+
+
+def test_an_address_of_the_sixth_version(client_server, http_client):
+    try:
+        relay = Relay(client_server.http_url, at="::1")
+    except OSError:
+        pytest.skip("this machine has no ::1")
+    with relay:
+        assert _total(http_client(relay.address)) == 6.0
+        assert set(relay.headers("host")) == {relay.address}
+
+
+def test_a_path_in_front_of_the_protocol_is_kept(client_server, http_client):
+    with Relay(client_server.http_url) as relay:
+        assert not http_client(f"{relay.address}/behind a/proxy").admin.is_live()
+        assert relay.asked.startswith(b"GET /behind%20a/proxy/v2/health/live HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, ".example"])
+def test_a_name_that_no_host_has_is_no_address(http_client, host):
+    with pytest.raises(UrlError, match="names no host"):
+        http_client(f"{host}:8000")
+
+
 @pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding"])
 def test_headers_of_the_protocol_are_left_to_it(client_server, http_client, name):
     with pytest.raises(InputError, match=name.lower()):
@@ -354,6 +382,13 @@ def test_a_proxy_that_does_not_answer_is_named(http_client, proxied):
     proxied("http", "127.0.0.1:1")
     with pytest.raises(ServerUnreachableError, match=r"through the proxy http://127\.0\.0\.1:1"):
         http_client("triton.example:8000").model("rows")
+
+
+def test_a_proxy_that_refuses_says_how(http_client, proxied):
+    with CannedServer(lambda _: b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n") as proxy:
+        proxied("https", proxy.address)
+        with pytest.raises(ServerUnreachableError, match=f"answered 407 .through the proxy http://{proxy.address}"):
+            http_client("triton.example:8000", secure=True).model("rows")
 
 
 def test_a_proxy_that_cannot_be_used_says_so(http_client, proxied):
