@@ -59,7 +59,7 @@ def no_single_answer(signature: ModelSignature) -> UnsupportedCallError:
     """The error of asking a decoupled model for one answer."""
     return UnsupportedCallError(
         f"model '{signature.name}' is decoupled: it answers any number of times",
-        hint="iterate over model.stream(inputs), over grpc://",
+        hint="iterate over model.stream(inputs), over grpc://; in a sequence over sequence.stream(inputs)",
         facts=Facts(model=signature.name, version=signature.version),
     )
 

@@ -243,7 +243,7 @@ class AsyncModel:
             InputError: an ``id`` that is neither a positive number nor a short text.
         """
         self._check_open()
-        return AsyncModelSequence(self.infer, id)
+        return AsyncModelSequence(id, infer=self.infer, stream=self.stream, decoupled=self._signature.decoupled)
 
 
 def read_answer(response: InferResponse) -> Answer:

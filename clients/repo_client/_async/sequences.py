@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests that belong together, for models that keep a state from one to the next."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from secrets import randbits
 from types import TracebackType
 from typing import Self, Unpack
@@ -21,9 +22,16 @@ class AsyncModelSequence:
     frees a sequence only by a request.
     """
 
-    def __init__(self, call: Callable[..., Awaitable[Answer]], sequence_id: int | str | None) -> None:
-        self._call = call
+    def __init__(
+        self,
+        sequence_id: int | str | None,
+        *,
+        infer: Callable[..., Awaitable[Answer]],
+        stream: Callable[..., AsyncGenerator[Answer, None]],
+        decoupled: bool,
+    ) -> None:
         self._id = checked_id(sequence_id)
+        self._infer, self._stream, self._decoupled = infer, stream, decoupled
         self._sent: Inputs | None = None  # the last inputs that may have reached the server
         self._begun = self._ended = False
 
@@ -39,24 +47,37 @@ class AsyncModelSequence:
             InputError: also after the last request.
             RepoClientError: as of any call. The sequence goes on; a first request that failed is sent as first again.
         """
-        if self._ended:
-            raise InputError(f"the sequence {self._id!r} is over", hint="open another one with model.sequence()")
-        answer = await self._send(inputs, last=last, options=options)
-        self._begun, self._ended = True, last
-        return answer
-
-    async def _send(self, inputs: Inputs, *, last: bool, options: CallOptions) -> Answer:
-        flags = {"sequence_id": self._id, "sequence_start": not self._begun, "sequence_end": last}
-        parameters = {**(options.get("parameters") or {}), **flags}
+        own = self._flagged(options, last=last)
         try:
-            answer = await self._call(inputs, **{**options, "parameters": parameters})
+            answer = await self._infer(inputs, **own)
         except InputError:
             raise  # nothing was sent, or nothing was taken
         except RepoClientError:
             self._sent = inputs
             raise
-        self._sent = inputs
+        self._sent, self._begun, self._ended = inputs, True, last
         return answer
+
+    async def stream(
+        self, inputs: Inputs, *, last: bool = False, **options: Unpack[CallOptions]
+    ) -> AsyncGenerator[Answer, None]:
+        """Run a decoupled model on the next request of the sequence; options as for ``AsyncModel.stream``.
+
+        Raises:
+            RepoClientError: as ``infer``.
+        """
+        async with aclosing(self._stream(inputs, **self._flagged(options, last=last))) as answers:
+            self._sent = inputs
+            async for answer in answers:
+                self._begun = True
+                yield answer
+        self._begun, self._ended = True, last
+
+    def _flagged(self, options: CallOptions, *, last: bool) -> CallOptions:
+        if self._ended:
+            raise InputError(f"the sequence {self._id!r} is over", hint="open another one with model.sequence()")
+        flags = {"sequence_id": self._id, "sequence_start": not self._begun, "sequence_end": last}
+        return {**options, "parameters": {**(options.get("parameters") or {}), **flags}}
 
     async def __aenter__(self) -> Self:
         return self
@@ -66,12 +87,20 @@ class AsyncModelSequence:
     ) -> None:
         if self._ended or self._sent is None:
             return
-        self._ended = True
         try:
-            await self._send(self._sent, last=True, options={} if error is None else {"timeout_s": _FAREWELL_S})
+            await self._end(self._sent, {} if error is None else {"timeout_s": _FAREWELL_S})
         except RepoClientError:
             if error is None:
                 raise
+        finally:
+            self._ended = True
+
+    async def _end(self, inputs: Inputs, options: CallOptions) -> None:
+        if not self._decoupled:
+            await self.infer(inputs, last=True, **options)
+            return
+        async for _ in self.stream(inputs, last=True, **options):
+            pass  # nobody asked for them
 
 
 def checked_id(sequence_id: int | str | None) -> int | str:

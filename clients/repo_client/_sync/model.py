@@ -244,7 +244,7 @@ class Model:
             InputError: an ``id`` that is neither a positive number nor a short text.
         """
         self._check_open()
-        return ModelSequence(self.infer, id)
+        return ModelSequence(id, infer=self.infer, stream=self.stream, decoupled=self._signature.decoupled)
 
 
 def read_answer(response: InferResponse) -> Answer:

@@ -34,7 +34,7 @@ from repo_client import (
 )
 from repo_tool.triton.server import EmbeddedServer, ServerOptions
 
-MODELS = ["adder", "busy", "countdown", "facts", "scale"]
+MODELS = ["adder", "busy", "countdown", "echoes", "facts", "scale"]
 
 
 @pytest.fixture(scope="module")
@@ -474,6 +474,21 @@ def test_a_model_of_single_answers_streams_one(surface, variant):
         pytest.skip("HTTP has no streams")
     [answer] = surface.model("scale").stream({"x": rows(2)}, outputs=["y"])
     np.testing.assert_array_equal(answer["y"], rows(2) * 2)
+
+
+def test_a_sequence_of_a_decoupled_model_is_one_of_streams(surface, variant):
+    if variant.endswith("http"):
+        pytest.skip("HTTP has no streams")
+    model = surface.model("echoes")
+    with model.sequence() as sequence:
+        assert [answer["y"][0, 0] for answer in sequence.stream({"x": [[1]]})] == [1]
+        assert [answer["y"][0, 0] for answer in sequence.stream({"x": [[2]]})] == [1, 2]
+        with pytest.raises(UnsupportedCallError, match=r"sequence\.stream"):
+            sequence.infer({"x": [[3]]})
+    with model.sequence() as sequence:  # the one before was ended, or its place would be taken
+        assert [answer["y"][0, 0] for answer in sequence.stream({"x": [[7]]}, last=True)] == [7]
+        with pytest.raises(InputError, match="is over"):
+            next(sequence.stream({"x": [[8]]}))
 
 
 def test_nothing_is_sent_by_a_client_that_was_closed(surface_server, opener, variant):
