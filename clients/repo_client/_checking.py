@@ -51,10 +51,16 @@ class _Input:
         self.spec = spec
         self.name = spec.name
         # The type of the arrays that need no conversion; BYTES have none, as each of their elements is looked at.
-        self.dtype = None if spec.datatype == "BYTES" else DATATYPES[spec.datatype].numpy
+        known = DATATYPES.get(spec.datatype)
+        self.dtype = None if known is None or known.name == "BYTES" else known.numpy
         self.rank = len(spec.shape)
         self.fixed = tuple((at, size) for at, size in enumerate(spec.shape) if size >= 0)
         self.alone = (1,) * self.rank if all(size in (-1, 1) for size in spec.shape) else None
+
+    def takes(self, array: Array) -> bool:
+        """Whether an array needs neither conversion nor complaint."""
+        # None is asked for first: numpy takes it for float64 in a comparison.
+        return self.dtype is not None and array.dtype == self.dtype and self.fits(array.shape)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether an array of that shape is one of this input's."""
@@ -89,7 +95,7 @@ class CallChecker:
             raise _no_mapping(self._signature, inputs) from None
         for known in self._inputs:
             value = value_of(known.name, _ABSENT)
-            if type(value) is np.ndarray and value.dtype == known.dtype and known.fits(value.shape):
+            if type(value) is np.ndarray and known.takes(value):
                 arrays[known.name] = value
             elif value is not _ABSENT and not (value is None and known.spec.optional):
                 arrays[known.name] = _fit(self._signature, known, value, cast)

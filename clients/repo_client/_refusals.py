@@ -2,10 +2,12 @@
 """What a value is converted for, and the errors of one that does not fit."""
 
 from dataclasses import dataclass, replace
+from itertools import permutations
+from math import prod
 from typing import Literal
 
 from repo_client._datatypes import DATATYPES, Datatype
-from repo_client._errors import DatatypeError, Facts, ShapeError
+from repo_client._errors import DatatypeError, Facts, ShapeError, UnsupportedCallError
 from repo_client._signatures import TensorSpec
 
 Cast = Literal["no", "same_kind"]
@@ -22,8 +24,19 @@ class Target:
 
     @property
     def datatype(self) -> Datatype:
-        """The row of the tensor's data type."""
-        return DATATYPES[self.tensor.datatype]
+        """The row of the tensor's data type.
+
+        Raises:
+            UnsupportedCallError: the server has data types that are newer than this client.
+        """
+        known = DATATYPES.get(self.tensor.datatype)
+        if known is None:
+            raise UnsupportedCallError(
+                f"{self.place}: its data type {self.tensor.datatype} is none that this client knows",
+                hint="install a newer repo_client",
+                facts=self.facts(self.tensor.datatype, "a value"),
+            )
+        return known
 
     @property
     def place(self) -> str:
@@ -75,19 +88,35 @@ def ragged(target: Target) -> ShapeError:
 def wrong_shape(target: Target, shape: tuple[int, ...], *, hint: str = "", kind: str = "shape") -> ShapeError:
     """Another rank, or a dimension of another size; without a hint, the one that helps most."""
     expected, received = str(list(target.tensor.shape)), str(list(shape))
-    rank = len(target.tensor.shape)
-    if len(shape) != rank:
+    if len(shape) != len(target.tensor.shape):
         kind = f"rank {len(shape)}, {kind}"
     return ShapeError(
         f"{target.place}: received {kind} {received}, expected {expected}",
-        hint=hint or _shape_hint(len(shape), rank),
+        hint=hint or _shape_hint(shape, target.tensor.shape),
         facts=target.facts(expected, received),
     )
 
 
-def _shape_hint(received: int, rank: int) -> str:
-    if received == rank:
+def _shape_hint(received: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    rank, batch_first = len(shape), shape[:1] == (-1,)
+    order = _fitting_order(received, shape)
+    if order:
+        return f"its dimensions come in another order: array.transpose{order}"
+    if -1 not in shape[1:] and len(received) > 1 and prod(received[1:]) == prod(shape[1:]):
+        return f"the values of a row are as many, in another shape: array.reshape({', '.join(map(str, shape))})"
+    if len(received) == rank:
         return "-1 is a dimension that you choose; the others are fixed"
-    if received == rank - 1:
+    if len(received) == rank - 1 and batch_first:
         return "the batch dimension is first: send one row as array[numpy.newaxis]"
-    return f"its rank is {rank}; the batch dimension is first"
+    return f"its rank is {rank}{'; the batch dimension is first' if batch_first else ''}"
+
+
+def _fitting_order(received: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The order of axes, the first one kept, in which an array fits, e.g. of channels last for channels first."""
+    if not 3 <= len(received) == len(shape) <= 5:
+        return ()
+    for order in permutations(range(1, len(shape))):
+        axes = (0, *order)
+        if all(size in (-1, received[axis]) for size, axis in zip(shape, axes, strict=True)):
+            return axes
+    return ()

@@ -7,7 +7,15 @@ import pyarrow as pa
 import pytest
 import torch
 
-from repo_client import Client, DatatypeError, InputError, NanError, ShapeError, UnknownTensorError
+from repo_client import (
+    Client,
+    DatatypeError,
+    InputError,
+    NanError,
+    ShapeError,
+    UnknownTensorError,
+    UnsupportedCallError,
+)
 from repo_client.testing import InMemoryTransport, model_signature
 
 LARGE = np.arange(40_000, dtype=np.float32).reshape(4, 10_000)
@@ -115,6 +123,36 @@ def test_nan_is_refused_only_where_asked(client, transport):
     assert [call.method for call in transport.calls[sent:]] == ["metadata", "config"]
     strict.infer({"x": LARGE})
     strict.infer({"x": LARGE, "weight": [[np.inf]] * 4})
+
+
+HINTS = {
+    "one row": ([-1, 30], (30,), r"the batch dimension is first: send one row as array\[numpy\.newaxis\]"),
+    "too deep": ([-1, 30], (1, 1, 31), "its rank is 2; the batch dimension is first"),
+    "channels last": ([-1, 3, 224, 224], (2, 224, 224, 3), r"another order: array\.transpose\(0, 3, 1, 2\)"),
+    "channels first": ([-1, -1, -1, 3], (2, 3, 5, 7), r"another order: array\.transpose\(0, 2, 3, 1\)"),
+    "not flat": ([-1, 64], (5, 8, 8), r"another shape: array\.reshape\(-1, 64\)"),
+    "flat": ([-1, 8, 8], (5, 64), r"another shape: array\.reshape\(-1, 8, 8\)"),
+    "no batch at all": ([3, 4], (4,), "its rank is 2$"),
+    "another size": ([-1, 30], (1, 31), "-1 is a dimension that you choose"),
+}
+
+
+@pytest.mark.parametrize(("declared", "received", "hint"), HINTS.values(), ids=HINTS.keys())
+def test_a_wrong_shape_says_how_to_make_it_right(declared, received, hint):
+    signature = model_signature("m", inputs={"x": ("FP32", declared)}, outputs={"y": ("FP32", [1])})
+    with (
+        Client("grpc://nowhere", transport=InMemoryTransport(signature)) as client,
+        pytest.raises(ShapeError, match=f"hint: .*{hint}"),
+    ):
+        client.model("m").infer({"x": np.zeros(received, np.float32)})
+
+
+def test_a_data_type_of_the_future_is_told_at_the_call():
+    signature = model_signature("m", inputs={"x": ("FP8", [-1])}, outputs={"y": ("FP32", [1])})
+    with Client("grpc://nowhere", transport=InMemoryTransport(signature)) as client:
+        model = client.model("m")
+        with pytest.raises(UnsupportedCallError, match="input 'x': its data type FP8 is none that this client knows"):
+            model.infer({"x": LARGE})
 
 
 @pytest.mark.parametrize("shape", [(10_000,), (2, 10_000, 1), (4, 9_999), ()])

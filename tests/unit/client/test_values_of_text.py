@@ -90,6 +90,12 @@ def test_what_is_no_text_is_found_among_many(odd):
         echoed(array)
 
 
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i8", "?", "M8[s]"])
+def test_numbers_are_no_texts(dtype):
+    with pytest.raises(DatatypeError, match="expected BYTES\nhint: pass bytes or str"):
+        echoed(np.zeros(3, dtype))
+
+
 def test_the_bytes_of_a_file_are_one_element():
     for value in (b"\0\1", bytearray(b"\0\1"), memoryview(b"\0\1")):
         assert echoed([bytes(value)])[0] == echoed(value)[0] == [b"\0\1"]
