@@ -3,6 +3,13 @@
 
 from pathlib import Path
 
+import numpy as np
+
+from repo_tool.config.model import ModelTensor
+from repo_tool.repository.layout import ModelDirectory
+from repo_tool.samples import Sample, generate, write_published_sample
+from repo_tool.signature import TensorSpec
+
 # The first input of a type goes to the first output of it, and so on; what was left out comes back as one zero.
 ECHO = """# SPDX-License-Identifier: Apache-2.0
 import json
@@ -106,6 +113,9 @@ _X = [_tensor("x", "FP32", "2")]
 _Y = [_tensor("y", "FP32", "2")]
 _LONG = "a_model_whose_name_is_so_long_that_hardly_any_line_of_code_holds_it"
 
+# Models of rows that echo, and what of their sample would be in their docstrings' examples.
+SAMPLED = ("every_type", "every_single", "3d-unet.v2", "labelled", "large", _LONG)
+
 # By name: the configuration, the code, and the label files.
 ODD_MODELS: dict[str, tuple[str, str, dict[str, str]]] = {
     "every_type": (_every_type("2", 4), ECHO, {}),
@@ -175,6 +185,15 @@ ODD_MODELS: dict[str, tuple[str, str, dict[str, str]]] = {
         ECHO,
         {},
     ),
+    "large": (
+        _config(
+            4,
+            [_tensor("image", "FP32", "3, 20, 20"), _tensor("words", "STRING", "2")],
+            [_tensor("image", "FP32", "3, 20, 20"), _tensor("words", "STRING", "2")],
+        ),
+        ECHO,
+        {},
+    ),
     "table": (
         _config(
             4,
@@ -213,3 +232,19 @@ def write_odd_models(folder: Path) -> None:
             (version / "model.py").write_text(code, encoding="utf-8")
         for file, text in labels.items():
             (folder / name / file).write_text(text, encoding="utf-8")
+    for name in SAMPLED:
+        config = ModelDirectory(folder / name).read_config()
+        specs = [_spec(tensor) for tensor in config.inputs]
+        # Small numbers, which every type holds as they are.
+        inputs = {
+            name: np.rint(rows).astype(rows.dtype) if rows.dtype.kind == "f" else rows
+            for name, rows in generate(specs, rows=3).items()
+        }
+        outputs = dict(zip([tensor.name for tensor in config.outputs], inputs.values(), strict=True))
+        sample = Sample(inputs=inputs, outputs=outputs)
+        write_published_sample(folder / name / "1" / "sample.npz", sample)
+
+
+def _spec(tensor: ModelTensor) -> TensorSpec:
+    assert tensor.datatype is not None
+    return TensorSpec(name=tensor.name, datatype=tensor.datatype, shape=(-1, *tensor.dims))

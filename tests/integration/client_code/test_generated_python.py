@@ -10,12 +10,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from repo_client import AsyncClient, Client, NanError, ShapeError, SignatureChangedError, UnsupportedCallError
+from repo_client import (
+    AsyncClient,
+    Client,
+    NanError,
+    ShapeError,
+    SignatureChangedError,
+    UnexpectedAnswerError,
+    UnsupportedCallError,
+)
 from repo_client.typed import Contract, TypedModel
 from repo_tool.samples import read_published_sample
 from support.odd_models import TYPES
 
 PUBLISHED = ("BreastCancer", "Diabetes", "DigitsCnn", "DigitsKeras", "DigitsReader", "Wine")
+SAMPLED = ("EveryType", "EverySingle", "Model3dUnetV2", "Labelled", "Large")
 NUMBERS = tuple(kind for kind in TYPES if kind != "STRING")
 
 
@@ -46,7 +55,7 @@ def values(kind, shape):
 # --- the committed repository
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", [*PUBLISHED, *SAMPLED])
 def test_the_example_of_a_docstring_runs_as_it_is_written(clients, address, name, served_repository, monkeypatch):
     monkeypatch.chdir(served_repository.parent)
     text = inspect.getdoc(getattr(clients, name)).replace("grpc://127.0.0.1:8001", address)
@@ -122,7 +131,7 @@ def test_every_type_comes_back(clients, code_server, scheme):
         assert found.dtype == in_numpy(kind)
         np.testing.assert_array_equal(found, arrays[f"in_{kind}"])
         np.testing.assert_array_equal(getattr(whole, f"out_{kind}"), [arrays[f"in_{kind}"]])
-    assert row.out_STRING == (b"a", "é".encode())
+    assert row.out_STRING == ("a", "é")  # its sample shows that it is text
     assert whole.out_STRING == ((b"a", b"\xff"),)
 
 
@@ -133,7 +142,7 @@ def test_single_values_are_those_of_python(clients, client):
         value = getattr(found, f"out_{kind}")
         assert value == given[f"in_{kind}"]
         assert type(value) is type(given[f"in_{kind}"])
-    assert found.out_STRING == b"word"
+    assert found.out_STRING == "word"
 
 
 def test_single_values_of_many_rows_have_one_dimension(clients, client):
@@ -143,7 +152,7 @@ def test_single_values_of_many_rows_have_one_dimension(clients, client):
     assert len(found) == rows
     for kind in NUMBERS:
         np.testing.assert_array_equal(getattr(found, f"out_{kind}"), given[f"in_{kind}"])
-    assert found.out_STRING == tuple(str(number).encode() for number in range(rows))
+    assert found.out_STRING == tuple(str(number) for number in range(rows))
 
 
 def test_a_model_without_batching_takes_several_requests_as_a_list(clients, client):
@@ -151,6 +160,14 @@ def test_a_model_without_batching_takes_several_requests_as_a_list(clients, clie
     longer = row | {"in_FP32": values("FP32", (3, 2))}
     found = clients.EveryWhole(client).predict_batch([row, longer])
     assert [result.out_FP32.shape for result in found] == [(1, 2), (3, 2)]
+
+
+def test_bytes_that_were_text_when_the_client_was_generated_are_refused_as_text(clients, client):
+    with pytest.raises(UnexpectedAnswerError, match="out_STRING") as caught:
+        clients.EveryType(client).predict(
+            **{f"in_{kind}": values(kind, 2) for kind in NUMBERS}, in_STRING=[b"\xff", "a"]
+        )
+    assert "generate" in caught.value.hint
 
 
 # --- odd names and manners
