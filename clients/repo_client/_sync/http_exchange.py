@@ -210,8 +210,9 @@ def _take_idle(pool: _Pool) -> Connection | None:
 
 def _to_reply(reader: ReplyReader) -> Reply:
     header_length = reader.headers.get(_HEADER_LENGTH)
+    is_plain = reader.headers.get(b"content-encoding", b"identity").strip().lower() == b"identity"
     return Reply(
         status=reader.status,
         header_length=None if header_length is None else header_length.decode("latin-1"),
-        body=decompress(reader.body) if b"content-encoding" in reader.headers else reader.body,
+        body=reader.body if is_plain else decompress(reader.body),
     )

@@ -51,10 +51,11 @@ LENGTH = f"Content-Length: {len(RIGHT)}"
         b"HTTP/1.1 100 Continue\r\n\r\n" + http(RIGHT, LENGTH),
         b"HTTP/1.1 103 Early Hints\r\nContent-Length: 0\r\n\r\n" + http(RIGHT, LENGTH),
         http(RIGHT, LENGTH) + http(b"[]", "Content-Length: 2"),
+        http(RIGHT, LENGTH, "Content-Encoding: identity"),
         http(RIGHT, LENGTH, "Connection: close") + b"more than was promised",
         b"HTTP/1.0 200 OK\r\n\r\n" + RIGHT,
     ],
-    ids=["length", "until-closed", "chunked", "long-head", "continue", "hints", "two", "surplus", "http-1.0"],
+    ids=["length", "until-closed", "chunked", "long-head", "continue", "hints", "two", "identity", "surplus", "http-1.0"],
 )  # fmt: skip
 def test_every_form_of_a_right_answer_is_read(server_name, answer):
     assert server_name(answer) == "triton"
