@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -91,18 +92,18 @@ def call_model(request: CallRequest) -> CalledModel:
     ):
         model = client.model(request.model, version=request.version)
         inputs = _read_inputs(request, model.signature)
-        pieces = _pieces(model.signature, inputs, request.rows)
+        size = model.signature.max_batch_size
+        sent = _at_most(request.rows, inputs) if size else inputs
         started = time.perf_counter()
-        answers = [model.infer(piece) for piece in pieces]
+        answer = model.infer_batch(sent, max_in_flight=1) if size else model.infer(sent)
         elapsed = time.perf_counter() - started
-    outputs = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
-    batching = model.signature.max_batch_size > 0
+    rows = _rows(sent) if size else None
     return CalledModel(
         signature=model.signature,
-        version=answers[0].model_version,
-        outputs=outputs if batching else answers[0].outputs,
-        rows=sum(_rows(piece) for piece in pieces) if batching else None,
-        requests=len(pieces),
+        version=answer.model_version,
+        outputs=answer.outputs,
+        rows=rows,
+        requests=1 if rows is None else ceil(rows / size),
         round_trip_s=elapsed,
     )
 
@@ -189,15 +190,10 @@ def _tensor(tensor: repo_client.TensorSpec) -> TensorSpec:
     return TensorSpec(name=tensor.name, datatype=DataType.from_wire(tensor.datatype), shape=tensor.shape)
 
 
-def _pieces(served: ServedSignature, inputs: Mapping[str, Any], most_rows: int | None) -> list[Mapping[str, Any]]:
-    """The requests: for a model that batches, ``max_batch_size`` rows each."""
-    if served.max_batch_size == 0 or any(not isinstance(array, np.ndarray) for array in inputs.values()):
-        return [inputs]
-    rows = _rows(inputs)
-    wanted = rows if most_rows is None else min(most_rows, rows)
-    starts = range(0, wanted, served.max_batch_size)
-    ends = [min(start + served.max_batch_size, wanted) for start in starts]
-    return [{name: array[start:end] for name, array in inputs.items()} for start, end in zip(starts, ends, strict=True)]
+def _at_most(rows: int | None, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    if rows is None or any(not isinstance(array, np.ndarray) for array in inputs.values()):
+        return inputs
+    return {name: array[:rows] for name, array in inputs.items()}
 
 
 def _rows(inputs: Mapping[str, Any]) -> int:
