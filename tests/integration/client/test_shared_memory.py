@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -340,3 +341,35 @@ FORKING = """
     os.waitpid(child, 0)
     print("parent:", np.array_equal(model.infer({"values": 2 * values})["next"], 2 * values + 1), flush=True)
 """
+
+
+# Over gRPC nothing is given up here: Triton 2.51 can crash where calls are cancelled early, whatever memory they use.
+PATIENCE_S = {"grpc": [60.0], "http": [0.002, 0.02, 60.0, 60.0]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", PATIENCE_S)
+def test_no_call_ever_gets_what_another_wrote(server, witness, scheme):
+    """Calls of all sizes at once, and over HTTP half of them given up while the server has their regions."""
+    url = dict(both(server))[scheme]
+    assert not asyncio.run(wrong_answers(f"{scheme}://{url}", PATIENCE_S[scheme], seconds=10))
+    assert not regions(witness)
+
+
+async def wrong_answers(url, patience_s, seconds):
+    random, wrong, until = np.random.default_rng(11), [], time.monotonic() + seconds
+    async with AsyncClient(url, shared_memory="system") as client:
+        model = await client.model("patient")
+
+        async def keep_calling(number):
+            while time.monotonic() < until:
+                size = random.choice([1_000, 40_000, 150_000, 151_000])
+                values = np.full(size, random.integers(1_000_000), np.float32)
+                with suppress(DeadlineExceededError):
+                    inputs = {"values": values, "times": [2]}
+                    answer = await model.infer(inputs, timeout_s=random.choice(patience_s))
+                    if not np.array_equal(answer["next"], np.tile(values + 1, 2)):
+                        wrong.append((number, values[0], answer["next"]))
+
+        await asyncio.gather(*(keep_calling(number) for number in range(12)))
+    return wrong
