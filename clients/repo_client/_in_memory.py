@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from repo_client._checking import CallChecker
+from repo_client._contract import Contract, Tensor
 from repo_client._datatypes import DATATYPES
 from repo_client._documents import Document
 from repo_client._errors import (
@@ -25,6 +26,8 @@ from repo_client._messages import InferRequest, InferResponse, WireTensor
 from repo_client._signatures import ModelSignature, TensorSpec
 from repo_client._tensors import decode
 
+_CONTRACT_BATCH = 64  # contracts leave out how large a batch may be
+
 Values = Mapping[str, Any]
 Answering = Callable[[dict[str, NDArray[Any]]], Values | Iterable[Values]] | Values | None
 
@@ -38,7 +41,7 @@ class InMemoryModel:
     zeros and empty strings of the declared shapes, with as many rows as the request.
     """
 
-    signature: ModelSignature
+    signature: ModelSignature | Contract  # the contract of a generated client: ``Digits.contract``
     answer: Answering = None
 
 
@@ -82,20 +85,55 @@ def _spec(name: str, datatype: str, shape: Sequence[int], *, optional: bool = Fa
     return TensorSpec(name=name, datatype=datatype, shape=tuple(shape), optional=optional)
 
 
+def contract_signature(contract: Contract) -> ModelSignature:
+    """The signature that a generated client was made for."""
+    rows = (-1,) if contract.batches else ()
+
+    def spec(tensor: Tensor) -> TensorSpec:
+        return TensorSpec(
+            name=tensor.name,
+            datatype=tensor.datatype,
+            shape=(*rows, *tensor.shape),
+            optional=tensor.optional,
+            columns=tensor.columns,
+        )
+
+    return ModelSignature(
+        name=contract.model,
+        version="",
+        versions=("1",),
+        platform="",
+        max_batch_size=_CONTRACT_BATCH if contract.batches else 0,
+        inputs=tuple(map(spec, contract.inputs)),
+        outputs=tuple(map(spec, contract.outputs)),
+        decoupled=contract.decoupled,
+        sequence_batching=contract.sequence,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Model:
+    signature: ModelSignature
+    answer: Answering
+
+
+def _model(given: ModelSignature | Contract | InMemoryModel, answer: Answering) -> _Model:
+    whole = given if isinstance(given, InMemoryModel) else InMemoryModel(signature=given, answer=answer)
+    promised = whole.signature
+    signature = contract_signature(promised) if isinstance(promised, Contract) else promised
+    return _Model(signature=signature, answer=whole.answer)
+
+
 class InMemoryServer:
     """What both sides of the in-memory transport share: its models, all loaded at first, and the calls made."""
 
     def __init__(
         self,
-        models: Iterable[ModelSignature | InMemoryModel],
+        models: Iterable[ModelSignature | Contract | InMemoryModel],
         answer: Answering,
         failures: Iterable[RepoClientError | None],
     ) -> None:
-        whole = (
-            model if isinstance(model, InMemoryModel) else InMemoryModel(signature=model, answer=answer)
-            for model in models
-        )
-        self._models = {model.signature.name: model for model in whole}
+        self._models = {model.signature.name: model for model in (_model(given, answer) for given in models)}
         self._loaded = set(self._models)
         self._configs: dict[str, Document] = {}
         self._failures = iter(failures)
@@ -137,9 +175,7 @@ class InMemoryServer:
         """All answers of a model."""
         return self._answers("stream", self._loaded_model(request.model, request.version), request, timeout_s)
 
-    def _answers(
-        self, method: str, model: InMemoryModel, request: InferRequest, timeout_s: float
-    ) -> Iterator[InferResponse]:
+    def _answers(self, method: str, model: _Model, request: InferRequest, timeout_s: float) -> Iterator[InferResponse]:
         inputs = {tensor.name: decode(_own(tensor), model=request.model) for tensor in request.inputs}
         kept = replace(request, inputs=tuple(map(_own, request.inputs)))
         names = {"model": request.model, "version": request.version}
@@ -185,7 +221,7 @@ class InMemoryServer:
             "inference_stats": {"success": {"count": count}},
         }
 
-    def _loaded_model(self, name: str, version: str) -> InMemoryModel:
+    def _loaded_model(self, name: str, version: str) -> _Model:
         if not self.is_model_ready(name, version):
             known = ", ".join(f"'{each}'" for each in sorted(self._loaded)) or "none"
             raise _not_found(name, version, f"the in-memory server has no such model loaded; it has {known}")

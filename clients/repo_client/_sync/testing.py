@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from repo_client._contract import Contract
 from repo_client._documents import Document
 from repo_client._errors import RepoClientError
 from repo_client._in_memory import Answering, Call, InMemoryModel, InMemoryServer, no_regions
@@ -30,14 +31,15 @@ class InMemoryTransport:
     """A server in memory that answers from signatures: ``AsyncClient("grpc://nowhere", transport=...)``.
 
     Args:
-        models: the models that it serves.
-        answer: of the models that are given as signatures; see ``InMemoryModel``.
+        models: the models that it serves: signatures, contracts of generated clients (``Digits.contract``), or with
+            an answer of their own.
+        answer: of the models that are given without one; see ``InMemoryModel``.
         failures: how the calls end from the first on, whatever they are; ``None``: it works, as all do afterwards.
     """
 
     def __init__(
         self,
-        *models: ModelSignature | InMemoryModel,
+        *models: ModelSignature | Contract | InMemoryModel,
         answer: Answering = None,
         failures: Iterable[RepoClientError | None] = (),
     ) -> None:

@@ -19,6 +19,7 @@ from repo_client import (
     ServerUnreachableError,
     TensorSpec,
 )
+from repo_client._contract import Contract, Tensor
 from repo_client._documents import read_signature
 from repo_client._in_memory import config_document, metadata_document
 from repo_client.testing import (
@@ -317,3 +318,17 @@ def test_a_run_that_breaks_off_leaves_the_recording_as_it_was(recording, transpo
     assert recording.read_text() == before
     client.close()
     assert recording.read_text() != before
+
+
+def test_the_contract_of_a_generated_client_is_served():
+    contract = Contract(
+        model="digits",
+        digest="any",
+        batches=True,
+        inputs=(Tensor("image", "FP32", (2,)), Tensor("note", "BYTES", (1,), optional=True)),
+        outputs=(Tensor("label", "INT64", ()), Tensor("word", "BYTES", (1,))),
+    )
+    with Client("grpc://nowhere", transport=InMemoryTransport(contract, answer=classify)) as client:
+        model = client.model("digits")
+        contract.check(model.signature)
+        assert model.infer({"image": IMAGE})["label"].tolist() == [1, 0, 1]
