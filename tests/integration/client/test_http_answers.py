@@ -55,7 +55,7 @@ LENGTH = f"Content-Length: {len(RIGHT)}"
         http(RIGHT, LENGTH, "Connection: close") + b"more than was promised",
         b"HTTP/1.0 200 OK\r\n\r\n" + RIGHT,
     ],
-    ids=["length", "until-closed", "chunked", "long-head", "continue", "hints", "two", "identity", "surplus", "http-1.0"],
+    ids=["length", "closed", "chunked", "long-head", "continue", "hints", "two", "identity", "surplus", "http-1.0"],
 )  # fmt: skip
 def test_every_form_of_a_right_answer_is_read(server_name, answer):
     assert server_name(answer) == "triton"
