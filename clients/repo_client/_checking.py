@@ -20,7 +20,7 @@ from repo_client._errors import (
 from repo_client._messages import WireTensor
 from repo_client._names import name_hint, quoted
 from repo_client._options import Nan
-from repo_client._refusals import Cast, Target, wrong_shape
+from repo_client._refusals import CASTS, Cast, Target, wrong_shape
 from repo_client._signatures import ModelSignature, TensorSpec
 from repo_client._tensors import encode
 
@@ -80,6 +80,7 @@ class CallChecker:
         self._max_batch_size = signature.max_batch_size
         self._inputs = tuple(map(_Input, signature.inputs))
         self._datatypes = {tensor.name: tensor.datatype for tensor in signature.inputs}
+        _checked_choice("nan", nan, ("allow", "refuse"))
         self._refuses_nan = nan == "refuse"
 
     def arrays(self, inputs: Mapping[str, Any], *, cast: Cast) -> dict[str, Array]:
@@ -190,7 +191,13 @@ def _unknown(signature: ModelSignature, side: str, name: str, known: Sequence[st
     )
 
 
+def _checked_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InputError(f"{name} is {value!r}", hint=f"it is one of {quoted(choices)}")
+
+
 def _fit(signature: ModelSignature, known: _Input, value: Any, cast: Cast) -> Array:
+    _checked_choice("cast", cast, CASTS)
     target = Target(model=signature.name, tensor=known.spec, cast=cast)
     array = to_array(value, target)
     if array.ndim == 0 and known.alone is not None:

@@ -11,6 +11,7 @@ from repo_client._errors import DatatypeError, Facts, ShapeError, UnsupportedCal
 from repo_client._signatures import TensorSpec
 
 Cast = Literal["no", "same_kind"]
+CASTS: tuple[Cast, ...] = ("no", "same_kind")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,8 @@ def _shape_hint(received: tuple[int, ...], shape: tuple[int, ...]) -> str:
     order = _fitting_order(received, shape)
     if order:
         return f"its dimensions come in another order: array.transpose{order}"
-    if -1 not in shape[1:] and len(received) > 1 and prod(received[1:]) == prod(shape[1:]):
+    as_many_rows = batch_first or received[:1] == shape[:1]
+    if as_many_rows and -1 not in shape[1:] and len(received) > 1 and prod(received[1:]) == prod(shape[1:]):
         return f"the values of a row are as many, in another shape: array.reshape({', '.join(map(str, shape))})"
     if len(received) == rank:
         return "-1 is a dimension that you choose; the others are fixed"

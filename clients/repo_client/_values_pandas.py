@@ -22,7 +22,8 @@ def read_pandas(value: Any, target: Target) -> NDArray[Any] | list[Column]:
         return _read_frame(value, target)
     if _is_row(value, target):
         order = column_order([str(name) for name in value.index], target)
-        return _read_values(value, target)[order][np.newaxis]
+        row = _read_values(value, target)[order]
+        return row[np.newaxis] if len(target.tensor.shape) == 2 else row
     if hasattr(value, "dtype"):
         return as_column(_read_values(value, target), target)
     hint = f"{target.datatype.name} has no such value"

@@ -132,6 +132,7 @@ HINTS = {
     "channels first": ([-1, -1, -1, 3], (2, 3, 5, 7), r"another order: array\.transpose\(0, 2, 3, 1\)"),
     "not flat": ([-1, 64], (5, 8, 8), r"another shape: array\.reshape\(-1, 64\)"),
     "flat": ([-1, 8, 8], (5, 64), r"another shape: array\.reshape\(-1, 8, 8\)"),
+    "too few rows": ([3, 4], (2, 4, 1), "its rank is 2$"),
     "no batch at all": ([3, 4], (4,), "its rank is 2$"),
     "another size": ([-1, 30], (1, 31), "-1 is a dimension that you choose"),
 }
@@ -145,6 +146,13 @@ def test_a_wrong_shape_says_how_to_make_it_right(declared, received, hint):
         pytest.raises(ShapeError, match=f"hint: .*{hint}"),
     ):
         client.model("m").infer({"x": np.zeros(received, np.float32)})
+
+
+def test_options_are_one_of_their_choices(client):
+    with pytest.raises(InputError, match="nan is 'Refuse'\nhint: it is one of 'allow', 'refuse'"):
+        client.model("m", nan="Refuse")
+    with pytest.raises(InputError, match="cast is 'unsafe'\nhint: it is one of 'no', 'same_kind'"):
+        client.model("m").infer({"x": LARGE.astype(np.float64)}, cast="unsafe")
 
 
 def test_a_data_type_of_the_future_is_told_at_the_call():

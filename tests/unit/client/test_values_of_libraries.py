@@ -131,7 +131,9 @@ def test_the_columns_of_a_table_go_as_they_are_where_no_names_were_published(tab
 
 
 def test_a_row_of_a_frame_goes_by_name():
-    np.testing.assert_array_equal(sent("FP32", [-1, 2], TABLES["pandas"].iloc[1], columns=NAMES)[0], FLOATS[1:])
+    row = TABLES["pandas"].iloc[1]
+    np.testing.assert_array_equal(sent("FP32", [-1, 2], row, columns=NAMES)[0], FLOATS[1:])
+    np.testing.assert_array_equal(sent("FP32", [2], row, columns=NAMES)[0], FLOATS[1])
 
 
 def test_columns_that_are_only_counted_go_as_they_are():
