@@ -29,6 +29,7 @@ _NAMES = {
     "AsyncTypedModel": "TypedModel",
     "AsyncTypedSequence": "TypedSequence",
     "_task_connection": "_thread_connection",
+    "_task_grpc": "_thread_grpc",
     "_task_window": "_thread_window",
     "open_async_stream": "open_stream",
     "_async": "_sync",

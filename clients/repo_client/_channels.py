@@ -2,6 +2,7 @@
 """gRPC channels to a server, for both sides; importing this imports gRPC."""
 
 import asyncio
+import os
 import ssl
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from repo_client._http2 import ProtocolError, ResetError, UnreachableError
 from repo_client._options import ConnectionOptions, Tls, TransportOptions
 from repo_client._urls import Url
 
@@ -20,6 +22,8 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
 )
 # What a call can end with: the last three where the channel was closed before it or meanwhile.
 FAILURES = (grpc.RpcError, ValueError, grpc.aio.UsageError, asyncio.CancelledError)
+# The same for a call on a bare socket.
+DIRECT_FAILURES = (OSError, EOFError, ProtocolError, ResetError, UnreachableError, asyncio.CancelledError)
 _COMPRESSIONS = {None: None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
 
 
@@ -56,6 +60,16 @@ def channel_credentials(url: Url, tls: Tls | None) -> grpc.ChannelCredentials | 
 
 def _content(path: Path | str | None) -> bytes | None:
     return None if path is None else Path(path).read_bytes()
+
+
+def is_plain(url: Url, options: TransportOptions) -> bool:
+    """Whether a bare socket to the server does: nothing is encrypted, compressed, limited or kept alive."""
+    plain = ConnectionOptions(connections=options.connection.connections)
+    return not url.is_secure and options.connection == plain and (url.is_loopback or not _has_proxy())
+
+
+def _has_proxy() -> bool:
+    return any(os.environ.get(name) for name in ("grpc_proxy", "https_proxy", "http_proxy"))  # those that gRPC reads
 
 
 def _settings(url: Url, options: TransportOptions) -> list[tuple[str, Any]]:

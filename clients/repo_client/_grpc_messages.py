@@ -26,6 +26,7 @@ from repo_client._errors import (
     TlsError,
     UnexpectedAnswerError,
 )
+from repo_client._http2 import ResetError, UnreachableError
 from repo_client._messages import InferRequest, InferResponse, ParameterValue, RegionSlice, WireTensor
 from repo_client._network import network_failure
 from repo_client._replies import refusal
@@ -46,6 +47,12 @@ _NETWORK: tuple[tuple[re.Pattern[str], type[NetworkError]], ...] = (
     ),
 )
 _TOO_LARGE = re.compile(r"(Sent|Received) message larger than max \((\d+) vs\. (\d+)\)")
+# First match wins: a TimeoutError is an OSError.
+_SOCKET: tuple[tuple[type[Exception], type[RepoClientError]], ...] = (
+    (UnreachableError, ServerUnreachableError),
+    (TimeoutError, DeadlineExceededError),
+    (Exception, ConnectionLostError),
+)
 _NESTING = re.compile(r"^.*(last error: \w+: |OPENSSL_internal:|with error: \w+: )")
 _HUNG_UP = re.compile(r"failed to connect to all addresses.*(Socket closed|Connection reset by peer|Broken pipe)$")
 _PROTOBUF_LIMIT = 2**31 - 1
@@ -72,6 +79,14 @@ def translated(error: grpc.RpcError, url: Url, facts: Facts) -> RepoClientError:
     return refusal(code, words, facts)
 
 
+def lost(error: Exception, url: Url, facts: Facts) -> RepoClientError:
+    """The error of ours that a call on a bare socket ended with."""
+    if isinstance(error, ResetError):
+        return refusal(error.code, error.words, facts)
+    kind = next(ours for theirs, ours in _SOCKET if isinstance(error, theirs))
+    return network_failure(kind, url, str(error), facts)
+
+
 def _reason(words: str) -> str:
     """The innermost of the reasons that gRPC nests."""
     return _NESTING.sub("", words)
@@ -86,7 +101,7 @@ def _hung_up(url: Url, words: str, facts: Facts) -> NetworkError | None:
         f"{url} took the connection and closed it at once",
         hint="it wants a certificate that it trusts: pass Tls(certificate=..., key=...)"
         if url.is_secure
-        else f"does the server speak TLS (grpcs://{url.address}), or HTTP at that port?",
+        else f"does it speak TLS (grpcs://{url.address}), or HTTP? Triton's ports are 8001 (gRPC) and 8000 (HTTP)",
         facts=facts,
     )
 
@@ -104,22 +119,22 @@ def facts_of(request: InferRequest) -> Facts:
     return Facts(model=request.model, version=request.version or None, request_id=request.request_id or None)
 
 
-def to_wire(request: InferRequest) -> bytes:
-    """The bytes of a ``ModelInferRequest``; each tensor is copied once, into them.
+def to_wire(request: InferRequest) -> list[bytes | memoryview]:
+    """The bytes of a ``ModelInferRequest`` in parts, the tensors where they lie.
 
     Raises:
         InputError: they are more than protobuf can carry.
     """
     parts: list[bytes | memoryview] = [_head(request).SerializeToString()]
-    size = len(parts[0])
+    size = 0
     for tensor in request.inputs:
         if tensor.slice is None:
             length = memoryview(tensor.data).nbytes
             parts += (_RAW_INPUT, _varint(length), tensor.data)
             size += length
-    if size > _PROTOBUF_LIMIT:
+    if size + len(parts[0]) > _PROTOBUF_LIMIT:
         raise _too_large("request", size, _PROTOBUF_LIMIT, facts_of(request))
-    return b"".join(parts)
+    return parts
 
 
 def to_message(request: InferRequest) -> Any:
@@ -175,7 +190,7 @@ def _varint(number: int) -> bytes:
     return bytes(groups)
 
 
-def from_wire(answer: bytes, slices: Mapping[str, RegionSlice]) -> InferResponse:
+def from_wire(answer: bytes | memoryview, slices: Mapping[str, RegionSlice]) -> InferResponse:
     """What the bytes of a ``ModelInferResponse`` say; its tensors are views of them, or lie in ``slices``.
 
     Raises:
@@ -188,11 +203,11 @@ def from_wire(answer: bytes, slices: Mapping[str, RegionSlice]) -> InferResponse
     return _response(message, contents, slices)
 
 
-def _parsed(answer: bytes) -> tuple[Any, Any]:
+def _parsed(answer: bytes | memoryview) -> tuple[Any, Any]:
     try:
         head, contents = _split(memoryview(answer))
     except (IndexError, ValueError):  # a field that this Triton does not have, or no message at all
-        message = service_pb2.ModelInferResponse.FromString(answer)
+        message = service_pb2.ModelInferResponse.FromString(bytes(answer))
         return message, message.raw_output_contents
     return service_pb2.ModelInferResponse.FromString(head), contents
 

@@ -4,22 +4,37 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
+from time import monotonic
 from typing import Any
 
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from repo_client._channels import FAILURES, channel_credentials, open_channel
+from repo_client._channels import DIRECT_FAILURES, FAILURES, channel_credentials, is_plain, open_channel
 from repo_client._documents import Document
 from repo_client._errors import ClosedClientError, Facts
-from repo_client._grpc_messages import facts_of, from_stream, from_wire, to_document, to_message, to_wire, translated
+from repo_client._grpc_messages import (
+    facts_of,
+    from_stream,
+    from_wire,
+    lost,
+    to_document,
+    to_message,
+    to_wire,
+    translated,
+)
+from repo_client._http2 import Call, encode_headers, encode_timeout
 from repo_client._messages import InferRequest, InferResponse
 from repo_client._options import TransportOptions
+from repo_client._thread_grpc import UnaryCalls
 from repo_client._urls import Url
 
 _NOTHING = Facts()
-_LONGEST_S = 1e8  # about three years; much more overflows the clock of gRPC
+_LONGEST_S = 1e6  # eleven days: operating systems count the milliseconds of a wait in 32 bits
+_AGAIN = 5  # a server that ends its connection, or counts a call that it has just answered, refuses without harm
 _MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
+_PSEUDO = {":method": "POST", ":scheme": "http", ":path": _MODEL_INFER}  # in front of all others
+_FIXED = {"te": "trailers", "content-type": "application/grpc", "user-agent": "repo-client"}
 
 
 class GrpcTransport:
@@ -32,6 +47,9 @@ class GrpcTransport:
     def __init__(self, url: Url, options: TransportOptions) -> None:
         self._url, self._options = url, options
         self._credentials = channel_credentials(url, options.tls)
+        self._direct = UnaryCalls(url.host, url.port) if is_plain(url, options) else None
+        self._pseudo_headers = encode_headers({**_PSEUDO, ":authority": url.address, **_FIXED})
+        self._first_headers = self._pseudo_headers + encode_headers(options.headers)
         self._opening = Lock()
         self._channel: Any = None
         self._stub: Any = None
@@ -95,13 +113,44 @@ class GrpcTransport:
         return to_document(answer.config)
 
     def infer(self, request: InferRequest, *, timeout_s: float) -> InferResponse:
-        message, metadata = to_wire(request), self._metadata(request.headers)
+        if self._direct is None:
+            answer = self._infer_by_stub(request, timeout_s)
+        else:
+            answer = self._infer_directly(self._direct, request, timeout_s)
+        return from_wire(answer, request.output_slices)
+
+    def _infer_by_stub(self, request: InferRequest, timeout_s: float) -> Any:
+        message, metadata = b"".join(to_wire(request)), self._metadata(request.headers)
         try:
-            answer = self._open().ModelInfer(message, timeout=min(timeout_s, _LONGEST_S), metadata=metadata)
+            return self._open().ModelInfer(message, timeout=min(timeout_s, _LONGEST_S), metadata=metadata)
         except FAILURES as error:
             self._raise_translated(error, facts_of(request))
             raise
-        return from_wire(answer, request.output_slices)
+
+    def _infer_directly(self, calls: UnaryCalls, request: InferRequest, timeout_s: float) -> Any:
+        limit_s = min(timeout_s, _LONGEST_S)
+        headers, call = self._header_block(request.headers, limit_s), Call(to_wire(request))
+        deadline = monotonic() + limit_s
+        try:
+            calls.run(headers, call, deadline=deadline)
+            for _ in range(_AGAIN):
+                if call.is_unprocessed:
+                    call = call.again()
+                    calls.run(headers, call, deadline=deadline)
+            return call.answer()
+        except DIRECT_FAILURES as error:
+            if self._closed:
+                raise self._was_closed() from error
+            if isinstance(error, Exception):
+                raise lost(error, self._url, facts_of(request)) from error
+            raise
+
+    def _header_block(self, headers: Mapping[str, str], timeout_s: float) -> bytes:
+        if self._closed:
+            raise self._was_closed()
+        own = self._options.call_headers(headers)
+        block = self._first_headers if own is self._options.headers else self._pseudo_headers + encode_headers(own)
+        return block + encode_timeout(timeout_s)
 
     def stream(self, request: InferRequest, *, timeout_s: float) -> Iterator[InferResponse]:
         message, metadata = to_message(request), self._metadata(request.headers)
@@ -171,5 +220,7 @@ class GrpcTransport:
     def close(self) -> None:
         with self._opening:
             self._closed = True
+        if self._direct is not None:
+            self._direct.close()
         if self._channel is not None:
             self._channel.close()

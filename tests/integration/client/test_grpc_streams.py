@@ -16,10 +16,10 @@ from repo_client import (
     ClosedClientError,
     ConnectionLostError,
     DeadlineExceededError,
+    ExecutionError,
     InferRequest,
     ModelNotFoundError,
     RepoClientError,
-    ServerError,
     ServerUnreachableError,
 )
 from repo_client._async.grpc_transport import AsyncGrpcTransport
@@ -130,7 +130,7 @@ def test_answers_arrive_while_the_model_still_runs(streams):
 
 def test_a_model_that_fails_on_the_way_says_so_after_its_answers(streams):
     numbers, seen = streams.numbers(count(-2, request_id="down")), []
-    with pytest.raises(ServerError, match="there is nothing below zero") as caught:
+    with pytest.raises(ExecutionError, match="there is nothing below zero") as caught:
         seen.extend(numbers)
     assert caught.value.request_id == "down"
     assert caught.value.server_words == "there is nothing below zero"

@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client's own HTTP/2 under inference calls: against Triton, and against a gRPC server with other habits."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2
+
+from repo_client import (
+    ClosedClientError,
+    ConnectionLostError,
+    DeadlineExceededError,
+    ExecutionError,
+    InferRequest,
+    NetworkError,
+    RefusedRequestError,
+    ServerBusyError,
+    ServerUnreachableError,
+    UnexpectedAnswerError,
+)
+from repo_client._async.grpc_transport import AsyncGrpcTransport
+from repo_client._http2 import Call, Http2, encode_headers, encode_timeout
+from repo_client._messages import WireTensor
+from repo_client._options import TransportOptions
+from repo_client._sync.grpc_transport import GrpcTransport
+from repo_client._urls import parse_url
+from repo_tool.triton.ports import free_ports
+from support.own_triton import own_triton
+from support.relay import relayed
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    path = tmp_path_factory.mktemp("calls") / "repository"
+    shutil.copytree(Path(__file__).parent / "stream_repository", path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def address(repository):
+    with own_triton(repository) as (address, _):
+        transport = GrpcTransport(parse_url(f"grpc://{address}"), TransportOptions())
+        transport.load("confidant", config=None, files={}, timeout_s=20)
+        transport.close()
+        yield address
+
+
+def ask(values, **options):
+    tensor = WireTensor(name="first", datatype="FP32", shape=(len(values),), data=np.array(values, "<f4").tobytes())
+    return InferRequest(**{"model": "confidant", "version": "", "request_id": "", "inputs": (tensor,)} | options)
+
+
+def numbers(answer):
+    return np.frombuffer(answer.outputs[0].data, "<f4").tolist()
+
+
+class Calls:
+    """Inference calls of either side, also many at a time."""
+
+    def __init__(self, side, address):
+        self._runner = asyncio.Runner() if side == "async" else None
+        kind = AsyncGrpcTransport if side == "async" else GrpcTransport
+        self.transport = kind(parse_url(f"grpc://{address}"), TransportOptions())
+
+    def infer(self, request, *, timeout_s=20.0):
+        return self.run(self.transport.infer(request, timeout_s=timeout_s))
+
+    def many(self, requests, *, at_once):
+        """The answers to all requests, in order."""
+        if self._runner is not None:
+            return self._runner.run(self._gather(requests, at_once))
+        with ThreadPoolExecutor(at_once) as pool:
+            return list(pool.map(self.infer, requests))
+
+    async def _gather(self, requests, at_once):
+        free = asyncio.Semaphore(at_once)
+
+        async def one(request):
+            async with free:
+                return await self.transport.infer(request, timeout_s=20)
+
+        return await asyncio.gather(*map(one, requests))
+
+    def run(self, value):
+        return self._runner.run(value) if self._runner is not None else value
+
+    def close(self):
+        self.run(self.transport.close())
+        if self._runner is not None:
+            self._runner.close()
+
+
+@pytest.fixture(params=["sync", "async"])
+def connect(request):
+    opened = []
+
+    def one(address):
+        opened.append(Calls(request.param, address))
+        return opened[-1]
+
+    yield one
+    for calls in opened:
+        calls.close()
+
+
+@contextmanager
+def grpc_server(answer, **options):
+    """Another implementation's server: ``answer(message, context)`` gives the bytes of each answer."""
+    options = [(f"grpc.{name}", value) for name, value in options.items()]
+    server = grpc.server(ThreadPoolExecutor(16), options=options)
+    handler = grpc.unary_unary_rpc_method_handler(answer)
+    service = grpc.method_handlers_generic_handler("inference.GRPCInferenceService", {"ModelInfer": handler})
+    server.add_generic_rpc_handlers((service,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None)
+
+
+def echo(message, _):
+    asked = service_pb2.ModelInferRequest.FromString(message)
+    answer = service_pb2.ModelInferResponse(model_name=asked.model_name, raw_output_contents=asked.raw_input_contents)
+    answer.outputs.add(name="out", datatype="FP32", shape=asked.inputs[0].shape)
+    return answer.SerializeToString()
+
+
+def test_many_calls_at_once_get_their_own_answers(address, connect):
+    sizes = [1 + number * 37 % 5000 for number in range(400)]
+    answers = connect(address).many([ask([size] * size) for size in sizes], at_once=64)
+    assert [numbers(answer) for answer in answers] == [[float(size)] * size for size in sizes]
+
+
+def test_large_messages_at_once_share_the_windows(address, connect):
+    values = np.arange(2**18).tolist()
+    answers = connect(address).many([ask([number, *values]) for number in range(16)], at_once=8)
+    assert [numbers(answer)[0] for answer in answers] == list(range(16))
+    assert all(numbers(answer)[1:] == values for answer in answers)
+
+
+def test_a_server_that_takes_few_calls_at_once_gets_no_more():
+    running, most, lock = set(), [], threading.Lock()
+
+    def slowly(message, context):
+        with lock:
+            running.add(context)
+            most.append(len(running))
+        time.sleep(0.01)  # the slow model itself
+        with lock:
+            running.discard(context)
+        return echo(message, context)
+
+    with grpc_server(slowly, max_concurrent_streams=3) as address:
+        calls = Calls("async", address)  # threads have a connection each
+        answers = calls.many([ask([number]) for number in range(50)], at_once=50)
+        calls.close()
+    assert [numbers(answer) for answer in answers] == [[float(number)] for number in range(50)]
+    assert max(most) <= 3
+
+
+def test_a_server_that_ends_connections_early_loses_no_call(connect):
+    with grpc_server(echo, max_connection_age_ms=50, max_connection_age_grace_ms=2000) as address:
+        calls = connect(address)
+        end, done = time.monotonic() + 1.5, 0
+        while time.monotonic() < end:
+            answers = calls.many([ask([number]) for number in range(20)], at_once=5)
+            assert [numbers(answer) for answer in answers] == [[float(number)] for number in range(20)]
+            done += 20
+        assert done > 100
+
+
+@pytest.mark.parametrize("size", [1, 1_000_000])
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, RefusedRequestError),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, ServerBusyError),
+        (grpc.StatusCode.INTERNAL, ExecutionError),
+    ],
+)
+def test_a_refusal_has_the_servers_own_words(connect, code, kind, size):
+    def refuse(message, context):
+        context.abort(code, "nicht möglich: 100 %\nin two lines")
+
+    with grpc_server(refuse) as address, pytest.raises(kind, match="nicht möglich: 100 %\nin two lines") as caught:
+        connect(address).infer(ask([1] * size, request_id="mine"))
+    assert (caught.value.model, caught.value.request_id) == ("confidant", "mine")
+
+
+def test_a_request_larger_than_the_server_takes_is_refused_in_its_words(connect):
+    with (
+        grpc_server(echo, max_receive_message_length=1000) as address,
+        pytest.raises(RefusedRequestError, match="larger"),
+    ):
+        connect(address).infer(ask([1] * 100_000))
+
+
+def test_bytes_that_are_no_answer_are_unexpected(connect):
+    with grpc_server(lambda *_: b"\xff\xff\xff") as address, pytest.raises(UnexpectedAnswerError):
+        connect(address).infer(ask([1]))
+
+
+def test_headers_arrive_as_they_were_sent(connect):
+    seen = []
+
+    def note(message, context):
+        seen.append((dict(context.invocation_metadata()), context.time_remaining()))
+        return echo(message, context)
+
+    long = "x" * 300
+    with grpc_server(note) as address:
+        connect(address).infer(ask([1], headers={"X-Team": "blue", "x-long": long}), timeout_s=30)
+    ((headers, remaining),) = seen
+    assert (headers["x-team"], headers["x-long"], headers["user-agent"]) == ("blue", long, "repo-client")
+    assert 20 < remaining <= 30
+
+
+def test_a_deadline_ends_the_call_and_takes_it_back_from_the_server(address, repository, connect, request):
+    calls, name = connect(address), f"late-{request.node.callspec.id}"
+    slow = ask([1], request_id=name, parameters={"dawdle_s": 30.0})
+    begun = time.monotonic()
+    with pytest.raises(DeadlineExceededError):
+        calls.infer(slow, timeout_s=0.3)
+    assert time.monotonic() - begun < 10
+    _until((repository / "confidant" / "1" / f"{name}.cancelled").exists)
+    assert numbers(calls.infer(ask([5]))) == [5]
+
+
+def test_a_cancelled_call_is_taken_back_and_leaves_the_others_alone(address, repository):
+    async def cancel():
+        transport = AsyncGrpcTransport(parse_url(f"grpc://{address}"), TransportOptions())
+        slow = ask([1], request_id="regretted", parameters={"dawdle_s": 30.0})
+        regretted = asyncio.ensure_future(transport.infer(slow, timeout_s=20))
+        await transport.is_live(timeout_s=20)
+        other = asyncio.ensure_future(transport.infer(ask([2]), timeout_s=20))
+        await asyncio.to_thread(time.sleep, 0.2)  # let the model begin: what is not begun leaves no sign
+        regretted.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await regretted
+        assert numbers(await other) == [2]
+        await transport.close()
+
+    asyncio.run(cancel())
+    _until((repository / "confidant" / "1" / "regretted.cancelled").exists)
+
+
+def test_nobody_at_the_address_is_unreachable(connect):
+    (port,) = free_ports(1)
+    with pytest.raises(ServerUnreachableError, match="refused"):
+        connect(f"127.0.0.1:{port}").infer(ask([1]))
+
+
+def test_another_protocol_at_the_address_is_said(repository, connect):
+    with own_triton(repository) as (_, http), pytest.raises(NetworkError, match="8000"):
+        connect(http).infer(ask([1]))
+
+
+def test_a_connection_cut_in_mid_call_is_lost(address, connect):
+    with relayed(address) as relay:
+        calls = connect(relay.address)
+        assert numbers(calls.infer(ask([1]))) == [1]
+        threading.Timer(0.3, relay.close).start()
+        with pytest.raises(ConnectionLostError):
+            calls.infer(ask([1], parameters={"dawdle_s": 5.0}))
+
+
+def test_a_connection_closed_while_idle_is_no_error(repository, connect):
+    with own_triton(repository) as (address, _):
+        calls = connect(address)
+        calls.run(calls.transport.load("confidant", config=None, files={}, timeout_s=20))
+        assert numbers(calls.infer(ask([1]))) == [1]
+        port = address.rsplit(":", 1)[1]
+    with own_triton(repository, f"--grpc-port={port}", without=["--grpc-port"]):
+        other = GrpcTransport(parse_url(f"grpc://{address}"), TransportOptions())
+        other.load("confidant", config=None, files={}, timeout_s=20)
+        other.close()
+        assert numbers(calls.infer(ask([2]))) == [2]
+
+
+def test_a_client_closed_in_mid_call_says_so(address, connect):
+    calls = Calls("sync", address)
+    threading.Timer(0.3, calls.transport.close).start()
+    with pytest.raises(ClosedClientError):
+        calls.infer(ask([1], parameters={"dawdle_s": 5.0}))
+
+
+def test_an_async_client_closed_in_mid_call_says_so(address):
+    async def close_below_it():
+        transport = AsyncGrpcTransport(parse_url(f"grpc://{address}"), TransportOptions())
+        call = asyncio.ensure_future(transport.infer(ask([1], parameters={"dawdle_s": 5.0}), timeout_s=20))
+        await asyncio.to_thread(time.sleep, 0.2)  # let the call begin
+        await transport.close()
+        with pytest.raises(ClosedClientError):
+            await call
+        with pytest.raises(ClosedClientError):
+            await transport.infer(ask([1]), timeout_s=20)
+
+    asyncio.run(close_below_it())
+
+
+def test_one_transport_serves_one_event_loop_after_the_other(address):
+    transport = AsyncGrpcTransport(parse_url(f"grpc://{address}"), TransportOptions())
+    for number in (1.0, 2.0):
+        assert numbers(asyncio.run(transport.infer(ask([number]), timeout_s=20))) == [number]
+
+
+FORKING = """
+import os, sys
+import numpy as np
+from repo_client import Client
+client = Client(sys.argv[1], shared_memory="off")
+model = client.model("confidant")
+ask = lambda number: model.infer({"first": np.full(3, number, "f4")})["both"].tolist() == [number] * 3
+assert ask(1)
+child = os.fork()
+if child == 0:
+    os._exit(0 if all(ask(number) for number in range(50)) else 1)
+assert all(ask(number) for number in range(50, 100))
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_process_calls_on_connections_of_its_own(address):
+    command = [sys.executable, "-c", FORKING, f"grpc://{address}"]
+    subprocess.run(command, check=True, timeout=60, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+
+
+def test_bytes_may_arrive_in_any_pieces(address):
+    with relayed(address) as relay:
+        calls = Calls("sync", relay.address)
+        assert numbers(calls.infer(ask([1, 2, 3]))) == [1, 2, 3]
+        received = bytes(relay.received)
+        calls.close()
+    whole = _replay([received])
+    assert len(whole) > 12
+    for cut in range(1, len(received)):
+        assert _replay([received[:cut], received[cut:]]) == whole
+    assert _replay([received[place : place + 1] for place in range(len(received))]) == whole
+
+
+def _replay(pieces):
+    http2, call = Http2(), Call([b"request"])
+    http2.start(encode_headers({":method": "POST"}) + encode_timeout(1.0), call)
+    for piece in pieces:
+        http2.receive(piece)
+    return bytes(call.answer())
+
+
+def _until(condition, *, timeout_s=20.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition was not met in time"
+        time.sleep(0.01)  # between two looks of a poll with a deadline
