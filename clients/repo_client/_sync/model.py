@@ -2,7 +2,7 @@
 # Generated from _async/model.py by clients/generate_sync.py: change that file, then run it.
 """A model whose calls are checked before the wire."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from time import monotonic
 from typing import Any, Literal, Unpack, overload
@@ -136,26 +136,31 @@ class Model:
             RepoClientError: as ``infer``, for the first request that failed; the others are given up.
         """
         self._check_open()
-        limit_s = checked_timeout(options.get("timeout_s"), self._timeout_s)
-        size = self._signature.max_batch_size
+        limit, size = checked_limit(max_in_flight), self._signature.max_batch_size
         if size == 0:
             raise no_batch(self._signature)
+        if self._signature.decoupled:
+            raise no_single_answer(self._signature)
+        limit_s = checked_timeout(options.get("timeout_s"), self._timeout_s)
         arrays = self._checker.arrays(inputs, cast=options.get("cast", "no"))
         rows = count_rows(self._signature, arrays)
         if rows <= size:
             return self.infer(arrays, **options)
-        return self._infer_parts(split(arrays, rows, size), checked_limit(max_in_flight), limit_s, options)
+        return self._infer_parts(split(arrays, rows, size), limit, limit_s, options)
 
-    def _infer_parts(self, parts: Any, max_in_flight: int, limit_s: float, options: CallOptions) -> Answer:
-        request_id, deadline = options.get("request_id"), monotonic() + limit_s
+    def _infer_parts(
+        self, parts: Iterator[dict[str, Array]], limit: int, limit_s: float, options: CallOptions
+    ) -> Answer:
+        deadline, request_id = monotonic() + limit_s, options.get("request_id")
         facts = Facts(model=self._signature.name, version=self._signature.version, request_id=request_id)
+        parameters = with_priority(options.get("parameters"), options.get("priority"))
 
-        def infer_part(number: int, part: Inputs) -> Answer:
-            left_s = seconds_left(deadline, facts)
-            own: CallOptions = {**options, "request_id": numbered(request_id, number), "timeout_s": left_s}
-            return self.infer(part, **own)
+        def infer_part(number: int, part: dict[str, Array]) -> Answer:
+            left_s, own_id = seconds_left(deadline, facts), numbered(request_id, number)
+            request = self._request(part, options.get("outputs"), left_s, own_id, parameters, options.get("headers"))
+            return read_answer(self._infer(request, timeout_s=left_s))
 
-        with closing(in_order(infer_part, parts, limit=max_in_flight)) as answers:
+        with closing(in_order(infer_part, parts, limit=limit)) as answers:
             return joined([answer for answer in answers], request_id)
 
     @overload
@@ -206,6 +211,8 @@ class Model:
         """
         self._check_open()
         limit = checked_limit(max_in_flight)
+        if isinstance(requests, Mapping):
+            raise InputError("one request where many are expected", hint="pass a list of them, or call infer_batch")
         if errors not in ("raise", "return"):
             raise InputError(f"errors is {errors!r}", hint='pass "raise" or "return"')
         return infer_each(self.infer, requests, limit=limit, errors=errors, progress=progress, options=options)

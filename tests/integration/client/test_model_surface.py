@@ -258,6 +258,11 @@ def test_options_that_make_no_sense_are_refused_before_the_first_request(surface
         surface.model("scale").infer_many(many(1), **wrong)
 
 
+def test_one_request_is_not_many(surface):
+    with pytest.raises(InputError, match="or call infer_batch"):
+        surface.model("scale").infer_many({"x": rows(2)})
+
+
 def test_a_progress_bar_counts_the_answers(surface, capfd):
     list(surface.model("scale").infer_many(many(7), outputs=["y"], progress=True))
     assert "7/7" in capfd.readouterr().err
