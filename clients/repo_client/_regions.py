@@ -21,9 +21,9 @@ import numpy as np
 from repo_client._urls import Url
 
 _FOLDER = Path("/dev/shm")  # noqa: S108  # where Linux keeps POSIX shared memory
+_SIGNS, _NETWORK = Path("/proc/net/unix"), Path("/proc/self/ns/net")
 _PREFIX = "repo-client"
-# Namespace, number and birth of the owner's process, its network namespace, and what tells its clients apart.
-_OWNER = re.compile(rf"{_PREFIX}-(\d+)-(\d+)-(\d+)-(\d+)-[0-9a-f]+")
+_OWNER = re.compile(rf"{_PREFIX}-(\d+)-\d+-[0-9a-f]+")  # network namespace, process, and what tells clients apart
 
 
 class Region:
@@ -73,7 +73,7 @@ class Region:
 
 def has_shared_memory() -> bool:
     """Whether this system has shared memory that works like Linux's."""
-    return hasattr(os, "O_TMPFILE") and _FOLDER.is_dir()
+    return hasattr(os, "O_TMPFILE") and _FOLDER.is_dir() and _SIGNS.exists() and _NETWORK.exists()
 
 
 def has_room(byte_size: int) -> bool:
@@ -107,8 +107,7 @@ class SignOfLife:
     """
 
     def __init__(self) -> None:
-        pid = os.getpid()
-        self.name = f"{_PREFIX}-{_namespace('pid')}-{pid}-{_birth(pid)}-{_namespace('net')}-{os.urandom(6).hex()}"
+        self.name = f"{_PREFIX}-{_network()}-{os.getpid()}-{os.urandom(6).hex()}"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sign:
             sign.bind(f"\0{self.name}")
             self.end = finalize(self, os.close, sign.detach())
@@ -116,20 +115,9 @@ class SignOfLife:
 
 def left_behind(names: Iterable[str]) -> list[str]:
     """Those of ``names`` that are of regions without an owner, as far as can be seen from this container."""
-    signs = _signs_of_life()
-    return [name for name in names if _is_left_behind(name, signs)]
-
-
-def _is_left_behind(name: str, signs: str | None) -> bool:
-    owner = _OWNER.match(name)
-    if owner is None:
-        return False
-    pids, pid, birth, network = owner.groups()
-    if pids != _namespace("pid"):
-        return False  # the same process number is another process there
-    if birth != _birth(int(pid)):
-        return True
-    return signs is not None and network == _namespace("net") and f"@{owner[0]}\n" not in signs
+    owners = [(name, _OWNER.match(name)) for name in names]
+    network, signs = _network(), _SIGNS.read_text(encoding="utf-8", errors="replace")
+    return [name for name, owner in owners if owner and owner[1] == network and f"@{owner[0]}\n" not in signs]
 
 
 def remove_names_left_behind() -> None:
@@ -139,23 +127,6 @@ def remove_names_left_behind() -> None:
             (_FOLDER / name).unlink()
 
 
-def _signs_of_life() -> str | None:
-    """The system's list of sockets; ``None`` where it has none."""
-    try:
-        return Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-
-
-def _namespace(kind: str) -> str:
-    """The number of this process's namespace."""
-    return str(Path(f"/proc/self/ns/{kind}").stat().st_ino)
-
-
-def _birth(pid: int) -> str:
-    """When the process began, in ticks since the machine's start; empty where there is none that lives."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rsplit(")", 1)[1].split()
-    except OSError:
-        return ""
-    return "" if state[0] in "ZX" else state[19]
+def _network() -> str:
+    """The number of this process's network namespace: signs of life of another one are not seen."""
+    return str(_NETWORK.stat().st_ino)
