@@ -121,7 +121,7 @@ def _model(given: ModelSignature | Contract | InMemoryModel, answer: Answering) 
     whole = given if isinstance(given, InMemoryModel) else InMemoryModel(signature=given, answer=answer)
     promised = whole.signature
     signature = contract_signature(promised) if isinstance(promised, Contract) else promised
-    return _Model(signature=signature, answer=whole.answer)
+    return _Model(signature=replace(signature, versions=signature.versions or ("1",)), answer=whole.answer)
 
 
 class InMemoryServer:
@@ -243,16 +243,17 @@ def _own(tensor: WireTensor) -> WireTensor:
     return replace(tensor, data=bytes(tensor.data))
 
 
-def _each(given: Values | Iterable[Values] | None) -> Iterable[Values]:
-    return ({} if given is None else given,) if given is None or isinstance(given, Mapping) else given
+def _each(given: Values | Iterable[Values] | None) -> Iterable[Values | None]:
+    return (given,) if given is None or isinstance(given, Mapping) else given
 
 
 def _rows(inputs: Mapping[str, NDArray[Any]]) -> int:
     return next((array.shape[0] for array in inputs.values() if array.ndim), 1)
 
 
-def _response(signature: ModelSignature, request: InferRequest, values: Values, *, rows: int) -> InferResponse:
-    given = values or {tensor.name: _nothing(tensor, signature, rows) for tensor in signature.outputs}
+def _response(signature: ModelSignature, request: InferRequest, values: Values | None, *, rows: int) -> InferResponse:
+    nothing = {tensor.name: _nothing(tensor, signature, rows) for tensor in signature.outputs}
+    given = nothing if values is None else values
     wanted = request.outputs or tuple(tensor.name for tensor in signature.outputs)
     # What checks the inputs of a call checks the outputs of an answer as well.
     checker = CallChecker(replace(signature, inputs=signature.outputs))

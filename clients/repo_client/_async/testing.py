@@ -251,8 +251,8 @@ class AsyncRecorder:
         pass
 
     async def close(self) -> None:
-        await self._transport.close()
         self._tape.write()
+        await self._transport.close()
 
 
 class AsyncReplay:

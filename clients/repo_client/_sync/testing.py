@@ -246,8 +246,8 @@ class Recorder:
         pass
 
     def close(self) -> None:
-        self._transport.close()
         self._tape.write()
+        self._transport.close()
 
 
 class Replay:

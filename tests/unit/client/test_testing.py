@@ -2,6 +2,7 @@
 """What ``repo_client.testing`` gives to those who test their own code."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from repo_client import (
     ModelSignature,
     ServerBusyError,
     ServerUnreachableError,
+    SharedMemoryError,
     TensorSpec,
 )
 from repo_client._contract import Contract, Tensor
@@ -108,6 +110,7 @@ def test_a_decoupled_model_answers_as_often_as_its_function_yields(client):
         ({"lable": [1], "word": [["x"]]}, "did you mean 'label'"),
         ({"label": [[1]], "word": [["x"]]}, "output 'label': received"),
         ({"label": [1]}, "'word'"),
+        ({}, "no value for"),
     ],
 )
 def test_an_answer_that_no_such_model_could_give_is_refused(answer, message):
@@ -332,3 +335,39 @@ def test_the_contract_of_a_generated_client_is_served():
         model = client.model("digits")
         contract.check(model.signature)
         assert model.infer({"image": IMAGE})["label"].tolist() == [1, 0, 1]
+
+
+def test_a_signature_that_tells_no_version_has_one():
+    with Client("grpc://nowhere", transport=InMemoryTransport(replace(DIGITS, versions=()))) as client:
+        assert client.model("digits").infer({"image": IMAGE}).model_version == "1"
+
+
+LARGE = np.zeros((8, 60_000), np.float32)
+WIDE = model_signature("wide", inputs={"x": ("FP32", [-1, 60_000])}, outputs={"y": ("FP32", [-1, 1])}, max_batch_size=8)
+
+
+class OnThisMachine(InMemoryTransport):
+    """A server that would share memory."""
+
+    def server_metadata(self, *, timeout_s):
+        return {"name": "triton", "version": "2.51.0", "extensions": ["system_shared_memory"]}
+
+    def register_region(self, name, key, byte_size, *, timeout_s):
+        raise AssertionError("a tensor in shared memory would not be recorded")
+
+
+@pytest.mark.parametrize("mode", ["auto", "off"])
+def test_nothing_is_shared_past_a_recorder(tmp_path, mode):
+    recorder = Recorder(OnThisMachine(WIDE), tmp_path / "calls")
+    with Client("grpc://127.0.0.1", transport=recorder, shared_memory=mode) as client:
+        client.model("wide").infer({"x": LARGE})
+    with Client("grpc://127.0.0.1", transport=Replay(tmp_path / "calls")) as client:
+        assert client.model("wide").infer({"x": LARGE})["y"].shape == (8, 1)
+
+
+def test_who_insists_on_shared_memory_cannot_record(tmp_path):
+    recorder = Recorder(OnThisMachine(WIDE), tmp_path / "calls")
+    with Client("grpc://127.0.0.1", transport=recorder, shared_memory="system") as client:
+        model = client.model("wide")
+        with pytest.raises(SharedMemoryError, match="cannot be recorded"):
+            model.infer({"x": LARGE})
