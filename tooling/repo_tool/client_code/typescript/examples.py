@@ -4,7 +4,7 @@
 __all__ = ["example_lines"]
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -123,9 +123,12 @@ def _member(name: str) -> str:
 
 
 def _shown(array: Array, tensor: TensorDescription) -> str:
-    texts = [_rounded(value, tensor.datatype) for value in array.reshape(-1).tolist()]
-    return texts[0] if tensor.is_single else f"[{', '.join(texts)}]"
+    if tensor.is_single:
+        return _rounded(array.reshape(-1)[0], tensor.datatype)
+    is_bits = tensor.datatype is DataType.BOOL  # an array of them is a Uint8Array
+    texts = (str(int(value)) if is_bits else _rounded(value, tensor.datatype) for value in array.reshape(-1))
+    return f"[{', '.join(texts)}]"
 
 
-def _rounded(value: object, datatype: DataType) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else value_literal(value, datatype)
+def _rounded(value: Any, datatype: DataType) -> str:
+    return f"{value:.4g}" if datatype.is_float and np.isfinite(value) else value_literal(value, datatype)

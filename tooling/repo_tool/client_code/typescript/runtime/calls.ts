@@ -73,12 +73,14 @@ export class ServedModel {
   readonly version: string | undefined;
   readonly #readBytes: BytesReader<unknown>;
   #isChecked = false;
+  #largestBatch: number;
 
   constructor(client: Client, spec: ModelSpec, options: BytesOptions<unknown> = {}) {
     this.client = client;
     this.spec = spec;
     this.version = options.version === undefined ? undefined : String(options.version);
     this.#readBytes = options.bytes ?? readText;
+    this.#largestBatch = spec.maxBatchSize;
     if (this.version !== undefined && !/^[1-9][0-9]*$/.test(this.version)) {
       throw new InputError(`version is '${this.version}'`, "versions are whole numbers from 1: 1, 2, 3 ...");
     }
@@ -88,7 +90,7 @@ export class ServedModel {
    * Compare the served model with this file; the first call does so by itself.
    *
    * Throws `SignatureChangedError`, which lists what has changed, where calls made for this file would fail. More
-   * inputs that are optional, more outputs and a larger `max_batch_size` are fine.
+   * inputs that are optional, more outputs and another `max_batch_size` are fine.
    */
   async checkSignature(options: CallOptions = {}): Promise<void> {
     await this.client.within(options, this.facts(options), (deadline) => this.#compare(deadline, options));
@@ -162,7 +164,13 @@ export class ServedModel {
         facts,
       );
     }
+    this.#largestBatch = (config as Configuration).max_batch_size ?? this.spec.maxBatchSize;
     this.#isChecked = true;
+  }
+
+  /** @internal The most rows of one request, as the server says; as this file says before it was asked. */
+  get largestBatch(): number {
+    return this.#largestBatch;
   }
 
   #expected(outputs: Outputs, facts: Facts): Outputs {
@@ -375,20 +383,22 @@ function changesBetween(spec: ModelSpec, metadata: Metadata, config: Configurati
   const known = new Set(spec.inputs.map((input) => input.name));
   const added = served.filter((input) => !known.has(input.name) && !optional.has(input.name));
   return [
-    ...batchingChanges(spec, config),
+    ...mannerChanges(spec, config),
     ...spec.inputs.flatMap((input) => tensorChanges(spec, "input", input, served)),
     ...added.map((input) => `input '${input.name}' is new, and not optional`),
     ...spec.outputs.flatMap((output) => tensorChanges(spec, "output", output, metadata.outputs ?? [])),
   ];
 }
 
-function batchingChanges(spec: ModelSpec, config: Configuration): readonly string[] {
-  const now = config.max_batch_size;
-  const isSmaller = now !== undefined && now < spec.maxBatchSize;
+function mannerChanges(spec: ModelSpec, config: Configuration): readonly string[] {
+  const size = config.max_batch_size;
+  if (size === undefined) {
+    return [];
+  }
   const isDecoupled = config.model_transaction_policy?.decoupled ?? false;
-  const changed = config.max_batch_size !== undefined && isDecoupled !== (spec.isDecoupled ?? false);
+  const changed = isDecoupled !== (spec.isDecoupled ?? false);
   return [
-    ...(isSmaller ? [`max_batch_size was ${spec.maxBatchSize}, is ${now}`] : []),
+    ...(size > 0 === spec.maxBatchSize > 0 ? [] : [`it ${size > 0 ? "batches now" : "no longer batches"}`]),
     ...(changed ? [`it is ${isDecoupled ? "now" : "no longer"} decoupled`] : []),
   ];
 }
@@ -510,8 +520,10 @@ export class BatchingModel<Row extends object, Result, Batch extends object, Bat
    * model's `max_batch_size` are sent in parts, under one deadline.
    */
   async predictBatch(batch: Batch, options: CallOptions = {}): Promise<BatchResult> {
-    const parts = partsOf(this.batch(batch), this.spec.maxBatchSize);
+    const inputs = this.batch(batch);
     const outputs = await this.client.within(options, this.facts(options), async (deadline) => {
+      await this.ensureChecked(deadline, options);
+      const parts = partsOf(inputs, this.largestBatch);
       const run = (part: readonly Checked[], signal: AbortSignal): Promise<Outputs> =>
         this.infer(part, { ...options, signal, timeoutMs: deadline.remainingMs });
       const answers: Outputs[] = [];
