@@ -63,7 +63,9 @@ class AsyncClient:
         )
         self._transport = transport or open_transport(self._url, options)
         self._retrying = AsyncRetrying(retries or Retries())
-        self._shared_memory = AsyncSharedRegions(self._transport, self._url, shared_memory)
+        # A transport that was passed in may be no server at all, or write down what it is given.
+        sharing = "off" if transport is not None and shared_memory == "auto" else shared_memory
+        self._shared_memory = AsyncSharedRegions(self._transport, self._url, sharing)
         self._infer = self._chain(tracing=tracing)
         self._stream = traced_stream(self._transport.stream, self._url) if tracing else self._transport.stream
         self._closed = False

@@ -17,6 +17,7 @@ import pytest
 import tritonclient.grpc
 
 from repo_client import AsyncClient, Client, DeadlineExceededError, SharedMemoryError
+from repo_client.testing import InMemoryTransport, model_signature
 from repo_tool.triton.server import EmbeddedServer, ServerOptions
 
 REPOSITORY = Path(__file__).parent / "memory_repository"
@@ -191,6 +192,14 @@ def test_a_client_that_was_never_closed_is_cleaned_up_after_by_the_next(server, 
     with Client(f"grpc://{server.grpc_url}", shared_memory="system") as client:
         infer(client.model("patient"), VALUES)
         assert not forgotten & regions(witness)
+
+
+def test_a_transport_that_was_passed_in_is_not_asked_to_share():
+    signature = model_signature("large", inputs={"values": ("FP32", [-1])}, outputs={"next": ("FP32", [-1])})
+    transport = InMemoryTransport(signature, answer=lambda inputs: {"next": inputs["values"]})
+    with Client("grpc://127.0.0.1", transport=transport) as client:
+        client.model("large").infer({"values": VALUES})
+    assert {call.method for call in transport.calls} == {"metadata", "config", "infer"}
 
 
 def test_threads_share_the_regions_of_one_client(server, witness):
