@@ -138,15 +138,15 @@ def echo(message, _):
 
 
 def test_many_calls_at_once_get_their_own_answers(address, connect):
-    sizes = [1 + number * 37 % 5000 for number in range(400)]
+    sizes = [1 + number * 37 % 5000 for number in range(200)]
     answers = connect(address).many([ask([size] * size) for size in sizes], at_once=64)
     assert [numbers(answer) for answer in answers] == [[float(size)] * size for size in sizes]
 
 
 def test_large_messages_at_once_share_the_windows(address, connect):
-    values = np.arange(2**18).tolist()
-    answers = connect(address).many([ask([number, *values]) for number in range(16)], at_once=8)
-    assert [numbers(answer)[0] for answer in answers] == list(range(16))
+    values = np.arange(2**17).tolist()
+    answers = connect(address).many([ask([number, *values]) for number in range(12)], at_once=6)
+    assert [numbers(answer)[0] for answer in answers] == list(range(12))
     assert all(numbers(answer)[1:] == values for answer in answers)
 
 
@@ -173,12 +173,12 @@ def test_a_server_that_takes_few_calls_at_once_gets_no_more():
 def test_a_server_that_ends_connections_early_loses_no_call(connect):
     with grpc_server(echo, max_connection_age_ms=50, max_connection_age_grace_ms=2000) as address:
         calls = connect(address)
-        end, done = time.monotonic() + 1.5, 0
+        end, done = time.monotonic() + 0.5, 0
         while time.monotonic() < end:
             answers = calls.many([ask([number]) for number in range(20)], at_once=5)
             assert [numbers(answer) for answer in answers] == [[float(number)] for number in range(20)]
             done += 20
-        assert done > 100
+        assert done > 20
 
 
 @pytest.mark.parametrize("size", [1, 1_000_000])

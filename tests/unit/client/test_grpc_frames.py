@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HTTP/2 without a network: whatever arrives, it is an answer, a refusal or ``ProtocolError``, and nothing is lost."""
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repo_client._http2 import Call, Http2, ProtocolError, ResetError, encode_headers, encode_timeout
+
+SETTINGS = b"\0\0\0\4\0\0\0\0\0"
+DATA, HEADERS, RESET, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 7, 8, 9
+END_STREAM, END_HEADERS, PADDED, PRIORITY = 1, 4, 8, 32
+GREETING_SIZE = 24 + 9 + 24 + 13  # the preface, our settings, the window of the connection
+
+
+def frame(kind, flags, stream, payload):
+    return struct.pack(">IBI", len(payload) << 8 | kind, flags, stream) + payload
+
+
+def settings(**values):
+    numbers = {"most_calls": 3, "window": 4, "largest_frame": 5}
+    return frame(4, 0, 0, b"".join(struct.pack(">HI", numbers[name], value) for name, value in values.items()))
+
+
+def answered(stream, message=b"pong"):
+    return b"".join(
+        (
+            frame(HEADERS, END_HEADERS, stream, encode_headers({":status": "200"})),
+            frame(DATA, 0, stream, struct.pack(">BI", 0, len(message)) + message),
+            frame(HEADERS, END_HEADERS | END_STREAM, stream, encode_headers({"grpc-status": "0"})),
+        )
+    )
+
+
+def started(message=b"ping", *, arriving=SETTINGS):
+    http2, call = Http2(), Call([message])
+    http2.start(encode_headers({":method": "POST"}), call)
+    http2.receive(arriving)
+    return http2, call
+
+
+def sent(http2):
+    return b"".join(http2.take())
+
+
+def test_nothing_but_the_greeting_is_sent_before_the_server_has_greeted():
+    http2, call = Http2(), Call([b"ping"])
+    http2.start(encode_headers({":method": "POST"}), call)
+    assert len(sent(http2)) == GREETING_SIZE
+    http2.receive(SETTINGS)
+    assert sent(http2).endswith(frame(DATA, END_STREAM, 1, b"\0\0\0\0\4ping"))
+
+
+def test_a_message_goes_out_as_far_as_the_windows_reach():
+    http2, call = started(b"x" * 95, arriving=settings(window=40))
+    assert sent(http2).count(b"x") == 35
+    http2.receive(frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 20)))
+    assert sent(http2) == frame(DATA, 0, 1, b"x" * 20)
+    http2.receive(settings(window=140))
+    assert sent(http2).startswith(SETTINGS[:4] + b"\1" + SETTINGS[5:] + frame(DATA, END_STREAM, 1, b"x" * 40))
+    assert http2.receive(answered(1)) == [call]
+    assert call.answer() == b"pong"
+
+
+def test_padding_priority_and_continuations_are_taken_apart():
+    http2, call = started()
+    block = encode_headers({":status": "200"})
+    http2.receive(frame(HEADERS, PADDED | PRIORITY, 1, b"\2" + b"\0" * 5 + block[:3] + b"\0\0"))
+    http2.receive(frame(CONTINUATION, 0, 1, block[3:5]) + frame(CONTINUATION, END_HEADERS, 1, block[5:]))
+    http2.receive(frame(DATA, PADDED, 1, b"\3" + b"\0\0\0\0\4po" + b"\0\0\0"))
+    http2.receive(frame(DATA, 0, 1, b"ng") + frame(DATA, 0, 1, b""))
+    trailers = encode_headers({"grpc-status": "0"})
+    assert http2.receive(frame(HEADERS, END_HEADERS | END_STREAM, 1, trailers)) == [call]
+    assert call.answer() == b"pong"
+
+
+def test_calls_wait_until_the_server_takes_them():
+    http2, first = started(arriving=settings(most_calls=1))
+    second = Call([b"second"])
+    http2.start(encode_headers({":method": "POST"}), second)
+    assert b"second" not in sent(http2)
+    assert http2.receive(answered(1)) == [first]
+    assert b"second" in sent(http2)
+    assert http2.receive(answered(3)) == [second]
+
+
+def test_what_a_leaving_server_has_not_seen_can_be_made_again():
+    http2, seen = started()
+    unseen = Call([b"unseen"])
+    http2.start(encode_headers({":method": "POST"}), unseen)
+    assert http2.receive(frame(GOAWAY, 0, 0, struct.pack(">II", 1, 0))) == [unseen]
+    assert (unseen.is_unprocessed, http2.is_leaving) == (True, True)
+    again = unseen.again()
+    assert (again.is_finished, again.is_unprocessed, bytes(again.left)[5:]) == (False, False, b"unseen")
+    assert http2.receive(answered(1)) == [seen]
+
+
+@pytest.mark.parametrize(("code", "status", "again"), [(7, "RESOURCE_EXHAUSTED", True), (2, "INTERNAL", False)])
+def test_a_reset_call_says_whether_it_was_looked_at(code, status, again):
+    http2, call = started()
+    assert http2.receive(frame(RESET, 0, 1, struct.pack(">I", code))) == [call]
+    assert call.is_unprocessed is again
+    with pytest.raises(ResetError) as caught:
+        call.answer()
+    assert caught.value.code == status
+
+
+def test_a_cancelled_call_is_reset_and_its_late_answer_ignored():
+    http2, call = started()
+    sent(http2)
+    http2.cancel(call)
+    http2.cancel(call)
+    assert sent(http2) == frame(RESET, 0, 1, struct.pack(">I", 8))
+    assert http2.receive(answered(1)) == []
+
+
+@pytest.mark.parametrize("body", [b"", b"\1\0\0\0\1x", b"\0\0\0\0\2x", b"\0\0\0\0\1xx"])
+def test_an_answer_that_is_no_single_message_is_refused(body):
+    http2, call = started()
+    trailers = encode_headers({":status": "200", "grpc-status": "0"})
+    http2.receive(frame(DATA, 0, 1, body) + frame(HEADERS, END_HEADERS | END_STREAM, 1, trailers))
+    with pytest.raises(ProtocolError):
+        call.answer()
+
+
+def test_the_window_of_the_connection_is_opened_again():
+    http2, _ = started()
+    sent(http2)
+    chunk = frame(DATA, 0, 9, bytes(2**24 - 1))  # of a call that was cancelled: it counts, and is not kept
+    for _ in range(64):
+        http2.receive(chunk)
+    assert sent(http2) == b""
+    http2.receive(chunk)
+    assert sent(http2) == frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 65 * (2**24 - 1)))
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "text"),
+    [(1.5, "1500000u"), (1e-9, "1u"), (99.0, "99000000u"), (360.5, "361S"), (1e12, "99999999S")],
+)
+def test_a_deadline_is_told_in_at_most_eight_digits(timeout_s, text):
+    assert encode_timeout(timeout_s) == encode_headers({"grpc-timeout": text})
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_an_answer_or_a_protocol_error(garbage):
+    for arriving in (garbage, SETTINGS + garbage):
+        _receive_anything(arriving)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10), st.integers(0, 255), st.integers(0, 5), st.binary(max_size=40))))
+def test_any_frames_are_an_answer_or_a_protocol_error(frames):
+    _receive_anything(SETTINGS + b"".join(frame(*each) for each in frames))
+
+
+def _receive_anything(arriving):
+    try:
+        http2, call = started(arriving=arriving)
+        if call.is_finished:
+            call.answer()
+    except (ProtocolError, ResetError):
+        return
+    expected = [] if call.is_finished else [call]
+    assert http2.lose(EOFError()) == expected
+
+
+@given(st.data())
+def test_frames_may_arrive_in_any_pieces(data):
+    whole = SETTINGS + answered(1, b"a long answer " * 5)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)))))
+    http2, call = Http2(), Call([b"ping"])
+    http2.start(encode_headers({":method": "POST"}), call)
+    for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
+        http2.receive(whole[start:end])
+    assert call.answer() == b"a long answer " * 5
