@@ -109,7 +109,7 @@ class Codec:
         self._singles = {tensor.name for tensor in contract.inputs if contract.batches and tensor.shape == (1,)}
         self._one = CallChecker(_signature(contract, lambda tensor: tensor.shape))
         self._many = CallChecker(_signature(contract, self._rows_shape))
-        self._readers = [(tensor, _reader(tensor, batches=contract.batches)) for tensor in contract.outputs]
+        self._outputs = [_Output(tensor, batches=contract.batches) for tensor in contract.outputs]
 
     def _rows_shape(self, tensor: Tensor) -> tuple[int, ...]:
         return (_FREE,) if tensor.name in self._singles else (_FREE, *tensor.shape)
@@ -145,7 +145,7 @@ class Codec:
             UnexpectedAnswerError: an output is missing or not of its shape.
             SignatureChangedError: a word that the client was generated without.
         """
-        return {tensor.key: read(_rows_of(answer, tensor)) for tensor, (read, _) in self._readers}
+        return {output.key: output.read_one(output.array_of(answer, rows=1)) for output in self._outputs}
 
     def read_many(self, answer: Answer) -> dict[str, Any]:
         """The fields of the result of ``many``.
@@ -154,7 +154,7 @@ class Codec:
             UnexpectedAnswerError: an output is missing or not of its shape.
             SignatureChangedError: a word that the client was generated without.
         """
-        return {tensor.key: read(_rows_of(answer, tensor)) for tensor, (_, read) in self._readers}
+        return {output.key: output.read_many(output.array_of(answer)) for output in self._outputs}
 
 
 def _signature(contract: Contract, shape_of: Callable[[Tensor], tuple[int, ...]]) -> ModelSignature:
@@ -188,14 +188,36 @@ def _of_one_row(error: ShapeError, *, batches: bool) -> ShapeError:
     )
 
 
-def _rows_of(answer: Answer, tensor: Tensor) -> Array:
-    try:
-        return answer[tensor.name]
-    except KeyError as error:
-        raise _unexpected(answer, tensor, "is missing") from error
-
-
 _Read = Callable[[Array], Any]
+
+
+class _Output:
+    """How one output is read: of one row, or the whole tensor of a model without batching, and of many rows."""
+
+    __slots__ = ("_batches", "_shape", "_tensor", "key", "read_many", "read_one")
+
+    def __init__(self, tensor: Tensor, *, batches: bool) -> None:
+        self.key = tensor.key
+        self._tensor, self._batches = tensor, batches
+        self._shape = (_FREE, *tensor.shape) if batches else tensor.shape
+        self.read_one, self.read_many = _reader(tensor, batches=batches)
+
+    def array_of(self, answer: Answer, rows: int = _FREE) -> Array:
+        """The array in an answer.
+
+        Raises:
+            UnexpectedAnswerError: it is missing, or not of its shape.
+        """
+        try:
+            array = answer[self._tensor.name]
+        except KeyError as error:
+            raise _unexpected(answer, self._tensor, "is missing") from error
+        expected = (rows, *self._shape[1:]) if self._batches else self._shape
+        if array.shape != expected:
+            pairs = zip(expected, array.shape, strict=False)
+            if array.ndim != len(expected) or any(size not in (_FREE, found) for size, found in pairs):
+                raise _unexpected(answer, self._tensor, f"is {list(array.shape)}, not {list(expected)}")
+        return array
 
 
 def _reader(tensor: Tensor, *, batches: bool) -> tuple[_Read, _Read]:

@@ -194,6 +194,7 @@ ODD_MODELS: dict[str, tuple[str, str, dict[str, str]]] = {
         ECHO,
         {},
     ),
+    "liar": (_config(4, [_tensor("x", "FP32", "-1")], [_tensor("y", "FP32", "2")]), ECHO, {}),
     "table": (
         _config(
             4,

@@ -14,17 +14,17 @@ from repo_client._async.sequences import AsyncModelSequence
 from repo_client._calls import CallOptions, Inputs, checked_limit
 from repo_client._contract import Codec, Contract, PredictOptions
 from repo_client._errors import (
-    ClosedClientError,
-    ModelError,
+    ModelNotFoundError,
     RefusedRequestError,
     RepoClientError,
+    SignatureChangedError,
     UnexpectedAnswerError,
 )
 from repo_client._options import Nan
 from repo_client._task_window import Source
 
 _Result = TypeVar("_Result")
-_MAY_BE_ANOTHER_MODEL = (ModelError, RefusedRequestError, UnexpectedAnswerError)
+_MAY_BE_ANOTHER_MODEL = (RefusedRequestError, UnexpectedAnswerError)
 
 
 class _Served(NamedTuple):
@@ -89,15 +89,16 @@ class AsyncTypedModel:
         self, result: Callable[..., _Result], inputs: Mapping[str, Any], options: PredictOptions
     ) -> _Result:
         """Run the model on one row: a row in, a row out."""
-        return result(**self._codec.read_one(await self._infer_one(inputs, **options)))
+        try:
+            return result(**self._codec.read_one(await self._infer_one(inputs, **options)))
+        except _MAY_BE_ANOTHER_MODEL as error:
+            await self._explain(error)
+            raise
 
     async def _infer_one(self, inputs: Inputs, **options: Unpack[CallOptions]) -> Answer:
         arrays = self._codec.one(inputs, options.get("cast", "no"))
         served = await self._served(_plain(options))
-        try:
-            return await served.model.infer(arrays, **served.options(options))
-        except _MAY_BE_ANOTHER_MODEL as error:
-            raise await self._explained(error) from error
+        return await served.model.infer(arrays, **served.options(options))
 
     async def _predict_batch(
         self, result: Callable[..., _Result], inputs: Mapping[str, Any], options: PredictOptions
@@ -107,9 +108,10 @@ class AsyncTypedModel:
         served = await self._served(options)
         try:
             answer = await served.model.infer_batch(arrays, **served.options(options))
+            return result(**self._codec.read_many(answer))
         except _MAY_BE_ANOTHER_MODEL as error:
-            raise await self._explained(error) from error
-        return result(**self._codec.read_many(answer))
+            await self._explain(error)
+            raise
 
     async def _predict_many(
         self,
@@ -125,8 +127,12 @@ class AsyncTypedModel:
         await self._served(options)
         answers = infer_each(self._infer_one, rows, limit=limit, errors="raise", progress=progress, options=each)
         async with aclosing(answers):
-            async for answer in answers:
-                yield result(**self._codec.read_one(answer))
+            try:
+                async for answer in answers:
+                    yield result(**self._codec.read_one(answer))
+            except _MAY_BE_ANOTHER_MODEL as error:
+                await self._explain(error)
+                raise
 
     async def _stream(
         self, result: Callable[..., _Result], inputs: Mapping[str, Any], options: PredictOptions
@@ -135,18 +141,26 @@ class AsyncTypedModel:
         arrays = self._codec.one(inputs, options.get("cast", "no"))
         served = await self._served(options)
         async with aclosing(served.model.stream(arrays, **served.options(options))) as answers:
-            async for answer in answers:
-                yield result(**self._codec.read_one(answer))
+            try:
+                async for answer in answers:
+                    yield result(**self._codec.read_one(answer))
+            except _MAY_BE_ANOTHER_MODEL as error:
+                await self._explain(error)
+                raise
 
-    async def _explained(self, error: RepoClientError) -> RepoClientError:
-        """What is wrong: that the model was replaced by another since it was looked at, or else ``error``."""
+    async def _explain(self, error: RepoClientError) -> None:
+        """Say why a call failed, if it did because the model was replaced since it was looked at.
+
+        Raises:
+            SignatureChangedError: by one that takes or gives something else.
+            ModelNotFoundError: by none.
+        """
         try:
             await self.check()
-        except ClosedClientError:
-            return error
-        except RepoClientError as found:
-            return found if isinstance(found, ModelError) else error
-        return error
+        except (SignatureChangedError, ModelNotFoundError) as found:
+            raise found from error
+        except RepoClientError:
+            return  # the first failure is the one to tell
 
 
 class AsyncTypedSequence:

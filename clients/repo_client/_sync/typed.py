@@ -11,10 +11,10 @@ from repo_client._answers import Answer
 from repo_client._calls import CallOptions, Inputs, checked_limit
 from repo_client._contract import Codec, Contract, PredictOptions
 from repo_client._errors import (
-    ClosedClientError,
-    ModelError,
+    ModelNotFoundError,
     RefusedRequestError,
     RepoClientError,
+    SignatureChangedError,
     UnexpectedAnswerError,
 )
 from repo_client._options import Nan
@@ -25,7 +25,7 @@ from repo_client._sync.sequences import ModelSequence
 from repo_client._thread_window import Source
 
 _Result = TypeVar("_Result")
-_MAY_BE_ANOTHER_MODEL = (ModelError, RefusedRequestError, UnexpectedAnswerError)
+_MAY_BE_ANOTHER_MODEL = (RefusedRequestError, UnexpectedAnswerError)
 
 
 class _Served(NamedTuple):
@@ -88,15 +88,16 @@ class TypedModel:
 
     def _predict(self, result: Callable[..., _Result], inputs: Mapping[str, Any], options: PredictOptions) -> _Result:
         """Run the model on one row: a row in, a row out."""
-        return result(**self._codec.read_one(self._infer_one(inputs, **options)))
+        try:
+            return result(**self._codec.read_one(self._infer_one(inputs, **options)))
+        except _MAY_BE_ANOTHER_MODEL as error:
+            self._explain(error)
+            raise
 
     def _infer_one(self, inputs: Inputs, **options: Unpack[CallOptions]) -> Answer:
         arrays = self._codec.one(inputs, options.get("cast", "no"))
         served = self._served(_plain(options))
-        try:
-            return served.model.infer(arrays, **served.options(options))
-        except _MAY_BE_ANOTHER_MODEL as error:
-            raise self._explained(error) from error
+        return served.model.infer(arrays, **served.options(options))
 
     def _predict_batch(
         self, result: Callable[..., _Result], inputs: Mapping[str, Any], options: PredictOptions
@@ -106,9 +107,10 @@ class TypedModel:
         served = self._served(options)
         try:
             answer = served.model.infer_batch(arrays, **served.options(options))
+            return result(**self._codec.read_many(answer))
         except _MAY_BE_ANOTHER_MODEL as error:
-            raise self._explained(error) from error
-        return result(**self._codec.read_many(answer))
+            self._explain(error)
+            raise
 
     def _predict_many(
         self,
@@ -124,8 +126,12 @@ class TypedModel:
         self._served(options)
         answers = infer_each(self._infer_one, rows, limit=limit, errors="raise", progress=progress, options=each)
         with closing(answers):
-            for answer in answers:
-                yield result(**self._codec.read_one(answer))
+            try:
+                for answer in answers:
+                    yield result(**self._codec.read_one(answer))
+            except _MAY_BE_ANOTHER_MODEL as error:
+                self._explain(error)
+                raise
 
     def _stream(
         self, result: Callable[..., _Result], inputs: Mapping[str, Any], options: PredictOptions
@@ -134,18 +140,26 @@ class TypedModel:
         arrays = self._codec.one(inputs, options.get("cast", "no"))
         served = self._served(options)
         with closing(served.model.stream(arrays, **served.options(options))) as answers:
-            for answer in answers:
-                yield result(**self._codec.read_one(answer))
+            try:
+                for answer in answers:
+                    yield result(**self._codec.read_one(answer))
+            except _MAY_BE_ANOTHER_MODEL as error:
+                self._explain(error)
+                raise
 
-    def _explained(self, error: RepoClientError) -> RepoClientError:
-        """What is wrong: that the model was replaced by another since it was looked at, or else ``error``."""
+    def _explain(self, error: RepoClientError) -> None:
+        """Say why a call failed, if it did because the model was replaced since it was looked at.
+
+        Raises:
+            SignatureChangedError: by one that takes or gives something else.
+            ModelNotFoundError: by none.
+        """
         try:
             self.check()
-        except ClosedClientError:
-            return error
-        except RepoClientError as found:
-            return found if isinstance(found, ModelError) else error
-        return error
+        except (SignatureChangedError, ModelNotFoundError) as found:
+            raise found from error
+        except RepoClientError:
+            return  # the first failure is the one to tell
 
 
 class TypedSequence:

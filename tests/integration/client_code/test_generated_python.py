@@ -13,6 +13,7 @@ import pytest
 from repo_client import (
     AsyncClient,
     Client,
+    InputError,
     NanError,
     ShapeError,
     SignatureChangedError,
@@ -168,6 +169,31 @@ def test_bytes_that_were_text_when_the_client_was_generated_are_refused_as_text(
             **{f"in_{kind}": values(kind, 2) for kind in NUMBERS}, in_STRING=[b"\xff", "a"]
         )
     assert "generate" in caught.value.hint
+
+
+def test_an_output_that_is_not_of_its_shape_is_the_servers_fault(clients, client):
+    model = clients.Liar(client)
+    assert model.predict(x=np.ones(2, np.float32)).y.tolist() == [1, 1]
+    with pytest.raises(UnexpectedAnswerError, match=r"'y' is \[1, 3\], not \[1, 2\]") as caught:
+        model.predict(x=np.ones(3, np.float32))
+    assert (caught.value.model, caught.value.tensor) == ("liar", "y")
+    with pytest.raises(UnexpectedAnswerError, match=r"'y' is \[6, 3\], not \[-1, 2\]"):
+        model.predict_batch(x=np.ones((6, 3), np.float32))
+
+
+def test_no_rows_are_refused_before_the_wire(clients, client):
+    with pytest.raises(InputError, match="rows"):
+        clients.Wine(client).predict_batch(measurements=np.ones((0, 13), np.float32))
+    assert list(clients.Wine(client).predict_many([])) == []
+    assert clients.EveryWhole(client).predict_batch([]) == []
+
+
+def test_a_row_that_does_not_fit_is_named_in_its_turn(clients, client):
+    right = np.ones(13, np.float32)
+    results = clients.Wine(client).predict_many([{"measurements": right}, {"measurement": right}])
+    assert next(results).probabilities.shape == (3,)
+    with pytest.raises(InputError, match="did you mean 'measurements'"):
+        next(results)
 
 
 # --- odd names and manners
