@@ -11,7 +11,8 @@
     │   │   └── UnknownOutputError     a name that an answer does not have; also a KeyError
     │   ├── MissingInputError          an input without a value
     │   ├── DatatypeError              a value of another data type
-    │   ├── ShapeError                 another rank, or a dimension of another size
+    │   ├── ShapeError                 a dimension of another size, or values that fill no shape
+    │   │   └── RankError              more or fewer dimensions; the batch dimension is first
     │   ├── BatchSizeError             more rows than max_batch_size, none, or not as many for every input
     │   ├── NanError                   a NaN where the model was opened with nan="refuse"
     │   ├── UnsupportedCallError       a call that this model or protocol does not take, e.g. a stream over HTTP
@@ -100,7 +101,11 @@ class DatatypeError(InputError):
 
 
 class ShapeError(InputError):
-    """The value has another rank than the tensor, or a dimension of another size."""
+    """The value has a dimension of another size than the tensor, or no shape at all."""
+
+
+class RankError(ShapeError):
+    """The value has more or fewer dimensions than the tensor, whose batch dimension is the first."""
 
 
 class BatchSizeError(InputError):

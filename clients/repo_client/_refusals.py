@@ -7,7 +7,7 @@ from math import prod
 from typing import Literal
 
 from repo_client._datatypes import DATATYPES, Datatype
-from repo_client._errors import DatatypeError, Facts, ShapeError, UnsupportedCallError
+from repo_client._errors import DatatypeError, Facts, RankError, ShapeError, UnsupportedCallError
 from repo_client._signatures import TensorSpec
 
 Cast = Literal["no", "same_kind"]
@@ -89,9 +89,10 @@ def ragged(target: Target) -> ShapeError:
 def wrong_shape(target: Target, shape: tuple[int, ...], *, hint: str = "", kind: str = "shape") -> ShapeError:
     """Another rank, or a dimension of another size; without a hint, the one that helps most."""
     expected, received = str(list(target.tensor.shape)), str(list(shape))
+    error = ShapeError
     if len(shape) != len(target.tensor.shape):
-        kind = f"rank {len(shape)}, {kind}"
-    return ShapeError(
+        kind, error = f"rank {len(shape)}, {kind}", RankError
+    return error(
         f"{target.place}: received {kind} {received}, expected {expected}",
         hint=hint or _shape_hint(shape, target.tensor.shape),
         facts=target.facts(expected, received),

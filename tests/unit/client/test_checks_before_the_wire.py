@@ -10,6 +10,7 @@ from repo_client import (
     DatatypeError,
     InputError,
     MissingInputError,
+    RankError,
     ShapeError,
     UnknownOutputError,
     UnknownTensorError,
@@ -78,13 +79,13 @@ CASES = {
     ),
     "no batch dimension": (
         {"image": IMAGE[0]},
-        ShapeError,
+        RankError,
         "model 'digits', input 'image': received rank 2, shape [8, 8], expected [-1, 8, 8]\n"
         "hint: the batch dimension is first: send one row as array[numpy.newaxis]",
     ),
     "rank too high": (
         {"image": IMAGE[None]},
-        ShapeError,
+        RankError,
         "model 'digits', input 'image': received rank 4, shape [1, 2, 8, 8], expected [-1, 8, 8]\n"
         "hint: its rank is 3; the batch dimension is first",
     ),
