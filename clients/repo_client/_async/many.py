@@ -45,5 +45,7 @@ def _bar(requests: object) -> Any:
     try:
         from tqdm.auto import tqdm
     except ModuleNotFoundError as error:
-        raise InputError("progress needs the package tqdm", hint="pip install tqdm") from error
+        raise InputError(
+            "progress needs the package tqdm", hint="pip install 'triton-repo-client[progress]'"
+        ) from error
     return tqdm(total=len(requests) if isinstance(requests, Sized) else None, unit=" requests")

@@ -75,7 +75,8 @@ class AsyncModel:
                 sent as UTF-8.
             outputs: the names of the outputs wanted; all of them without.
             timeout_s: the deadline of this call. The server hears of it too, and drops a request that has queued for
-                longer if the model's queue policy has ``allow_timeout_override``.
+                longer: over gRPC always, over HTTP if the model's queue policy has ``allow_timeout_override`` and a
+                longer ``default_timeout_microseconds`` (with its default of 0 Triton does not look at ours).
             request_id: given back in the answer, and found in the server's log.
             cast: ``"same_kind"`` converts arrays within a kind, e.g. float64 for FP32.
             priority: of the model's ``priority_levels``, 1 the highest; without it the model's default.

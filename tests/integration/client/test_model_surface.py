@@ -365,6 +365,18 @@ def test_a_full_queue_is_told_as_such(surface, gate, crowd):
         model.infer(gate.inputs)
 
 
+def test_the_server_does_not_run_what_nobody_waits_for_any_more(surface, gate, crowd):
+    model = surface.model("busy")
+    first = crowd.send()
+    until(gate.has_begun)
+    for _ in range(2):
+        with pytest.raises(DeadlineExceededError):
+            model.infer(gate.inputs, timeout_s=0.2)
+    gate.open()
+    # The second of the two may just still be in time; HTTP tells nobody that a caller has left.
+    assert model.infer(gate.inputs)["turn"] <= first.result()["turn"] + 2
+
+
 # --- sequences ---
 
 
