@@ -38,7 +38,8 @@ class InMemoryModel:
 
     ``answer`` is what it gives by output name: a value for every call, or a function of the input arrays; an iterable
     of such values where the model is decoupled. The function may raise any ``RepoClientError``. Without it, outputs are
-    zeros and empty strings of the declared shapes, with as many rows as the request.
+    zeros and empty strings of the declared shapes, with as many rows as the request; the first of the words that a
+    contract names.
     """
 
     signature: ModelSignature | Contract  # the contract of a generated client: ``Digits.contract``
@@ -115,13 +116,19 @@ def contract_signature(contract: Contract) -> ModelSignature:
 class _Model:
     signature: ModelSignature
     answer: Answering
+    words: Mapping[str, bytes]  # of outputs that can say nothing but words: the first
 
 
 def _model(given: ModelSignature | Contract | InMemoryModel, answer: Answering) -> _Model:
     whole = given if isinstance(given, InMemoryModel) else InMemoryModel(signature=given, answer=answer)
     promised = whole.signature
     signature = contract_signature(promised) if isinstance(promised, Contract) else promised
-    return _Model(signature=replace(signature, versions=signature.versions or ("1",)), answer=whole.answer)
+    outputs = promised.outputs if isinstance(promised, Contract) else ()
+    return _Model(
+        signature=replace(signature, versions=signature.versions or ("1",)),
+        answer=whole.answer,
+        words={tensor.name: tensor.words[0].encode() for tensor in outputs if tensor.words},
+    )
 
 
 class InMemoryServer:
@@ -183,7 +190,7 @@ class InMemoryServer:
         given = model.answer(inputs) if callable(model.answer) else model.answer
         self._executions[request.model] += 1
         for values in _each(given):
-            yield _response(model.signature, request, values, rows=_rows(inputs))
+            yield _response(model, request, values, rows=_rows(inputs))
 
     def load(self, name: str, config: str | None) -> None:
         """Load a model that this server knows."""
@@ -251,8 +258,9 @@ def _rows(inputs: Mapping[str, NDArray[Any]]) -> int:
     return next((array.shape[0] for array in inputs.values() if array.ndim), 1)
 
 
-def _response(signature: ModelSignature, request: InferRequest, values: Values | None, *, rows: int) -> InferResponse:
-    nothing = {tensor.name: _nothing(tensor, signature, rows) for tensor in signature.outputs}
+def _response(model: _Model, request: InferRequest, values: Values | None, *, rows: int) -> InferResponse:
+    signature = model.signature
+    nothing = {tensor.name: _nothing(tensor, model, rows) for tensor in signature.outputs}
     given = nothing if values is None else values
     wanted = request.outputs or tuple(tensor.name for tensor in signature.outputs)
     # What checks the inputs of a call checks the outputs of an answer as well.
@@ -270,11 +278,12 @@ def _response(signature: ModelSignature, request: InferRequest, values: Values |
     )
 
 
-def _nothing(tensor: TensorSpec, signature: ModelSignature, rows: int) -> NDArray[Any]:
+def _nothing(tensor: TensorSpec, model: _Model, rows: int) -> NDArray[Any]:
     shape = [1 if size < 0 else size for size in tensor.shape]
-    if signature.max_batch_size > 0:
+    if model.signature.max_batch_size > 0:
         shape[0] = rows
-    return np.full(shape, b"" if tensor.datatype == "BYTES" else 0, DATATYPES[tensor.datatype].numpy)
+    empty = model.words.get(tensor.name, b"") if tensor.datatype == "BYTES" else 0
+    return np.full(shape, empty, DATATYPES[tensor.datatype].numpy)
 
 
 def metadata_document(signature: ModelSignature) -> Document:

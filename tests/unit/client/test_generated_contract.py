@@ -3,10 +3,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from repo_client import ModelSignature, SignatureChangedError, TensorSpec
-from repo_client.typed import Contract, Shape, Tensor
+from repo_client import Client, ModelSignature, SignatureChangedError, TensorSpec
+from repo_client.testing import InMemoryTransport
+from repo_client.typed import Contract, Shape, Tensor, TypedModel
 
 CONTRACT = Contract(
     model="m",
@@ -79,6 +81,34 @@ def test_what_breaks_callers_is_named(change):
 def test_all_changes_are_named_at_once():
     with pytest.raises(SignatureChangedError, match=r"streams now; input 'x' is gone; output 'y' is gone"):
         CONTRACT.check(replace(SERVED, decoupled=True, inputs=(FREE, MAYBE), outputs=(MANY,)))
+
+
+class Digits(TypedModel):
+    contract = Contract(
+        model="digits",
+        digest="sha256:0",
+        batches=True,
+        inputs=(Tensor("image", "FP32", (2,)),),
+        outputs=(Tensor("label", "BYTES", (1,), is_text=True, words=("zero", "one")), Tensor("score", "FP32", (1,))),
+    )
+
+    def predict(self, image):
+        return self._predict(dict, {"image": image}, {})
+
+
+def test_a_server_in_memory_answers_for_a_generated_class_with_words_that_it_knows():
+    with Client("grpc://nowhere", transport=InMemoryTransport(Digits.contract)) as client:
+        assert Digits(client).predict(np.ones(2, np.float32)) == {"label": "zero", "score": 0.0}
+
+
+def test_a_word_that_the_class_does_not_know_is_a_change_of_the_model():
+    answer = {"label": ["seven"], "score": [0.5]}
+    transport = InMemoryTransport(Digits.contract, answer={name: [value] for name, value in answer.items()})
+    with (
+        Client("grpc://nowhere", transport=transport) as client,
+        pytest.raises(SignatureChangedError, match="'label' says 'seven'"),
+    ):
+        Digits(client).predict(np.ones(2, np.float32))
 
 
 def test_a_shape_reads_as_it_is_written():
