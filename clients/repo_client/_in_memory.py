@@ -68,6 +68,7 @@ def model_signature(
     optional: Sequence[str] = (),
     versions: Sequence[str] = ("1",),
     decoupled: bool = False,
+    sequence_batching: bool = False,
 ) -> ModelSignature:
     """A signature in short: ``inputs={"image": ("FP32", [-1, 64])}``, the batch dimension included and first."""
     return ModelSignature(
@@ -79,6 +80,7 @@ def model_signature(
         inputs=tuple(_spec(tensor, *inputs[tensor], optional=tensor in optional) for tensor in inputs),
         outputs=tuple(_spec(tensor, *outputs[tensor]) for tensor in outputs),
         decoupled=decoupled,
+        sequence_batching=sequence_batching,
     )
 
 

@@ -2,7 +2,8 @@
 """Calls and their answers as lines of JSON, and the search for the answer to a call among them.
 
 A call is known by what decides its answer: its kind, the model and version, and of a request its inputs, the outputs
-wanted and its parameters. Deadlines, request ids, headers and tokens are neither compared nor written.
+wanted and its parameters. Deadlines, request ids, headers and tokens are neither compared nor written, and sequences,
+whose ids are chosen at random, are numbered in the order in which they begin.
 """
 
 import base64
@@ -33,15 +34,31 @@ class Outcome:
     error: RepoClientError | None = None
 
 
-def request_document(request: InferRequest) -> dict[str, Any]:
-    """What decides the answer to a request."""
-    return {
-        "model": request.model,
-        "version": request.version,
-        "inputs": [_tensor_document(tensor) for tensor in request.inputs],
-        "outputs": list(request.outputs),
-        "parameters": dict(request.parameters),
-    }
+class Requests:
+    """The requests of one recording or replay, as documents of what decides their answers."""
+
+    def __init__(self) -> None:
+        self._sequences: dict[Any, int] = {}
+        self._begun = 0
+
+    def document(self, request: InferRequest) -> dict[str, Any]:
+        """What decides the answer to a request."""
+        return {
+            "model": request.model,
+            "version": request.version,
+            "inputs": [_tensor_document(tensor) for tensor in request.inputs],
+            "outputs": list(request.outputs),
+            "parameters": self._parameters(dict(request.parameters)),
+        }
+
+    def _parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        sequence = parameters.get("sequence_id")
+        if sequence is None:
+            return parameters
+        if parameters.get("sequence_start"):
+            self._begun += 1
+            self._sequences[sequence] = self._begun
+        return {**parameters, "sequence_id": self._sequences.get(sequence, 0)}
 
 
 def load_document(name: str, config: str | None, files: Mapping[str, bytes]) -> dict[str, Any]:

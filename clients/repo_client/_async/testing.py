@@ -15,11 +15,11 @@ from repo_client._options import ConnectionOptions, Tls, Token, TransportOptions
 from repo_client._recordings import (
     Outcome,
     Recording,
+    Requests,
     Tape,
     load_document,
     no_regions_recorded,
     read_response,
-    request_document,
     response_document,
 )
 from repo_client._signatures import ModelSignature
@@ -131,6 +131,7 @@ class AsyncRecorder:
     def __init__(self, transport: AsyncTransport, path: Path | str) -> None:
         self._transport = transport
         self._tape = Tape(Path(path))
+        self._requests = Requests()
 
     @classmethod
     def to(
@@ -192,7 +193,7 @@ class AsyncRecorder:
         return document
 
     async def infer(self, request: InferRequest, *, timeout_s: float) -> InferResponse:
-        arguments = request_document(request)
+        arguments = self._requests.document(request)
         try:
             response = await self._transport.infer(request, timeout_s=timeout_s)
         except RepoClientError as error:
@@ -202,7 +203,7 @@ class AsyncRecorder:
         return response
 
     async def stream(self, request: InferRequest, *, timeout_s: float) -> AsyncIterator[InferResponse]:
-        arguments, given, failure = request_document(request), [], None
+        arguments, given, failure = self._requests.document(request), [], None
         try:
             async for response in self._transport.stream(request, timeout_s=timeout_s):
                 given.append(response_document(response))
@@ -266,6 +267,7 @@ class AsyncReplay:
 
     def __init__(self, path: Path | str) -> None:
         self._recording = Recording(Path(path))
+        self._requests = Requests()
 
     async def is_live(self, *, timeout_s: float) -> bool:
         return bool(self._recording.value("is_live", {}))
@@ -289,10 +291,10 @@ class AsyncReplay:
         return document
 
     async def infer(self, request: InferRequest, *, timeout_s: float) -> InferResponse:
-        return read_response(self._recording.value("infer", request_document(request)), request.request_id)
+        return read_response(self._recording.value("infer", self._requests.document(request)), request.request_id)
 
     async def stream(self, request: InferRequest, *, timeout_s: float) -> AsyncIterator[InferResponse]:
-        outcome = self._recording.outcome("stream", request_document(request))
+        outcome = self._recording.outcome("stream", self._requests.document(request))
         for document in outcome.value:
             yield read_response(document, request.request_id)
         if outcome.error is not None:

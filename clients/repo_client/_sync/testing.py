@@ -15,11 +15,11 @@ from repo_client._options import ConnectionOptions, Tls, Token, TransportOptions
 from repo_client._recordings import (
     Outcome,
     Recording,
+    Requests,
     Tape,
     load_document,
     no_regions_recorded,
     read_response,
-    request_document,
     response_document,
 )
 from repo_client._signatures import ModelSignature
@@ -130,6 +130,7 @@ class Recorder:
     def __init__(self, transport: Transport, path: Path | str) -> None:
         self._transport = transport
         self._tape = Tape(Path(path))
+        self._requests = Requests()
 
     @classmethod
     def to(
@@ -191,7 +192,7 @@ class Recorder:
         return document
 
     def infer(self, request: InferRequest, *, timeout_s: float) -> InferResponse:
-        arguments = request_document(request)
+        arguments = self._requests.document(request)
         try:
             response = self._transport.infer(request, timeout_s=timeout_s)
         except RepoClientError as error:
@@ -201,7 +202,7 @@ class Recorder:
         return response
 
     def stream(self, request: InferRequest, *, timeout_s: float) -> Iterator[InferResponse]:
-        arguments, given, failure = request_document(request), [], None
+        arguments, given, failure = self._requests.document(request), [], None
         try:
             for response in self._transport.stream(request, timeout_s=timeout_s):
                 given.append(response_document(response))
@@ -261,6 +262,7 @@ class Replay:
 
     def __init__(self, path: Path | str) -> None:
         self._recording = Recording(Path(path))
+        self._requests = Requests()
 
     def is_live(self, *, timeout_s: float) -> bool:
         return bool(self._recording.value("is_live", {}))
@@ -284,10 +286,10 @@ class Replay:
         return document
 
     def infer(self, request: InferRequest, *, timeout_s: float) -> InferResponse:
-        return read_response(self._recording.value("infer", request_document(request)), request.request_id)
+        return read_response(self._recording.value("infer", self._requests.document(request)), request.request_id)
 
     def stream(self, request: InferRequest, *, timeout_s: float) -> Iterator[InferResponse]:
-        outcome = self._recording.outcome("stream", request_document(request))
+        outcome = self._recording.outcome("stream", self._requests.document(request))
         for document in outcome.value:
             yield read_response(document, request.request_id)
         if outcome.error is not None:

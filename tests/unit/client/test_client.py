@@ -11,6 +11,8 @@ import pytest
 
 import repo_client
 from repo_client import (
+    Admin,
+    AsyncAdmin,
     AsyncClient,
     AsyncModel,
     Client,
@@ -246,6 +248,7 @@ def _surface(kind):
 def test_both_sides_have_one_surface():
     assert _surface(Client) == _surface(AsyncClient)
     assert _surface(Model) == _surface(AsyncModel)
+    assert _surface(Admin) == _surface(AsyncAdmin)
 
 
 def test_the_drawn_error_tree_is_the_real_one():

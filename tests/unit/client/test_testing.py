@@ -371,3 +371,35 @@ def test_who_insists_on_shared_memory_cannot_record(tmp_path):
         model = client.model("wide")
         with pytest.raises(SharedMemoryError, match="cannot be recorded"):
             model.infer({"x": LARGE})
+
+
+def test_sequences_are_replayed_whatever_their_ids(tmp_path):
+    signature = model_signature(
+        "adder", inputs={"x": ("INT32", [1])}, outputs={"sum": ("INT32", [1])}, sequence_batching=True
+    )
+    totals = iter([1, 10, 3, 30])
+    transport = InMemoryTransport(signature, answer=lambda inputs: {"sum": [next(totals)]})
+
+    def add(client, values):
+        model = client.model("adder")
+        with model.sequence() as first, model.sequence() as second:
+            return [
+                int(sequence.infer({"x": [value]}, last=value > 1)["sum"][0])
+                for value in values
+                for sequence in (first, second)
+            ]
+
+    with Client("grpc://nowhere", transport=Recorder(transport, tmp_path / "calls")) as client:
+        assert add(client, [1, 2]) == [1, 10, 3, 30]
+    with Client("grpc://nowhere", transport=Replay(tmp_path / "calls")) as client:
+        assert add(client, [1, 2]) == [1, 10, 3, 30]
+
+
+@pytest.mark.parametrize(
+    ("blocking", "asynchronous"),
+    [(InMemoryTransport, AsyncInMemoryTransport), (Recorder, AsyncRecorder), (Replay, AsyncReplay)],
+)
+def test_both_sides_have_one_surface(blocking, asynchronous):
+    assert [name for name in vars(blocking) if name[0] != "_"] == [
+        name for name in vars(asynchronous) if name[0] != "_"
+    ]
