@@ -40,6 +40,11 @@ def right(client: Client) -> None:
     row: WineRow = {"measurements": floats}
     for each in wine.predict_many([row, {"measurements": floats}], max_in_flight=2):
         label = each.probabilities_label
+    for each in wine.predict_many({"measurements": floats} for _ in range(3)):
+        label = each.probabilities_label
+    rows = (WineRow(measurements=floats) for _ in range(3))
+    for each in wine.predict_many(rows, progress=True):
+        label = each.probabilities_label
     word: Literal["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
     word = DigitsReader(client).predict(image=b"png").label
     best: tuple[DigitsReaderLabel, ...] = DigitsReader(client).predict(image=b"png").top_labels
