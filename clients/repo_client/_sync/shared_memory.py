@@ -32,6 +32,7 @@ _LEAST_RELEASE = (2, 50)  # earlier ones crash when a region is closed that a re
 _PATIENCE_S = 5.0  # for what only prepares a call
 _FAREWELL_S = 1.0  # how long closing waits for requests that nobody waits for any more
 _POLL_S = 0.02
+_OPENING_POLL_S = 0.001
 _LOST = re.compile(r"[Uu]nable to find .*shared memory region")
 _TOO_SMALL = re.compile(r"shared memory size specified with the request for output")
 _GRPC_WORDS = re.compile(r"RST_STREAM|Stream removed|Channel closed|CANCELLED|Cancelled")  # the server may still work
@@ -136,8 +137,10 @@ class SharedRegions:
         return region or self._register(byte_size, deadline)
 
     def _is_opened(self, deadline: float) -> bool:
-        """Whether there is a pool; the first call makes it, and those beside it do not wait for that."""
+        """Whether there is a pool; the first call makes it, and those beside it only wait where sharing is a must."""
         pid = os.getpid()
+        while self._insists and self._opening_pid == pid and time.monotonic() < deadline:
+            time.sleep(_OPENING_POLL_S)
         if self._pool is not None and self._pool.pid == pid:
             return True
         if self._opening_pid == pid:

@@ -217,7 +217,9 @@ def test_many_calls_at_once_have_a_region_each(server, witness):
         async with AsyncClient(f"grpc://{server.grpc_url}", shared_memory="system") as client:
             model = await client.model("patient")
             calls = (model.infer({"values": VALUES + number}) for number in range(32))
-            return await asyncio.gather(*calls)
+            answers = await asyncio.gather(*calls)
+            assert len(regions(witness)) == 32
+            return answers
 
     for number, answer in enumerate(asyncio.run(run())):
         assert np.array_equal(answer["next"], VALUES + number + 1)

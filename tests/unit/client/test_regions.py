@@ -5,10 +5,20 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from repo_client import (
+    ConnectionLostError,
+    DeadlineExceededError,
+    RefusedRequestError,
+    ServerError,
+    UnexpectedAnswerError,
+)
+from repo_client._async.shared_memory import is_answered, release_of
+from repo_client._errors import Facts
 from repo_client._region_pool import RegionPool
 from repo_client._regions import (
     Region,
@@ -154,3 +164,39 @@ def test_each_region_has_another_name(pool):
     """A server maps the memory of the first where a name comes a second time."""
     names = {pool.make(1).name for _ in range(8)} | {RegionPool(Region, most_bytes=MEBIBYTE).make(1).name}
     assert len(names) == 9
+
+
+def test_a_region_that_nobody_needs_any_more_is_closed_after_a_minute(pool):
+    old, new = pool.make(1), pool.make(1)
+    pool.give_back(old)
+    pool.give_back(new)
+    old.idle_since -= 61
+    deadline = time.monotonic() + 5
+    while not (due := pool.due()):  # it is looked for about once a second
+        assert time.monotonic() < deadline
+    assert due == [old]
+    assert pool.take(1) is new
+    assert pool.take(1) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "release"), [("2.51.0", (2, 51)), ("2.9.0", (2, 9)), ("2024.5", (2024, 5)), ("dev", ()), ("", ())]
+)
+def test_releases(version, release):
+    assert release_of(version) == release
+
+
+@pytest.mark.parametrize(
+    ("error", "is_over"),
+    [
+        (RefusedRequestError("x", facts=Facts(server_words="unexpected shape for input")), True),
+        (DeadlineExceededError("x", facts=Facts(server_words="Request timeout expired")), True),
+        (DeadlineExceededError("x", facts=Facts(server_words="Deadline Exceeded")), False),
+        (DeadlineExceededError("x"), False),
+        (ConnectionLostError("x", facts=Facts(server_words="Socket closed")), False),
+        (ServerError("x", facts=Facts(server_words="Received RST_STREAM with error code 2")), False),
+        (UnexpectedAnswerError("x"), False),
+    ],
+)
+def test_a_region_is_free_again_only_after_words_of_the_server_itself(error, is_over):
+    assert is_answered(error) is is_over
