@@ -101,9 +101,10 @@ class Retries:
     """Which failed calls are tried again: only those that cannot have an effect twice, within the call's deadline.
 
     A call is safe to repeat when it was never sent, when the server says that its queue is full, or when the
-    connection was lost while it ran and it belongs to no sequence. The wait before attempt *n* is random, up to
-    ``first_wait_s`` doubled *n* times and at most ``longest_wait_s``. Over time at most ``budget`` retries are made
-    for each call that succeeds, so that a client does not multiply the load of a server in trouble.
+    connection was lost while it ran and it belongs to no sequence. The wait before the first retry is random, up to
+    ``first_wait_s``, and its limit doubles with each further one, up to ``longest_wait_s``. A client may make a hundred
+    retries, and then ``budget`` of one for each call that succeeds, so that it does not multiply the load of a server
+    in trouble.
     """
 
     attempts: int = 3  # in all; 1: none is repeated

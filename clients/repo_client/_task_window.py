@@ -2,7 +2,8 @@
 """A bounded number of calls under way at once on the running event loop."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -46,17 +47,18 @@ async def _feed(
     try:
         await slots.acquire()
         number = 0
-        async for request in _each(requests):
-            task = asyncio.create_task(call(number, request))
-            tasks.add(task)
-            begun.put_nowait(task)
-            number += 1
-            await slots.acquire()
+        async with aclosing(_each(requests)) as source:
+            async for request in source:
+                task = asyncio.create_task(call(number, request))
+                tasks.add(task)
+                begun.put_nowait(task)
+                number += 1
+                await slots.acquire()
     finally:
         begun.put_nowait(None)
 
 
-async def _each(requests: Source[T]) -> AsyncIterator[T]:
+async def _each(requests: Source[T]) -> AsyncGenerator[T, None]:
     if isinstance(requests, AsyncIterable):
         async for request in requests:
             yield request

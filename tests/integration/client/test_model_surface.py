@@ -25,6 +25,7 @@ from repo_client import (
     DeadlineExceededError,
     ExecutionError,
     InputError,
+    RefusedRequestError,
     RepoClientError,
     Retries,
     ServerBusyError,
@@ -445,6 +446,11 @@ def test_a_request_outside_of_a_sequence_is_refused_with_the_way_in(surface):
         model.infer({"x": [[1]]})
     with pytest.raises(UnsupportedCallError, match=r"\nhint: with model.sequence"):
         model.infer_batch({"x": [[1]] * 9})
+
+
+def test_a_sequence_that_the_server_does_not_know_is_to_be_begun_again(surface):
+    with pytest.raises(RefusedRequestError, match=r"START flag.*\nhint: begin it again"):
+        surface.model("adder").infer({"x": [[1]]}, parameters={"sequence_id": 2**40})
 
 
 # --- streams ---

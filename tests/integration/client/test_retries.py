@@ -201,7 +201,9 @@ def test_a_deadline_that_passed_is_no_reason_to_begin_again(through, gate):
 def test_a_full_queue_is_tried_again_until_there_is_room(through, server, opener, variant, gate):
     others = opener.open("sync-grpc", grpc_url=server.grpc_url, http_url=server.http_url, retries=Retries(attempts=1))
     crowd, refused = others.model("busy"), []
-    crowd.infer({"gate": [[__file__]]})  # what is there is open: nothing of an earlier test is under way any more
+    idle = gate.with_name("idle")
+    idle.touch()
+    crowd.infer({"gate": [[str(idle)]]})  # behind all that earlier tests left there
 
     def fill():
         try:
