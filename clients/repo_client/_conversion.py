@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from repo_client._columns import Column
 from repo_client._datatypes import BFLOAT16_BITS
 from repo_client._refusals import Cast as Cast  # noqa: PLC0414  # the models take it from here, with Array
-from repo_client._refusals import Target, out_of_range, ragged, wrong_type
+from repo_client._refusals import Target, out_of_range, ragged, wrong_shape, wrong_type
 from repo_client._values_arrow import read_arrow
 from repo_client._values_numpy import read_numpy
 from repo_client._values_pandas import read_pandas
@@ -102,6 +102,8 @@ def _first_leaf(value: Any) -> Any:
 
 def _from_columns(columns: list[Column], target: Target) -> Array:
     arrays = [to_array(column, target.of_column(name)) for name, column in columns]
+    if not arrays:
+        raise wrong_shape(target, (0, 0), hint="the table has no columns")
     if len(arrays) == 1 and len(target.tensor.shape) == 1:
         return arrays[0]
     return np.stack(arrays, axis=1)

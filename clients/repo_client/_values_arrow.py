@@ -22,11 +22,15 @@ def read_arrow(value: Any, target: Target) -> NDArray[Any] | list[Column]:
     if isinstance(value, pyarrow.Tensor):
         return np.asarray(value.to_numpy())
     if isinstance(value, pyarrow.Scalar):
-        return read_arrow_array(pyarrow.array([value.as_py()], value.type), target).reshape(())
-    if not isinstance(value, pyarrow.Table | pyarrow.RecordBatch):
+        return np.asarray(read_arrow_array(pyarrow.array([value.as_py()], value.type), target)[0])
+    if isinstance(value, pyarrow.RecordBatchReader):
+        value = value.read_all()
+    if isinstance(value, pyarrow.Table | pyarrow.RecordBatch):
+        names = value.schema.names
+        return [(names[at], value.column(at)) for at in column_order(names, target)]
+    if isinstance(value, pyarrow.Array | pyarrow.ChunkedArray):
         return as_column(read_arrow_array(value, target), target)
-    names = value.schema.names
-    return [(names[at], value.column(at)) for at in column_order(names, target)]
+    raise wrong_type(target, f"a pyarrow {type(value).__name__}", hint="pass an array or a table")
 
 
 def read_arrow_array(value: Any, target: Target) -> NDArray[Any]:

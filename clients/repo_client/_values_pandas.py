@@ -18,13 +18,13 @@ def read_pandas(value: Any, target: Target) -> NDArray[Any] | list[Column]:
         DatatypeError: values are missing, and the tensor's type has no NaN.
         ShapeError: a frame's columns are not those that the model was trained on.
     """
-    if hasattr(value, "columns"):
+    if hasattr(value, "columns") and hasattr(value, "dtypes") and hasattr(value, "iloc"):
         return _read_frame(value, target)
     if _is_row(value, target):
         order = column_order([str(name) for name in value.index], target)
         row = _read_values(value, target)[order]
         return row[np.newaxis] if len(target.tensor.shape) == 2 else row
-    if hasattr(value, "dtype"):
+    if hasattr(value, "dtype") and hasattr(value, "isna"):
         return as_column(_read_values(value, target), target)
     hint = f"{target.datatype.name} has no such value"
     raise wrong_type(target, f"a value of type {type(value).__name__}", hint=hint)

@@ -29,7 +29,7 @@ def read_protocol(value: Any, target: Target) -> NDArray[Any] | list[Column]:
             raise wrong_type(target, _described(value), hint="install pyarrow, which reads such values")
     try:
         array = np.asarray(value) if hasattr(value, "__array__") else np.from_dlpack(value)
-    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+    except Exception as error:  # whatever a library that is not known raises
         hint = f"copy it to an array of numpy first; the library says: {error}"
         raise wrong_type(target, f"{_described(value)} that cannot be read from here", hint=hint) from error
     return read_numpy(array, target)

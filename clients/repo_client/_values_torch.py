@@ -25,10 +25,13 @@ def read_torch(tensor: Any, target: Target) -> NDArray[Any]:
     if tensor.layout is not torch.strided or tensor.is_quantized:
         hint = "pass tensor.to_dense(), or tensor.dequantize()"
         raise wrong_type(target, "a torch tensor that is sparse or quantized", hint=hint)
-    plain = tensor.detach().resolve_conj().resolve_neg()
-    if plain.dtype is torch.bfloat16:
-        return _read_bfloat16(plain, target)
-    return np.asarray(plain.numpy())
+    if tensor.dtype is torch.bfloat16:
+        return _read_bfloat16(tensor.detach(), target)
+    try:
+        return np.asarray(tensor.detach().resolve_conj().resolve_neg().numpy())
+    except (TypeError, RuntimeError) as error:  # e.g. float8, or a nested tensor
+        received = f"a torch tensor of {tensor.dtype}"
+        raise wrong_type(target, received, hint=f"numpy cannot read it; torch says: {error}") from error
 
 
 def _read_bfloat16(tensor: Any, target: Target) -> NDArray[Any]:

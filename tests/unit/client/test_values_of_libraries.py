@@ -136,6 +136,18 @@ def test_a_row_of_a_frame_goes_by_name():
     np.testing.assert_array_equal(sent("FP32", [2], row, columns=NAMES)[0], FLOATS[1])
 
 
+@pytest.mark.parametrize("table", [pd.DataFrame(), pa.table({})], ids=["pandas", "arrow"])
+def test_a_table_without_columns_is_refused(table):
+    with pytest.raises(ShapeError, match="the table has no columns"):
+        sent("FP32", [-1, 2], table)
+
+
+def test_a_reader_of_arrow_is_read():
+    batch = TABLES["arrow batch"]
+    reader = pa.RecordBatchReader.from_batches(batch.schema, [batch, batch])
+    assert sent("FP32", [-1, 2], reader, columns=NAMES)[0].tolist() == [*FLOATS.tolist(), *FLOATS.tolist()]
+
+
 def test_columns_that_are_only_counted_go_as_they_are():
     np.testing.assert_array_equal(sent("FP32", [-1, 2], pd.DataFrame(FLOATS), columns=NAMES)[0], FLOATS)
 
@@ -232,6 +244,7 @@ def test_lists_of_arrow_are_as_long_as_one_another():
 
 def test_a_scalar_of_arrow_fills_a_tensor_of_one():
     assert sent("INT32", [-1, 1], pa.scalar(3, pa.int32()))[0].tolist() == [[3]]
+    assert sent("INT32", [-1], pa.scalar([3, 4], pa.list_(pa.int32())))[0].tolist() == [3, 4]
 
 
 @pytest.mark.parametrize(
@@ -303,6 +316,10 @@ REFUSED = {
     "decimals": (pa.array([1], pa.decimal128(5)), "a pyarrow Decimal128Array of object"),
     "another type of arrow": (pa.array([1.0]), r'a pyarrow DoubleArray of float64.*\n.*\.cast\("float32"\)'),
     "intervals": (pa.array([(1, 2, 3)], pa.month_day_nano_interval()), "a pyarrow .*of (object|month_day_nano)"),
+    "float8": (torch.zeros(1, dtype=torch.float8_e4m3fn), r"a torch tensor of torch\.float8_e4m3fn"),
+    "a type": (torch.float32, "a value of type dtype"),
+    "a buffer of arrow": (pa.py_buffer(b"abc"), r"a pyarrow \w*Buffer"),
+    "groups": (pd.Series([1.5]).groupby([1]), "a value of type SeriesGroupBy"),
     "nothing at all": (pd.NA, "a value of type NAType"),
     "a dict": ({"a": 1.0}, "a value of type dict"),
 }
