@@ -96,7 +96,7 @@ class SharedRegions:
             if region is None:
                 break
             try:
-                response = self._run(infer, place(request, answer, region), region, deadline)
+                response = self._run(infer, request, answer, region, deadline)
             except RepoClientError as error:
                 if is_too_small(error):
                     self._sizes.give_up(request.model)
@@ -111,12 +111,15 @@ class SharedRegions:
             self._refuse("it lost a region at once; several servers may share the address")
         return infer(request, timeout_s=left_s(deadline))
 
-    def _run(self, infer: Infer, request: InferRequest, region: AnyRegion, deadline: float) -> InferResponse:
-        """``infer``, and then the region given back if the server is done with it."""
+    def _run(
+        self, infer: Infer, request: InferRequest, answer: Sizes, region: AnyRegion, deadline: float
+    ) -> InferResponse:
+        """``infer`` through the region, which is given back then if the server is done with it."""
         pool = self._pool_here()
         settle = pool.leave  # however else this ends: a deadline, a lost connection, a cancelled task
         try:
-            response = collect(infer(request, timeout_s=left_s(deadline)), request.output_slices, region)
+            placed = place(request, answer, region)
+            response = collect(infer(placed, timeout_s=left_s(deadline)), placed.output_slices, region)
             settle = pool.give_back
         except RepoClientError as error:
             if is_lost(error):
