@@ -30,8 +30,8 @@ VALUES = np.arange(100_000, dtype=np.float32)
 
 @pytest.fixture(scope="module")
 def server():
-    with EmbeddedServer(REPOSITORY, SHARING) as server:
-        assert [outcome.refusal for outcome in server.load_all(MODELS)] == [None] * len(MODELS)
+    with EmbeddedServer(REPOSITORY, replace(SHARING, beside=(REPOSITORY.with_name("repository"),))) as server:
+        assert [outcome.refusal for outcome in server.load_all([*MODELS, "echo"])] == [None] * 3
         yield server
 
 
@@ -74,6 +74,23 @@ def test_a_large_tensor_goes_through_a_region_without_a_name(sharing, witness):
         assert not names_on_this_machine()
     sharing.close()
     assert not regions(witness)
+
+
+def test_values_of_every_kind_go_through_a_region(sharing, witness):
+    random = np.random.default_rng(5)
+    inputs = {
+        "in_STRING": np.array([[f"naïve word {number}".encode() for number in range(10_000)]], dtype=object),
+        "in_BF16": random.integers(-128, 128, (100, 1000)).astype(np.float32),  # which bfloat16 holds exactly
+        "in_BOOL": random.random((300, 1000)) > 0.5,
+        "in_INT64": random.integers(-(2**60), 2**60, (3, 50_000))[:, ::2],  # not contiguous
+        "in_FP16": np.empty((0, 7), np.float16),
+        "in_UINT8": np.array([[9]], np.uint8),
+    }
+    for _ in range(4):
+        answer = sharing.model("echo").infer(inputs)
+        for name, array in inputs.items():
+            assert np.array_equal(answer[name.replace("in_", "out_")], array)
+    assert regions(witness)
 
 
 def test_calls_one_after_the_other_share_a_region(sharing, witness):
