@@ -82,7 +82,7 @@ class ConnectionOptions:
     """The options of a connection; the defaults are right for most."""
 
     compression: Compression | None = None  # of requests and answers; costs more than it saves on a fast network
-    connections: int = 32  # open at once over HTTP, where a call beyond waits for one; gRPC shares one among all
+    connections: int = 32  # open at once over HTTP, where a call beyond waits for one; kept idle over gRPC
     keep_alive_s: float | None = None  # gRPC pings an idle connection so often; for load balancers that drop idle ones
     max_message_bytes: int | None = None  # of one gRPC message; None: no limit but gRPC's own 2 GiB
 

@@ -12,8 +12,10 @@ from repo_client._network import is_readable
 class UnaryCalls:
     """A connection to one server; another event loop opens its own."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, kept: int) -> None:
         self._host, self._port = host, port
+        del kept  # one is enough
+        self._all: set[_Connection] = set()  # some end what they have begun after the server left
         self._connection: _Connection | None = None
         self._connecting: asyncio.Task[_Connection] | None = None
 
@@ -49,6 +51,7 @@ class UnaryCalls:
             _, connection = await loop.create_connection(_Connection, self._host, self._port, happy_eyeballs_delay=0.25)
         except OSError as error:
             raise UnreachableError(reason(error)) from error
+        self._all = {other for other in self._all if other.is_open()} | {connection}
         self._connection = connection
         return connection
 
@@ -56,8 +59,8 @@ class UnaryCalls:
         """Hang up; calls under way end with an ``EOFError``."""
         if self._connecting is not None:
             self._connecting.cancel()
-        if self._connection is not None:
-            self._connection.close()
+        for connection in self._all:
+            connection.close()
 
 
 class _Connection(asyncio.Protocol):
@@ -70,6 +73,10 @@ class _Connection(asyncio.Protocol):
         self._http2 = Http2()
         self._waiting: dict[Call, asyncio.Future[None]] = {}  # for the end of each call
         self._is_flushing = False
+
+    def is_open(self) -> bool:
+        """Whether somebody is still there."""
+        return not self._transport.is_closing()
 
     def has_news(self) -> bool:
         """Whether the server said something while nobody listened; most often that it hung up."""

@@ -16,8 +16,9 @@ _CHUNK = 65_536
 class UnaryCalls:
     """Connections to one server; a forked process opens its own."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, kept: int) -> None:
         self._host, self._port = host, port
+        self._kept = kept  # at most so many idle ones
         self._owner = os.getpid()
         self._lock = Lock()
         self._idle: deque[_Connection] = deque()
@@ -43,7 +44,7 @@ class UnaryCalls:
 
     def _take_idle(self) -> "_Connection | None":
         if self._owner != os.getpid():  # after a fork the connections are those of the parent
-            self._idle, self._all, self._owner = deque(), set(), os.getpid()
+            self._idle, self._all, self._lock, self._owner = deque(), set(), Lock(), os.getpid()
         while True:
             try:
                 connection = self._idle.pop()  # the one used last, which is the least likely to be closed
@@ -65,7 +66,7 @@ class UnaryCalls:
         return connection
 
     def _give(self, connection: "_Connection") -> None:
-        if connection.http2.is_leaving:
+        if connection.http2.is_leaving or len(self._idle) >= self._kept:
             self._drop(connection)
         else:
             self._idle.append(connection)
@@ -120,6 +121,10 @@ class _Connection:
 
     def _send(self, deadline: float) -> None:
         parts = self.http2.take()
+        if parts and not hasattr(self._socket, "sendmsg"):  # as on Windows
+            self._socket.settimeout(time_left(deadline))
+            self._socket.sendall(b"".join(parts))
+            return
         while parts:
             self._socket.settimeout(time_left(deadline))
             sent = self._socket.sendmsg(parts)

@@ -47,7 +47,7 @@ class GrpcTransport:
     def __init__(self, url: Url, options: TransportOptions) -> None:
         self._url, self._options = url, options
         self._credentials = channel_credentials(url, options.tls)
-        self._direct = UnaryCalls(url.host, url.port) if is_plain(url, options) else None
+        self._direct = _direct_calls(url, options)
         self._pseudo_headers = encode_headers({**_PSEUDO, ":authority": url.address, **_FIXED})
         self._first_headers = self._pseudo_headers + encode_headers(options.headers)
         self._opening = Lock()
@@ -224,3 +224,8 @@ class GrpcTransport:
             self._direct.close()
         if self._channel is not None:
             self._channel.close()
+
+
+def _direct_calls(url: Url, options: TransportOptions) -> UnaryCalls | None:
+    """Connections of our own, where a bare socket does; they take half the time of gRPC's library."""
+    return UnaryCalls(url.host, url.port, kept=options.connection.connections) if is_plain(url, options) else None

@@ -20,6 +20,7 @@ from tritonclient.grpc import service_pb2
 from repo_client import (
     ClosedClientError,
     ConnectionLostError,
+    ConnectionOptions,
     DeadlineExceededError,
     ExecutionError,
     InferRequest,
@@ -308,6 +309,50 @@ def test_an_async_client_closed_in_mid_call_says_so(address):
             await transport.infer(ask([1]), timeout_s=20)
 
     asyncio.run(close_below_it())
+
+
+def test_a_call_on_a_connection_that_the_server_is_leaving_ends_with_the_client():
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(message, context):
+        begun.set()
+        go_on.wait(20)
+        return echo(message, context)
+
+    async def close_below_it(address):
+        transport = AsyncGrpcTransport(parse_url(f"grpc://{address}"), TransportOptions())
+        call = asyncio.ensure_future(transport.infer(ask([1]), timeout_s=20))
+        await asyncio.to_thread(begun.wait, 20)
+        await asyncio.to_thread(_until, lambda: transport._direct._connection._http2.is_leaving)
+        go_on.set()
+        assert numbers(await transport.infer(ask([2]), timeout_s=20)) == [2]
+        assert numbers(await call) == [1]
+        go_on.clear()
+        call = asyncio.ensure_future(transport.infer(ask([1]), timeout_s=20))
+        await asyncio.to_thread(_until, lambda: transport._direct._connection._http2.is_leaving)
+        await transport.close()
+        with pytest.raises(ClosedClientError):
+            await call
+
+    with grpc_server(slowly, max_connection_age_ms=100, max_connection_age_grace_ms=20_000) as address:
+        asyncio.run(close_below_it(address))
+        go_on.set()
+
+
+def test_no_more_connections_are_kept_than_asked_for(address):
+    options = TransportOptions(connection=ConnectionOptions(connections=2))
+    transport = GrpcTransport(parse_url(f"grpc://{address}"), options)
+    barrier = threading.Barrier(6)
+
+    def call(number):
+        barrier.wait()
+        return numbers(transport.infer(ask([number], parameters={"dawdle_s": 0.05}), timeout_s=20))
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(call, range(6))) == [[float(number)] for number in range(6)]
+    assert len(transport._direct._idle) == 2
+    assert len(transport._direct._all) == 2
+    transport.close()
 
 
 def test_one_transport_serves_one_event_loop_after_the_other(address):
