@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { type CallOptions, type Client, type Deadline, type Sent } from "./client.ts";
+import { type CallOptions, type Client, type Deadline, onAbort, type Sent } from "./client.ts";
 import {
   BatchSizeError,
   type Facts,
@@ -440,7 +440,7 @@ async function* inOrder<I, O>(
   }
   const controller = new AbortController();
   const abort = (): void => controller.abort(user?.reason);
-  user?.addEventListener("abort", abort);
+  const unwatch = user === undefined ? undefined : onAbort(user, abort);
   const source = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
   const running: Promise<Settled<O>>[] = [];
   let coming: Promise<IteratorResult<I>> | undefined;
@@ -470,7 +470,7 @@ async function* inOrder<I, O>(
       }
     }
   } finally {
-    user?.removeEventListener("abort", abort);
+    unwatch?.();
     controller.abort();
     if (!isEnded) {
       void Promise.resolve(source.return?.()).catch(() => undefined);

@@ -73,13 +73,26 @@ const DEFAULT_RETRIES: Retries = { attempts: 3, firstWaitMs: 50, longestWaitMs: 
 const FIRST_TOKENS = 10;
 const LOOPBACK = /^(localhost|.+\.localhost|127(\.\d+){3}|\[::1\])$/;
 
+const WATCHED = new WeakMap<AbortSignal, Set<() => void>>();
+
+/** Call back when `signal` is aborted, until the returned function is called; of many calls it has one listener. */
+function onAbort(signal: AbortSignal, callback: () => void): () => void {
+  const known = WATCHED.get(signal);
+  const callbacks = known ?? new Set();
+  if (known === undefined) {
+    WATCHED.set(signal, callbacks);
+    signal.addEventListener("abort", () => [...callbacks].forEach((each) => each()), { once: true });
+  }
+  callbacks.add(callback);
+  return () => void callbacks.delete(callback);
+}
+
 /** The time that one call may take, and its user's wish to end it sooner. */
 class Deadline {
   readonly #ends: number;
   readonly #controller = new AbortController();
   readonly #timer: ReturnType<typeof setTimeout>;
-  readonly #user: AbortSignal | undefined;
-  readonly #abort = (): void => this.#controller.abort(this.#user?.reason);
+  readonly #unwatch: () => void;
 
   constructor(timeoutMs: number, user: AbortSignal | undefined, facts: Facts) {
     if (!(timeoutMs > 0)) {
@@ -89,11 +102,11 @@ class Deadline {
     const late = (): DeadlineExceededError =>
       new DeadlineExceededError(`${about}no answer within ${Math.round(timeoutMs)} ms`, DEADLINE_HINT, facts);
     this.#ends = performance.now() + timeoutMs;
-    this.#user = user;
     this.#timer = setTimeout(() => this.#controller.abort(late()), Math.min(timeoutMs, LONGEST_TIMER_MS));
-    user?.addEventListener("abort", this.#abort);
+    const abort = (): void => this.#controller.abort(user?.reason);
+    this.#unwatch = user === undefined ? () => undefined : onAbort(user, abort);
     if (user?.aborted) {
-      this.#abort();
+      abort();
     }
   }
 
@@ -128,7 +141,7 @@ class Deadline {
 
   end(): void {
     clearTimeout(this.#timer);
-    this.#user?.removeEventListener("abort", this.#abort);
+    this.#unwatch();
   }
 }
 
@@ -305,4 +318,4 @@ function numbered(error: unknown, attempts: number): unknown {
   return error;
 }
 
-export { type Deadline, type Sent };
+export { type Deadline, onAbort, type Sent };
