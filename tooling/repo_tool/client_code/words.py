@@ -24,7 +24,8 @@ def read_published_pipeline(directory: ModelDirectory, version: int | None) -> M
             found = json.loads(stream.read(_LARGEST))
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, Mapping) else {}
+    is_pipeline = isinstance(found, Mapping) and isinstance(found.get("steps"), list)
+    return found if is_pipeline and isinstance(found.get("outputs") or {}, Mapping) else {}
 
 
 def pipeline_words(
@@ -48,8 +49,8 @@ def _words_of_wires(
 ) -> dict[str, tuple[str, ...]]:
     """The words of each wire that only one step writes; steps inside blocks count for nothing."""
     found: dict[str, tuple[str, ...]] = {}
-    for step in pipeline.get("steps") or ():
-        names = _WORDS_OF_STEPS.get(step.get("use") or "", ())
+    for step in filter(_is_step, pipeline.get("steps") or ()):
+        names = _WORDS_OF_STEPS.get(str(step.get("use")), ())
         parameters: Mapping[str, Any] = step.get("with") or {}
         words = _words(parameters.get("labels"), directory, version)
         if parameters.get("replacement") is not None:
@@ -58,6 +59,11 @@ def _words_of_wires(
         for name in names:
             found[wires.get(name, name)] = tuple(dict.fromkeys(words))
     return {wire: words for wire, words in found.items() if words}
+
+
+def _is_step(step: object) -> bool:
+    """Whether it has the form of one; what somebody else wrote into the file says nothing."""
+    return isinstance(step, Mapping) and all(isinstance(step.get(key) or {}, Mapping) for key in ("with", "outputs"))
 
 
 def _words(labels: object, directory: ModelDirectory, version: int | None) -> tuple[str, ...]:
