@@ -3,6 +3,8 @@
 
 import asyncio
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -373,6 +375,47 @@ FORKING = """
 
 # Over gRPC nothing is given up here: Triton 2.51 can crash where calls are cancelled early, whatever memory they use.
 PATIENCE_S = {"grpc": [60.0], "http": [0.002, 0.02, 60.0, 60.0]}
+
+
+OTHER_FOLDER = """
+import sys
+import numpy as np
+from repo_client import Client, SharedMemoryError
+
+values = np.arange(100_000, dtype=np.float32)
+for mode in ("auto", "system"):
+    with Client(sys.argv[1], shared_memory=mode) as client:
+        try:
+            print(mode, np.array_equal(client.model("patient").infer({"values": values})["next"], values + 1))
+        except SharedMemoryError as error:
+            print(mode, error.fact)
+"""
+
+
+@pytest.mark.parametrize(
+    ("size", "words"), [("64m", "Unable to open shared memory region"), ("600k", "no room")]
+)
+def test_a_client_in_a_container_of_its_own_goes_through_the_network(server, witness, size, words):
+    """As in a container: its own /dev/shm, which is not the server's, or too small."""
+    if not can_mount():
+        pytest.skip("this user may not mount anything, not even for itself")
+    script = f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$0" -c "$1" "$2"'
+    command = [*UNSHARE, "sh", "-c", script, sys.executable, OTHER_FOLDER, f"grpc://{server.grpc_url}"]
+    output = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
+    first, second = output.splitlines()
+    assert first == "auto True"
+    assert re.search(words, second), second
+    assert not regions(witness)
+
+
+UNSHARE = ["unshare", "--map-root-user", "--mount"]
+
+
+def can_mount():
+    if shutil.which("unshare") is None:
+        return False
+    command = [*UNSHARE, "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"]  # noqa: S108  # for that command alone
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.slow
