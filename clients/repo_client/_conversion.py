@@ -155,14 +155,19 @@ def _bytes_array(array: Array, target: Target, kind: type) -> Array:
         return array
     leaves = array.ravel().tolist()
     if _are_texts(leaves, target):
-        return array.astype(object, copy=False)
+        return array if array.dtype.kind == "O" else _objects(leaves, array.shape)
     kinds = set(map(type, leaves))
     _check_kinds(kinds, (bytes, str, np.bytes_, np.str_), target)
     if kinds == {bytes}:
         return array
-    result = np.empty(len(leaves), dtype=object)
-    result[:] = [_encoded(leaf, target) if isinstance(leaf, str) else bytes(leaf) for leaf in leaves]
-    return result.reshape(array.shape)
+    encoded = [_encoded(leaf, target) if isinstance(leaf, str) else bytes(leaf) for leaf in leaves]
+    return _objects(encoded, array.shape)
+
+
+def _objects(leaves: list[Any], shape: tuple[int, ...]) -> Array:
+    array = np.empty(len(leaves), dtype=object)
+    array[:] = leaves
+    return array.reshape(shape)
 
 
 def _are_texts(leaves: list[Any], target: Target) -> bool:
