@@ -63,7 +63,16 @@ def test_a_configuration_that_names_no_tensors_sends_to_a_server(tmp_path):
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
 def test_a_server_tells_the_same_signatures_as_the_repository(code_server, served_repository, scheme):
-    models = ("table", "optional", "countdown", "running_sum", "every_whole", "every_type", "3d-unet.v2")
+    models = (
+        "table",
+        "optional",
+        "countdown",
+        "running_sum",
+        "every_whole",
+        "clashes",
+        "chain",
+        "a-b",
+    )  # none with samples
     address = code_server.grpc_url if scheme == "grpc" else code_server.http_url
     by_file = generate_clients(GenerateRequest(models=models, repository=served_repository))
     by_server = generate_clients(GenerateRequest(models=models, server=f"{scheme}://{address}"))
