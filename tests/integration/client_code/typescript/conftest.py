@@ -2,6 +2,7 @@
 """Generated TypeScript against a real server, run by Node as it is: Node 22.18 and newer strip the types."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class Program:
     def __init__(self, folder, url):
         self.folder, self.url = folder, url
 
-    def start(self, script):
+    def start(self, script, **environment):
         """A script that runs, its streams being text."""
         (self.folder / "script.ts").write_text(PRELUDE.replace("{url}", self.url) + script)
         return subprocess.Popen(
@@ -50,11 +51,12 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, **environment},
         )
 
-    def run(self, script):
+    def run(self, script, **environment):
         """What a script tells: one value, or a list of several."""
-        with self.start(script) as running:
+        with self.start(script, **environment) as running:
             told, complaints = running.communicate(timeout=60)
         assert running.returncode == 0, complaints
         values = [json.loads(line) for line in told.split("\n") if line]

@@ -6,6 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from support.certificates import Authority
+
 # Passes connections on to the server, but for the first `n`, which it ends.
 RELAY = """
 import net from "node:net";
@@ -110,6 +112,27 @@ class TestStreams:
             "});\ntell([error instanceof clients.ServerError, error.serverWords.includes('the words ran out')]);"
         )
         assert told == ["0n", "1n", [True, True]]
+
+    def test_a_server_that_goes_in_the_middle_is_told(self, odd):
+        told = odd.run(
+            'import net from "node:net";\n'
+            "const { hostname, port } = new URL(url);\n"
+            "const sockets = new Set<net.Socket>();\n"
+            "const server = net.createServer((socket) => {\n"
+            "  sockets.add(socket.on('error', () => undefined));\n"
+            "  socket.pipe(net.connect(Number(port), hostname)).pipe(socket);\n"
+            "});\n"
+            "await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));\n"
+            "const { port: own } = server.address() as net.AddressInfo;\n"
+            "const tokens = new clients.Tokens(new clients.Client(`http://127.0.0.1:${own}`));\n"
+            "const error = await caught(async () => {\n"
+            '  for await (const each of tokens.predict({ prompt: "p", count: 100000, weights: [1] })) {\n'
+            "    if (each.index === 1n) sockets.forEach((socket) => socket.destroy());\n"
+            "  }\n"
+            "});\n"
+            "tell([error.name, error instanceof clients.NetworkError]);\nprocess.exit(0);"
+        )
+        assert told == ["ConnectionLostError", True]
 
     def test_what_text_cannot_carry_is_refused_here(self, odd):
         told = odd.run(
@@ -277,6 +300,15 @@ class TestWays:
         ]
         assert told[3] == "https://triton.example/models"
 
+    def test_a_page_can_call_its_own_origin(self, odd):
+        told = odd.run(
+            "Object.assign(globalThis, { location: { href: `${url}/shop/index.html` } });\n"
+            "const client = new clients.Client('/');\n"
+            "tell(client.url === url);\n"
+            "tell((await new clients.Whole(client).predict({ matrix: [[1, 2]] })).sums[0]);"
+        )
+        assert told == [True, 3]
+
     def test_ready_is_told_and_waited_for(self, odd):
         told = odd.run(
             "tell(await new clients.Client(url).isReady());\n"
@@ -306,6 +338,47 @@ def page():
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("authority"), "ours")
+
+
+class TestTls:
+    @pytest.mark.parametrize(
+        ("subject", "trusted", "told"),
+        [
+            ("IP:127.0.0.1", True, 3),
+            ("IP:127.0.0.1", False, "TlsError"),
+            ("DNS:triton.example", True, "TlsError"),
+        ],
+    )
+    def test_only_a_certificate_that_fits_is_trusted(self, odd, authority, subject, trusted, told):
+        own = authority.issue(subject[-3:], subject=subject)
+        answer = odd.run(
+            'import net from "node:net"; import tls from "node:tls"; import { readFileSync } from "node:fs";\n'
+            f"const options = {{ cert: readFileSync('{own.certificate}'), key: readFileSync('{own.key}') }};\n"
+            "const { hostname, port } = new URL(url);\n"
+            "const server = tls.createServer(options, (socket) => {\n"
+            "  socket.on('error', () => undefined).pipe(net.connect(Number(port), hostname)).pipe(socket);\n"
+            "});\n"
+            "await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));\n"
+            "const { port: secure } = server.address() as net.AddressInfo;\n"
+            "const client = new clients.Client(`https://127.0.0.1:${secure}`, { token: 'secret' });\n"
+            "const call = new clients.Whole(client).predict({ matrix: [[1, 2]] });\n"
+            "tell(await call.then((answer) => answer.sums[0], (error) => error.name));\nprocess.exit(0);",
+            **({"NODE_EXTRA_CA_CERTS": str(authority.certificate)} if trusted else {}),
+        )
+        assert answer == told
+
+    def test_a_server_without_tls_is_told(self, odd):
+        told = odd.run(
+            "const client = new clients.Client(url.replace('http:', 'https:'));\n"
+            "const error = await caught(() => new clients.Whole(client).predict({ matrix: [[1]] }));\n"
+            "tell([error.name, error.hint.includes('TLS')]);"
+        )
+        assert told == ["ConnectionLostError", True]
 
 
 class TestOtherServers:

@@ -221,7 +221,8 @@ function networkFailure(error: unknown, url: string, facts: Facts): RepoClientEr
     return new DeadlineExceededError(`${url} answered too slowly: ${told}`, hint, about);
   }
   if (LOST.test(code)) {
-    return new ConnectionLostError(`${url} closed the connection in the middle of a call: ${told}`, "", about);
+    const hint = url.startsWith("https:") ? "does it speak TLS? Triton's own HTTP port does not" : "";
+    return new ConnectionLostError(`${url} closed the connection in the middle of a call: ${told}`, hint, about);
   }
   const hint = NEVER_SENT.test(code)
     ? "is the server started, and is this its HTTP port (8000 unless told otherwise)?"
