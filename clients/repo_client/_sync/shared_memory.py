@@ -225,8 +225,9 @@ class SharedRegions:
 
     def _tidy(self, deadline: float) -> None:
         """Now and then, have the server close what it can."""
-        for region in self._pool_here().due():
-            self._is_closed(region, patience_s(deadline))
+        with suppress(*_UNREACHED):  # the call will say so itself
+            for region in self._pool_here().due():
+                self._is_closed(region, patience_s(deadline))
 
     def _is_closed(self, region: AnyRegion, timeout_s: float) -> bool:
         """Whether the server has closed the region; it does not while a request uses it.
@@ -240,7 +241,9 @@ class SharedRegions:
                 self._transport.unregister_cuda_region(region.name, timeout_s=timeout_s)
             else:
                 self._transport.unregister_region(region.name, timeout_s=timeout_s)
-        except ServerError:
+        except _UNREACHED:
+            raise
+        except RepoClientError:
             return False
         self._pool_here().drop(region)
         return True
