@@ -56,6 +56,7 @@ _SOCKET: tuple[tuple[type[Exception], type[RepoClientError]], ...] = (
 _NESTING = re.compile(r"^.*(last error: \w+: |OPENSSL_internal:|with error: \w+: )")
 _HUNG_UP = re.compile(r"failed to connect to all addresses.*(Socket closed|Connection reset by peer|Broken pipe)$")
 _PROTOBUF_LIMIT = 2**31 - 1
+_SMALL = 4096  # bytes of an answer: copying them costs less than looking for the tensors in it
 
 _Request = service_pb2.ModelInferRequest
 _RAW_INPUT = bytes([_Request.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2])
@@ -204,12 +205,14 @@ def from_wire(answer: bytes | memoryview, slices: Mapping[str, RegionSlice]) -> 
 
 
 def _parsed(answer: bytes | memoryview) -> tuple[Any, Any]:
-    try:
-        head, contents = _split(memoryview(answer))
-    except (IndexError, ValueError):  # a field that this Triton does not have, or no message at all
-        message = service_pb2.ModelInferResponse.FromString(bytes(answer))
-        return message, message.raw_output_contents
-    return service_pb2.ModelInferResponse.FromString(head), contents
+    if len(answer) > _SMALL:
+        try:
+            head, contents = _split(memoryview(answer))
+            return service_pb2.ModelInferResponse.FromString(head), contents
+        except (IndexError, ValueError):  # a field that this Triton does not have, or no message at all
+            pass
+    message = service_pb2.ModelInferResponse.FromString(bytes(answer))
+    return message, message.raw_output_contents
 
 
 def from_stream(answer: Any, facts: Facts) -> InferResponse:
