@@ -19,6 +19,7 @@ from repo_client import (
     ModelNotFoundError,
     NetworkError,
     RefusedRequestError,
+    Retries,
     ServerUnreachableError,
     TensorSpec,
     TlsError,
@@ -26,6 +27,8 @@ from repo_client import (
 )
 from repo_tool.triton.ports import free_ports
 from repo_tool.triton.server import EmbeddedServer, ServerOptions
+
+ONCE = Retries(attempts=1)
 
 
 def until(condition, *, timeout_s=20.0):
@@ -280,7 +283,7 @@ def test_a_server_that_dies_in_mid_call(client_repository, opener):
     with EmbeddedServer(client_repository, ServerOptions(graceful_stop_s=0)) as server:
         server.load("moody")
         urls = {"grpc_url": server.grpc_url, "http_url": server.http_url}
-        models = {variant: opener.open(variant, **urls).model("moody") for variant in variants}
+        models = {variant: opener.open(variant, **urls, retries=ONCE).model("moody") for variant in variants}
         threads = [threading.Thread(target=ask, args=(model, variant)) for variant, model in models.items()]
         for thread in threads:
             thread.start()
