@@ -153,6 +153,21 @@ class TestWholeTensors:
         assert told == [["UnexpectedAnswerError", True], ["Uint8Array", 255], 2]
 
 
+def test_nan_is_refused_where_the_model_is_made_so(odd):
+    told = odd.run(
+        "const client = new clients.Client(url);\n"
+        "const whole = new clients.Whole(client, { nan: 'refuse' });\n"
+        "const error = await caught(() => whole.predict({ matrix: [[1, NaN]] }));\n"
+        "tell([error.name, error.tensor, error instanceof clients.InputError]);\n"
+        "tell((await whole.predict({ matrix: [[1, 2]] })).sums[0]);\n"
+        "tell((await new clients.Whole(client).predict({ matrix: [[1, NaN]] })).sums);\n"
+        "const halves = new clients.Halves(client, { nan: 'refuse' });\n"
+        "tell((await caught(() => halves.predict({ half_in: [1, NaN] }))).name);\n"
+        "tell((await halves.predict({ half_in: [1, Infinity] })).half_out[0]);"
+    )
+    assert told == [["NanError", "matrix", True], 3, ["Float32Array", None], "NanError", 1]
+
+
 WRONG = {
     "a name that is nearly right": ("whole", "{ matrx: [[1]] }", "UnknownTensorError", "did you mean 'matrix'?"),
     "a name of nothing": ("whole", "{ matrix: [[1]], q: 1 }", "UnknownTensorError", "'matrix', 'factor'"),

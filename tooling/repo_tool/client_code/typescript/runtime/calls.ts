@@ -5,6 +5,7 @@ import {
   type Facts,
   InputError,
   MissingInputError,
+  NanError,
   RefusedRequestError,
   RepoClientError,
   SignatureChangedError,
@@ -20,6 +21,7 @@ import {
   decode,
   encode,
   type FlatArray,
+  holdsNan,
   packed,
   readText,
   Tensor,
@@ -43,6 +45,8 @@ export interface ModelSpec {
 export interface ModelOptions {
   /** Without it the server's choice: the newest that is loaded. */
   readonly version?: number | string | undefined;
+  /** Whether an input may hold NaN; it may unless told otherwise. */
+  readonly nan?: "allow" | "refuse" | undefined;
 }
 
 /** How a model with elements of type BYTES is called. */
@@ -72,6 +76,7 @@ export class ServedModel {
   readonly client: Client;
   readonly version: string | undefined;
   readonly #readBytes: BytesReader<unknown>;
+  readonly #refusesNan: boolean;
   #isChecked = false;
   #largestBatch: number;
 
@@ -80,6 +85,7 @@ export class ServedModel {
     this.spec = spec;
     this.version = options.version === undefined ? undefined : String(options.version);
     this.#readBytes = options.bytes ?? readText;
+    this.#refusesNan = options.nan === "refuse";
     this.#largestBatch = spec.maxBatchSize;
     if (this.version !== undefined && !/^[1-9][0-9]*$/.test(this.version)) {
       throw new InputError(`version is '${this.version}'`, "versions are whole numbers from 1: 1, 2, 3 ...");
@@ -233,7 +239,12 @@ export class ServedModel {
       throw new MissingInputError(`model '${model}': no value for input '${missing.property}'`, "", facts);
     }
     const present = inputs.filter((spec) => given[spec.property] !== undefined);
-    return present.map((spec) => check(given[spec.property], spec));
+    const checkedInputs = present.map((spec) => check(given[spec.property], spec));
+    const withNan = this.#refusesNan ? checkedInputs.find(holdsNan)?.spec.name : undefined;
+    if (withNan !== undefined) {
+      throw new NanError(`model '${model}', input '${withNan}' holds NaN`, "", { model, tensor: withNan });
+    }
+    return checkedInputs;
   }
 
   /** @internal The answer of one row, or of a whole call where the model does not batch. */

@@ -23,6 +23,7 @@ export interface Facts {
  *     │   ├── DatatypeError            a value of another data type
  *     │   ├── ShapeError               another rank, or a dimension of another size
  *     │   ├── BatchSizeError           no rows, or not as many for every input
+ *     │   ├── NanError                 a NaN where the model was made with `nan: "refuse"`
  *     │   ├── UnsupportedCallError     a call that HTTP cannot carry
  *     │   └── RefusedRequestError      only the server noticed; `serverWords` has its reason
  *     ├── ModelError                   the model
@@ -97,6 +98,11 @@ export class ShapeError extends InputError {
 /** No rows at all, or not as many for every input. */
 export class BatchSizeError extends InputError {
   override name = "BatchSizeError";
+}
+
+/** An input holds a NaN, and the model was made with `nan: "refuse"`. */
+export class NanError extends InputError {
+  override name = "NanError";
 }
 
 /** The model does not take calls of this kind over HTTP. */

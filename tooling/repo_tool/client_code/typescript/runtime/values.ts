@@ -340,6 +340,14 @@ function packed(data: FlatArray, { name, datatype }: TensorSpec, model: string):
   });
 }
 
+/** Whether a value that fits its tensor holds a NaN. */
+function holdsNan(tensor: Checked): boolean {
+  const { datatype } = tensor.spec;
+  const isShort = datatype === "FP16" || datatype === "BF16";
+  const values = isShort ? decode(datatype, encode(tensor).slice().buffer) : tensor.data;
+  return (isShort || datatype === "FP32" || datatype === "FP64") && (values as Float64Array).some(Number.isNaN);
+}
+
 /** A flat array out of the bytes that came, aligned and of its own. */
 function decode(datatype: Datatype, bytes: ArrayBuffer): FlatArray {
   return CODECS[datatype].decode(bytes);
@@ -439,4 +447,4 @@ function wrongShape(
   );
 }
 
-export { type Checked, checked, CODECS, decode, encode, type FlatArray, packed, readText, sizeOf };
+export { type Checked, checked, CODECS, decode, encode, type FlatArray, holdsNan, packed, readText, sizeOf };
