@@ -121,6 +121,7 @@ def test_every_command_is_shown_somewhere():
         "pipeline graph",
         "pipeline run",
         "pipeline rollback",
+        "client generate",
     ):
         assert f"repo-tool {name}" in shown
 
