@@ -260,7 +260,17 @@ def test_a_scalar_of_arrow_fills_a_tensor_of_one():
         memoryview(FLOATS),
         np.ma.masked_array(FLOATS),
     ],
-    ids=str,
+    ids=[
+        "torch",
+        "with a gradient",
+        "parameter",
+        "strides",
+        "list of torch",
+        "lent",
+        "list of lent",
+        "memory",
+        "masked",
+    ],
 )
 def test_arrays_of_other_libraries_are_read(value):
     back, wire = sent("FP32", [-1, 2], value)
