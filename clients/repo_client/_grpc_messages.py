@@ -82,6 +82,8 @@ def translated(error: grpc.RpcError, url: Url, facts: Facts) -> RepoClientError:
 
 def lost(error: Exception, url: Url, facts: Facts) -> RepoClientError:
     """The error of ours that a call on a bare socket ended with."""
+    if isinstance(error, ResetError) and error.code == "DEADLINE_EXCEEDED":
+        return network_failure(DeadlineExceededError, url, error.words, facts)
     if isinstance(error, ResetError):
         return refusal(error.code, error.words, facts)
     kind = next(ours for theirs, ours in _SOCKET if isinstance(error, theirs))
