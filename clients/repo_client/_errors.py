@@ -40,7 +40,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a failure is about; ``None`` where that does not apply."""
+    """What a failure is about; ``None`` where that does not apply.
+
+    Attributes:
+        server_words: what the server itself said, and nothing of what was noticed on this side.
+        is_answered: the server is known to have ended the request itself, so that it is done with its memory.
+        is_unprocessed: the server promised not to have looked at the request, so that any can be made again.
+    """
 
     model: str | None = None
     version: str | None = None
@@ -49,6 +55,8 @@ class Facts:
     received: str | None = None
     request_id: str | None = None
     server_words: str | None = None
+    is_answered: bool = False
+    is_unprocessed: bool = False
 
 
 class RepoClientError(Exception):
@@ -66,6 +74,8 @@ class RepoClientError(Exception):
         self.received = about.received
         self.request_id = about.request_id
         self.server_words = about.server_words
+        self.is_answered = about.is_answered
+        self.is_unprocessed = about.is_unprocessed
         self.attempts = 1  # how often the call was made, where the client tried again
 
     def __str__(self) -> str:

@@ -16,6 +16,7 @@ from repo_client._replies import refusal
 HEADER_LENGTH = "Inference-Header-Content-Length"
 # Triton's src/http_server.cc: everything that is not named there is a 400.
 _CODES = {404: "NOT_FOUND", 500: "INTERNAL", 501: "UNIMPLEMENTED", 503: "UNAVAILABLE", 400: "INVALID_ARGUMENT"}
+_ENDINGS = (400, 404, 500, 501)  # Triton is done with the request; a 503 may be of a front that gave up waiting
 _GATEWAY_CODES = {  # of what stands in front of Triton, with a body of any kind
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
@@ -227,12 +228,14 @@ def _read_json(reply: Reply, facts: Facts) -> Any:
 def _refused(reply: Reply, facts: Facts) -> RepoClientError:
     code = _CODES.get(reply.status) or _GATEWAY_CODES.get(reply.status, "UNKNOWN")
     try:
-        words = str(json.loads(reply.body)["error"])
+        document = json.loads(reply.body)
+        words = str(document["error"])
     except (*_NOT_JSON, KeyError, TypeError):
         if reply.status not in _GATEWAY_CODES:
             return _not_the_protocol(reply, facts)
-        words = f"something in front of the server answered {reply.status}"
-    return refusal(code, words, facts)
+        return refusal(code, "", facts, told=f"something in front of the server answered {reply.status}")
+    is_answered = reply.status in _ENDINGS and len(document) == 1  # others give their errors more members
+    return refusal(code, words, facts, is_answered=is_answered)
 
 
 def _not_the_protocol(reply: Reply, facts: Facts) -> UnexpectedAnswerError:

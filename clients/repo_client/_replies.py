@@ -65,11 +65,20 @@ _HINTS: dict[type[RepoClientError], str] = {
 }
 
 
-def refusal(code: str, words: str, facts: Facts) -> RepoClientError:
-    """The error that a status code (named as in gRPC) and the server's words mean."""
+def refusal(code: str, words: str, facts: Facts, *, told: str = "", is_answered: bool = False) -> RepoClientError:
+    """The error that a status code (named as in gRPC) and the server's words mean.
+
+    Args:
+        code: the status.
+        words: what the server said.
+        facts: what the call was about.
+        told: what is told where the server said nothing.
+        is_answered: see ``Facts``.
+    """
     kind, hint = _meaning(code, words, is_of_a_model=bool(facts.model))
     subject = f"model '{facts.model}': " if facts.model else ""
-    return kind(f"{subject}{words.strip() or code}", hint=hint, facts=replace(facts, server_words=words))
+    facts = replace(facts, server_words=words or None, is_answered=is_answered)
+    return kind(f"{subject}{words.strip() or told or code}", hint=hint, facts=facts)
 
 
 def _meaning(code: str, words: str, *, is_of_a_model: bool) -> tuple[type[RepoClientError], str]:
