@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from repo_client._http2 import ProtocolError, ResetError, UnreachableError
+from repo_client._http2 import ProtocolError, ResetError, StatusError, UnreachableError
 from repo_client._options import ConnectionOptions, Tls, TransportOptions
 from repo_client._urls import Url
 
@@ -23,7 +23,7 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
 # What a call can end with: the last three where the channel was closed before it or meanwhile.
 FAILURES = (grpc.RpcError, ValueError, grpc.aio.UsageError, asyncio.CancelledError)
 # The same for a call on a bare socket.
-DIRECT_FAILURES = (OSError, EOFError, ProtocolError, ResetError, UnreachableError, asyncio.CancelledError)
+DIRECT_FAILURES = (OSError, EOFError, ProtocolError, ResetError, StatusError, UnreachableError, asyncio.CancelledError)
 _COMPRESSIONS = {None: None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
 
 

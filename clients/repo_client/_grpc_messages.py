@@ -26,7 +26,7 @@ from repo_client._errors import (
     TlsError,
     UnexpectedAnswerError,
 )
-from repo_client._http2 import ResetError, UnreachableError
+from repo_client._http2 import ResetError, StatusError, UnreachableError
 from repo_client._messages import InferRequest, InferResponse, ParameterValue, RegionSlice, WireTensor
 from repo_client._network import network_failure
 from repo_client._replies import refusal
@@ -53,6 +53,11 @@ _SOCKET: tuple[tuple[type[Exception], type[RepoClientError]], ...] = (
     (TimeoutError, DeadlineExceededError),
     (Exception, ConnectionLostError),
 )
+# With these a request is over in Triton too. All others may come from what stands in front of it, or from gRPC's
+# library on either side, while Triton still works on the request.
+_FINAL_CODES = frozenset(("INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "UNIMPLEMENTED", "INTERNAL"))
+_OF_THE_LIBRARY = re.compile(r"RST_STREAM|Stream removed|Channel closed|message larger than max")
+_NOT_RUN = re.compile(r"Request timeout expired|[Ee]xceeds maximum queue size")  # Triton's, under any code
 _NESTING = re.compile(r"^.*(last error: \w+: |OPENSSL_internal:|with error: \w+: )")
 _HUNG_UP = re.compile(r"failed to connect to all addresses.*(Socket closed|Connection reset by peer|Broken pipe)$")
 _PROTOBUF_LIMIT = 2**31 - 1
@@ -77,17 +82,24 @@ def translated(error: grpc.RpcError, url: Url, facts: Facts) -> RepoClientError:
         return _too_large(
             "request" if too_large[1] == "Sent" else "answer", int(too_large[2]), int(too_large[3]), facts
         )
-    return refusal(code, words, facts)
+    return _refused(code, words, facts)
 
 
 def lost(error: Exception, url: Url, facts: Facts) -> RepoClientError:
     """The error of ours that a call on a bare socket ended with."""
-    if isinstance(error, ResetError) and error.code == "DEADLINE_EXCEEDED":
+    if isinstance(error, StatusError) and error.code == "DEADLINE_EXCEEDED":
         return network_failure(DeadlineExceededError, url, error.words, facts)
+    if isinstance(error, StatusError):
+        return _refused(error.code, error.words, facts, told=error.told)
     if isinstance(error, ResetError):
-        return refusal(error.code, error.words, facts)
+        return refusal(error.code, "", facts, told=error.words)
     kind = next(ours for theirs, ours in _SOCKET if isinstance(error, theirs))
     return network_failure(kind, url, str(error), facts)
+
+
+def _refused(code: str, words: str, facts: Facts, *, told: str = "") -> RepoClientError:
+    is_answered = (code in _FINAL_CODES and not _OF_THE_LIBRARY.search(words)) or bool(_NOT_RUN.search(words))
+    return refusal(code, words, facts, told=told, is_answered=is_answered)
 
 
 def _reason(words: str) -> str:
@@ -225,7 +237,7 @@ def from_stream(answer: Any, facts: Facts) -> InferResponse:
         UnexpectedAnswerError: its tensors are not in raw form.
     """
     if answer.error_message:
-        raise refusal("INTERNAL", answer.error_message, facts)
+        raise _refused("INTERNAL", answer.error_message, facts)
     return _response(answer.infer_response, answer.infer_response.raw_output_contents, {})
 
 

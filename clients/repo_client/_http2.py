@@ -83,6 +83,15 @@ def reason(error: OSError) -> str:
     return os.strerror(number) if number > 0 else error.strerror or str(error)
 
 
+class StatusError(Exception):
+    """A call ended with a status of gRPC, whose ``code`` is told by name, in the words of whoever ended it."""
+
+    def __init__(self, code: str, words: str, *, told: str = "") -> None:
+        super().__init__(words or told or code)
+        self.code, self.words = code, words
+        self.told = told  # how it ended, where nobody said a word
+
+
 class ResetError(Exception):
     """The server ended one call without an answer; ``code`` is a status code of gRPC, by name."""
 
@@ -182,7 +191,8 @@ class Call:
         """The message that came back.
 
         Raises:
-            ResetError: the server ended the call otherwise.
+            StatusError: the server ended the call otherwise.
+            ResetError: it did so without a word.
             ProtocolError: there is no message, or it is compressed, which nobody asked for.
             Exception: what the connection was lost by.
         """
@@ -190,7 +200,7 @@ class Call:
             raise self.failure
         status = self.headers.get("grpc-status", "2")
         if status != "0":
-            raise ResetError(_STATUSES.get(status, "UNKNOWN"), self._words())
+            raise StatusError(_STATUSES.get(status, "UNKNOWN"), self._words())
         body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
         if len(body) < _PREFIX.size or _PREFIX.unpack_from(body) != (0, len(body) - _PREFIX.size):
             raise ProtocolError("the answer is no single message of gRPC")

@@ -27,6 +27,7 @@ from repo_client import (
     NetworkError,
     RefusedRequestError,
     ServerBusyError,
+    ServerError,
     ServerUnreachableError,
     UnexpectedAnswerError,
 )
@@ -184,20 +185,22 @@ def test_a_server_that_ends_connections_early_loses_no_call(connect):
 
 @pytest.mark.parametrize("size", [1, 1_000_000])
 @pytest.mark.parametrize(
-    ("code", "kind"),
+    ("code", "kind", "is_answered"),
     [
-        (grpc.StatusCode.INVALID_ARGUMENT, RefusedRequestError),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, ServerBusyError),
-        (grpc.StatusCode.INTERNAL, ExecutionError),
+        (grpc.StatusCode.INVALID_ARGUMENT, RefusedRequestError, True),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, ServerBusyError, False),
+        (grpc.StatusCode.UNAVAILABLE, ServerError, False),
+        (grpc.StatusCode.INTERNAL, ExecutionError, True),
     ],
 )
-def test_a_refusal_has_the_servers_own_words(connect, code, kind, size):
+def test_a_refusal_has_the_servers_own_words(connect, code, kind, is_answered, size):
     def refuse(message, context):
         context.abort(code, "nicht möglich: 100 %\nin two lines")
 
     with grpc_server(refuse) as address, pytest.raises(kind, match="nicht möglich: 100 %\nin two lines") as caught:
         connect(address).infer(ask([1] * size, request_id="mine"))
     assert (caught.value.model, caught.value.request_id) == ("confidant", "mine")
+    assert caught.value.is_answered is is_answered
 
 
 def test_a_request_larger_than_the_server_takes_is_refused_in_its_words(connect):
