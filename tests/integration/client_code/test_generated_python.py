@@ -348,7 +348,7 @@ def test_a_model_that_changed_is_refused_with_all_that_changed(clients, client):
 def test_a_model_that_is_replaced_while_a_client_lives_is_told_at_the_next_call(
     clients, client, code_server, served_repository
 ):
-    model = clients.AB(client)
+    model = clients.ABModel(client)
     assert model.predict(x=np.ones(2, np.float32)).y.tolist() == [1, 1]
     config = served_repository / model.contract.model / "config.pbtxt"
     before = config.read_text()

@@ -48,6 +48,11 @@ def test_labels_that_do_not_match_the_scores_are_none(describe, text):
     assert outputs(describe(labels=text))["scores"].classes == ()
 
 
+@pytest.mark.parametrize("text", ["yes\n", "yes", ""])
+def test_one_score_has_no_most_probable_class(describe, text):
+    assert outputs(describe(config=CONFIG.replace("dims: [ 3 ]", "dims: [ 1 ]"), labels=text))["scores"].classes == ()
+
+
 def test_a_label_file_outside_of_the_model_is_not_read(describe, tmp_path):
     (tmp_path / "secret.txt").write_text("a\nb\nc\n")
     found = describe(config=CONFIG.replace("labels.txt", "../../secret.txt"))

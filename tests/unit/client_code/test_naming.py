@@ -51,3 +51,10 @@ def test_whatever_models_are_called_no_two_share_a_name(models):
 def test_a_result_does_not_take_the_name_of_another_model():
     names = class_names(["wine", "wine_result"], lambda name: Names(name).family(), taken=())
     assert names == {"wine": "Wine", "wine_result": "WineResultModel"}
+
+
+def test_a_name_that_several_models_could_have_is_nones():
+    before = class_names(["a_b", "a_b_model"], lambda name: [name], taken=())
+    after = class_names(["a-b", "a_b", "a_b_model"], lambda name: [name], taken=())
+    assert before == {"a_b": "AB", "a_b_model": "ABModel"}
+    assert after == {"a-b": "ABModel2", "a_b": "ABModel3", "a_b_model": "ABModel"}

@@ -27,7 +27,7 @@ class TensorDescription:
     shape: tuple[int, ...]
     optional: bool = False
     columns: tuple[str, ...] = ()  # of an input [n]: the names of its columns
-    classes: tuple[str, ...] = ()  # of an output of numbers [n]: the word of each class, in order
+    classes: tuple[str, ...] = ()  # of an output of numbers [n], n > 1: the word of each class, in order
     words: tuple[str, ...] = ()  # of an output of BYTES: all that it can say
     is_text: bool = False  # BYTES that are known to be UTF-8
 

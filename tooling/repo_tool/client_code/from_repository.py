@@ -136,11 +136,12 @@ def _outputs(
 def _output(directory: ModelDirectory, tensor: ModelTensor, words: tuple[str, ...]) -> TensorDescription:
     datatype = _datatype(tensor, directory.name)
     labels = _labels(directory.path, tensor.label_filename)
+    fits = datatype is not DataType.BYTES and tensor.dims == (len(labels),)
     return TensorDescription(
         name=tensor.name,
         datatype=datatype,
         shape=tensor.dims,
-        classes=labels if datatype is not DataType.BYTES and tensor.dims == (len(labels),) else (),
+        classes=labels if fits and len(labels) > 1 else (),  # of one score none is the most probable
         words=words if datatype is DataType.BYTES else (),
     )
 

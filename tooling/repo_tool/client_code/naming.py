@@ -4,6 +4,7 @@
 __all__ = ["class_names", "member_name", "member_names", "words_of"]
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import count
 
@@ -21,19 +22,27 @@ def class_names(
 ) -> Mapping[str, str]:
     """The class of each model, in the order of their names, none like another's or one that is ``taken``.
 
+    A name that several models could have is none's: a class never becomes another model's because that one is new.
     ``family`` are all names that a class brings with it: its result, its rows.
     """
-    used, found = set(taken), {}
-    for model in sorted(models):
-        chosen = next(name for name in _candidates(model) if used.isdisjoint(family(name)))
+    ordered = sorted(models)
+    wanted = Counter(map(_plain, ordered))
+    used, found = {*taken, *(name for name, times in wanted.items() if times > 1)}, {}
+    for model in ordered:
+        free = (name for name in _candidates(model) if name == _plain(model) or name not in wanted)
+        chosen = next(name for name in free if used.isdisjoint(family(name)))
         used.update(family(chosen))
         found[model] = chosen
     return found
 
 
-def _candidates(model: str) -> Iterable[str]:
+def _plain(model: str) -> str:
     stem = "".join(word[0].upper() + word[1:] for word in words_of(model))
-    plain = stem if stem[:1].isalpha() else f"Model{stem}"
+    return stem if stem[:1].isalpha() else f"Model{stem}"
+
+
+def _candidates(model: str) -> Iterable[str]:
+    plain = _plain(model)
     yield plain
     yield f"{plain}Model"
     yield from (f"{plain}Model{number}" for number in count(2))

@@ -5,9 +5,10 @@ __all__ = ["Member", "Names", "Side", "members_of", "names_of"]
 
 import builtins
 import keyword
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 from repo_tool.client_code.description import ModelDescription, TensorDescription
 from repo_tool.client_code.naming import class_names, member_names, words_of
@@ -27,6 +28,7 @@ _OPTIONS = ("timeout_s", "request_id", "cast", "priority", "parameters", "header
 _OWN = ("self", "rows", "items", "max_in_flight", "progress", "last", "sequence_id")
 _NO_FIELDS = frozenset({*keyword.kwlist, *_IN_CLASS_BODIES, *IMPORTED})
 _NO_PARAMETERS = _NO_FIELDS.union(_OPTIONS, _OWN)
+_LABELS = 9  # types of labels that each model has names for, and more where one has more
 
 
 class Side(Enum):
@@ -50,26 +52,23 @@ class Names:
         """The stem of its constants."""
         return "_".join(words_of(self.model)).upper()
 
-    def family(self) -> tuple[str, ...]:
-        """All of them."""
-        endings = (
-            "Result",
-            "Batch",
-            "Row",
-            "Rows",
-            "Sequence",
-            "Label",
-            *(f"Label{number}" for number in range(2, 10)),
-        )
-        classes = (self.model, *(f"{self.model}{ending}" for ending in endings))
+    def label(self, number: int) -> str:
+        """The type of one of its lists of words, which count from 1."""
+        return f"{self.model}Label{number if number > 1 else ''}"
+
+    def family(self, labels: int = _LABELS) -> tuple[str, ...]:
+        """All of them, with as many types of labels."""
+        endings = ("", "Result", "Batch", "Row", "Rows", "Sequence")
+        classes = (*(f"{self.model}{ending}" for ending in endings), *map(self.label, range(1, labels + 1)))
         return (*classes, *(f"Async{name}" for name in classes), self.constant)
 
 
-def names_of(models: Iterable[ModelDescription]) -> dict[str, Names]:
+def names_of(models: Sequence[ModelDescription]) -> dict[str, Names]:
     """The names of each model, none taken twice."""
+    labels = max([_LABELS, *(len(_word_lists(model)) for model in models)])
     found = class_names(
         (model.name for model in models),
-        lambda name: Names(name).family(),
+        lambda name: Names(name).family(labels),
         taken={*IMPORTED, *dir(builtins), *keyword.kwlist},
     )
     return {model: Names(name) for model, name in found.items()}
@@ -114,9 +113,7 @@ class Member:
         sizes = self.sizes(side)
         if self.tensor.datatype is DataType.BYTES:
             kind = "bytes" if not self.tensor.is_text else (self.labels or "str")
-            for _ in sizes:
-                kind = f"tuple[{kind}, ...]"
-            return f"{self.name}: {kind}"
+            return _tuples(f"{self.name}: ", kind, len(sizes), indent)
         return self._declared(self._array("") if sizes else self._scalar(""), sizes, indent, "")
 
     def _declared(self, kind: str, sizes: Sequence[int | str], indent: int, default: str) -> str:
@@ -137,14 +134,24 @@ class Member:
         return f"npt.NDArray[np.{'bool_' if datatype is DataType.BOOL else datatype.numpy.name}]"
 
 
+def _tuples(head: str, kind: str, depth: int, indent: int) -> str:
+    """Behind ``head``, a type of tuples in tuples."""
+    if depth == 0:
+        return head + kind
+    inner = partial(_tuples, "", kind, depth - 1)
+    return bracketed(f"{head}tuple[", [inner, "..."], "]", indent=indent, after=0)
+
+
 def _shape(sizes: Sequence[int | str]) -> str:
     return f"Shape({', '.join(str(size) if isinstance(size, int) else string_literal(size) for size in sizes)})"
 
 
 def members_of(model: ModelDescription, names: Names) -> tuple[tuple[Member, ...], tuple[Member, ...]]:
     """The inputs and the outputs of a model."""
-    outputs = _members(model, model.outputs, _NO_FIELDS, label_types(model, names))
-    return _members(model, model.inputs, _NO_PARAMETERS, {}), outputs
+    types = label_types(model, names)
+    own = names.family(len(types))
+    outputs = _members(model, model.outputs, _NO_FIELDS.union(own), types)
+    return _members(model, model.inputs, _NO_PARAMETERS.union(own), {}), outputs
 
 
 def _members(
@@ -155,7 +162,8 @@ def _members(
 ) -> tuple[Member, ...]:
     fields = member_names([tensor.name for tensor in tensors], taken=taken)
     labelled = {tensor.name: f"{fields[tensor.name]}_label" for tensor in tensors if tensor.classes}
-    properties = member_names(labelled.values(), taken=taken.union(fields.values()))
+    singulars = {field.removesuffix("s") for field in fields.values()}  # a batch has the property in the plural
+    properties = member_names(labelled.values(), taken=taken.union(fields.values(), singulars))
     return tuple(
         Member(
             tensor=tensor,
@@ -170,5 +178,8 @@ def _members(
 
 def label_types(model: ModelDescription, names: Names) -> dict[tuple[str, ...], str]:
     """The type of each list of words that the model's outputs can say."""
-    lists = dict.fromkeys(words for tensor in model.outputs if (words := tensor.words or tensor.classes))
-    return {words: f"{names}Label" if number == 1 else f"{names}Label{number}" for number, words in enumerate(lists, 1)}
+    return {words: names.label(number) for number, words in enumerate(_word_lists(model), 1)}
+
+
+def _word_lists(model: ModelDescription) -> tuple[tuple[str, ...], ...]:
+    return tuple(dict.fromkeys(words for tensor in model.outputs if (words := tensor.words or tensor.classes)))

@@ -6,6 +6,7 @@ __all__ = ["TWINS", "ModelView", "Twin", "views_of"]
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from repo_tool.client_code.description import ModelDescription, TensorDescription
 from repo_tool.client_code.python.documentation import about_model, describe, docstring, example
@@ -109,10 +110,10 @@ class ModelView:
         for words, name in label_types(self.model, self.names).items():
             literals = [string_literal(word) for word in words]
             found.append(bracketed(f"{name} = Literal[", list(dict.fromkeys(literals)), "]"))
-            constant = f"{self.words_name(name)}: tuple[{name}, ...] = "
+            declared = partial(bracketed, f"{self.words_name(name)}: tuple[", [name, "..."])
             twice = len(set(words)) < len(words)
             found.append(
-                tuple_source(constant, literals) if twice else bracketed(f"{constant}get_args(", [name], ")", after=0)
+                tuple_source(declared("] = "), literals) if twice else declared(f"] = get_args({name})", after=0)
             )
         return found
 
@@ -124,10 +125,8 @@ class ModelView:
             f"model={string_literal(model.name)}",
             f'digest="{model.digest}"',
             f"batches={model.batches}",
-            lambda indent: tuple_source("inputs=", [_tensor(each, "") for each in self.inputs], indent=indent),
-            lambda indent: tuple_source(
-                "outputs=", [_tensor(each, self._words(each)) for each in self.outputs], indent=indent
-            ),
+            _tensors("inputs=", [_arguments(each, "") for each in self.inputs]),
+            _tensors("outputs=", [_arguments(each, self._words(each)) for each in self.outputs]),
             *(f"{name}=True" for name, is_set in flags.items() if is_set),
         ]
         return bracketed(f"{self.contract_name} = Contract(", items, ")", always=True)
@@ -142,6 +141,34 @@ class ModelView:
     def has_arrays(self, side: Side) -> bool:
         """Whether a result holds what ``==`` cannot compare."""
         return any(each.is_array or (side is Side.MANY and not _is_bytes(each.tensor)) for each in self.outputs)
+
+    def opening(self, twin: Twin, ending: str = "") -> str:
+        """The line that a class of calls begins with."""
+        base = f"{twin.prefix}Typed{ending or 'Model'}"
+        return bracketed(f"class {twin.prefix}{self.names}{ending}(", [base], "):", after=0)
+
+    def begin(self, twin: Twin) -> str:
+        """The line that makes a sequence."""
+        items = ["self", "sequence_id"]
+        return bracketed(f"return {twin.prefix}{self.names}Sequence(", items, ")", indent=8, after=0)
+
+    def best_opening(self, member: Member, side: Side) -> str:
+        """The line that the property of the most probable class, or of that of each row, begins with."""
+        name, kind = member.labels_name, member.labels
+        if side is Side.MANY:
+            name, kind = f"{name}s", f"tuple[{kind}, ...]"
+        return bracketed(f"def {name}(", ["self"], f") -> {kind}:", indent=4, after=0)
+
+    def best(self, member: Member, side: Side) -> str:
+        """The line that finds the most probable class, or that of each row."""
+        field = f"self.{member.name}"
+        if side is Side.ONE:
+            return bracketed("best = np.argmax(", [field], ")", indent=8, after=0)
+        return bracketed("best: list[int] = np.argmax(", [field, "axis=1"], ").tolist()", indent=8, after=0)
+
+    def length(self) -> str:
+        """The line that counts the rows."""
+        return bracketed("return len(", [f"self.{self.outputs[0].name}"], ")", indent=8, after=0)
 
     def parameters(self, side: Side, *, sequence: bool = False) -> list[str]:
         """The parameters of a call, behind ``self``."""
@@ -225,7 +252,22 @@ class ModelView:
         return docstring(f"{first}\n\nArgs:\n{arguments}\n\n{_RAISES}", indent=8)
 
 
-def _tensor(member: Member, words: str) -> Item:
+def _tensors(head: str, tensors: Sequence[Sequence[Item]]) -> Item:
+    def laid_out(indent: int) -> str:
+        source = tuple_source(head, [_tensor(items) for items in tensors], indent=indent)
+        if len(tensors) > 1 or "\n" not in source:
+            return source
+        # A formatter joins a tuple of one again, unless what is in it is broken.
+        return bracketed(f"{head}(", [_tensor(tensors[0], always=True)], ")", indent=indent, always=True)
+
+    return laid_out
+
+
+def _tensor(items: Sequence[Item], *, always: bool = False) -> Item:
+    return lambda indent: bracketed("Tensor(", items, ")", indent=indent, always=always)
+
+
+def _arguments(member: Member, words: str) -> list[Item]:
     tensor = member.tensor
     shape = f"({', '.join(map(str, tensor.shape))}{',' if len(tensor.shape) == 1 else ''})"
     extras: list[Item] = [f"field={string_literal(member.name)}"] if member.name != tensor.name else []
@@ -235,8 +277,7 @@ def _tensor(member: Member, words: str) -> Item:
     if tensor.columns:
         columns = [string_literal(column) for column in tensor.columns]
         extras.append(lambda indent: tuple_source("columns=", columns, indent=indent))
-    items: list[Item] = [string_literal(tensor.name), string_literal(tensor.datatype.wire_name), shape, *extras]
-    return lambda indent: bracketed("Tensor(", items, ")", indent=indent)
+    return [string_literal(tensor.name), string_literal(tensor.datatype.wire_name), shape, *extras]
 
 
 def _indented(paragraphs: Iterable[str]) -> str:
