@@ -9,6 +9,12 @@ from repo_tool.datatypes import DataType
 from repo_tool.workflows.generate_clients import GenerateRequest, generate_clients
 from support.command import repo_tool
 
+LABELLED = """
+max_batch_size: 4
+input [ { name: "x" data_type: TYPE_FP32 dims: [ 2 ] } ]
+output [ { name: "scores" data_type: TYPE_FP32 dims: [ 2 ] label_filename: "labels.txt" } ]
+"""
+
 
 def test_a_file_is_up_to_date_until_a_model_changes(tmp_path, served_repository):
     clients = tmp_path / "clients.py"
@@ -24,6 +30,55 @@ def test_a_file_is_up_to_date_until_a_model_changes(tmp_path, served_repository)
     assert f"{clients} is stale" in done.stderr
     assert repo_tool(*generate).returncode == 0
     assert clients.read_bytes() == written
+
+
+def test_labels_that_changed_make_a_file_stale_though_the_signature_is_the_same(tmp_path):
+    folder = tmp_path / "models" / "told"
+    (folder / "1").mkdir(parents=True)
+    (folder / "config.pbtxt").write_text(LABELLED)
+    (folder / "labels.txt").write_text("benign\nmalignant\n")
+    clients = tmp_path / "clients.py"
+    generate = ("client", "generate", "-r", tmp_path / "models", "-o", clients)
+    assert repo_tool(*generate).returncode == 0
+    assert repo_tool(*generate, "--check").returncode == 0
+    (folder / "labels.txt").write_text("malignant\nbenign\n")
+    done = repo_tool(*generate, "--check")
+    assert done.returncode == 1
+    assert '+ToldLabel = Literal["malignant", "benign"]' in done.stdout
+    assert "digest" not in done.stdout
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, served_repository):
+    clients, link = tmp_path / "clients.py", tmp_path / "link.py"
+    generate = ("client", "generate", "wine", "-r", served_repository, "-o")
+    clients.write_text("mine\n")
+    clients.chmod(0o640)
+    link.symlink_to(clients)
+    done = repo_tool(*generate, link)
+    assert (done.returncode, clients.read_text()) == (2, "mine\n")
+    assert f"'{link}' is a link" in done.stderr
+    held = clients.open()  # who reads the old file goes on to read it
+    assert repo_tool(*generate, clients).returncode == 0
+    with held:
+        assert held.read() == "mine\n"
+    assert "class Wine(" in clients.read_text()
+    assert clients.stat().st_mode & 0o777 == 0o640
+    assert sorted(tmp_path.iterdir()) == [clients, link]
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path, served_repository):
+    done = repo_tool("client", "generate", "wine", "-r", served_repository, "-o", tmp_path / "gone" / "clients.py")
+    assert done.returncode == 2
+    assert "gone/clients.py' cannot be written" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "language"), [("clients.ts", "python"), ("clients.py", "typescript")])
+def test_a_file_named_like_one_of_another_language_is_refused(tmp_path, served_repository, name, language):
+    clients = tmp_path / name
+    done = repo_tool("client", "generate", "wine", "-r", served_repository, "-o", clients, "--language", language)
+    assert done.returncode == 2
+    assert "--language" in done.stderr
+    assert not clients.exists()
 
 
 def test_a_file_that_is_not_there_is_stale(tmp_path, served_repository):

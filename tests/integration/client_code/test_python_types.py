@@ -37,6 +37,7 @@ def right(client: Client) -> None:
     probabilities: npt.NDArray[np.float32] = result.probabilities
     batch = wine.predict_batch(measurements=floats.reshape(1, 13), cast="same_kind")
     cultivars: npt.NDArray[np.int64] = batch.cultivar
+    result = wine.predict(measurements=np.load("rows.npy")[0], cast="same_kind")
     row: WineRow = {"measurements": floats}
     for each in wine.predict_many([row, {"measurements": floats}], max_in_flight=2):
         label = each.probabilities_label
@@ -74,6 +75,7 @@ WRONG = {
     "an input by its place": "Wine(client).predict(floats)",
     "an input too many": "Wine(client).predict(measurements=floats, colour=floats)",
     "float64 for float32": "Wine(client).predict(measurements=doubles)",
+    "float64 for float32, to be cast": 'Wine(client).predict(measurements=doubles, cast="same_kind")',
     "integers for floats": "Wine(client).predict(measurements=whole_numbers)",
     "a list for an array": "Wine(client).predict(measurements=[1.0, 2.0])",
     "a text for an array": 'Wine(client).predict(measurements="1, 2")',

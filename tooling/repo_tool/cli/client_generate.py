@@ -52,11 +52,12 @@ def generate(
         repo-tool client generate -o clients.py
     """
     from repo_tool.errors import UserMistakeError
-    from repo_tool.workflows.generate_clients import GenerateRequest, generate_clients
+    from repo_tool.workflows.generate_clients import GenerateRequest, check_suffix, generate_clients, write_clients
 
     to_screen = str(output) == "-"
     if check and to_screen:
         raise UserMistakeError("--check needs a file to compare with", next_step="name it with -o")
+    check_suffix(output, language.value)
     text = generate_clients(
         GenerateRequest(models=models or (), repository=repository, server=server, language=language.value)
     )
@@ -65,7 +66,8 @@ def generate(
     elif to_screen:
         print(text, end="")
     else:
-        _write(output, text)
+        write_clients(output, text)
+        print(f"wrote {output}")
 
 
 def _check(output: Path, text: str) -> None:
@@ -84,13 +86,3 @@ def _check(output: Path, text: str) -> None:
     said = f"{output} is stale{more}: run repo-tool client generate again"
     error_console().print(said, style="bold red", markup=False, soft_wrap=True)
     raise typer.Exit(1)
-
-
-def _write(output: Path, text: str) -> None:
-    from repo_tool.errors import UserMistakeError
-
-    try:
-        output.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise UserMistakeError(f"'{output}' cannot be written", cause=error.strerror or str(error)) from error
-    print(f"wrote {output}")

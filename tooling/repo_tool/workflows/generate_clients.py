@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clients written for the models of a repository or of a server."""
 
-__all__ = ["LANGUAGES", "GenerateRequest", "differences", "generate_clients"]
+__all__ = ["LANGUAGES", "GenerateRequest", "check_suffix", "differences", "generate_clients", "write_clients"]
 
 import difflib
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from repo_client import Client
 from repo_tool.client_code.description import ModelDescription
 from repo_tool.client_code.from_repository import describe_repository
 from repo_tool.client_code.from_server import describe_served
 from repo_tool.errors import RepositoryError, UserMistakeError
+from repo_tool.repository.disk import replace_file
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.workflows.call_model import translating_client_errors
 
@@ -22,6 +24,7 @@ LANGUAGES = {
     "python": ("repo_tool.client_code.python.renderer", "render_python"),
     "typescript": ("repo_tool.client_code.typescript", "render_typescript"),
 }
+_LANGUAGE_OF = {".py": "python", ".pyi": "python"} | dict.fromkeys((".ts", ".mts", ".cts", ".tsx"), "typescript")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,3 +86,31 @@ def differences(written: Path, text: str) -> list[str]:
     lines = found.splitlines(), text.splitlines()
     changed = list(difflib.unified_diff(*lines, str(written), "as generated now", lineterm="", n=1))
     return changed or ([] if found == text else ["the line endings differ"])
+
+
+def check_suffix(path: Path, language: str) -> None:
+    """See that a file is not named like one of another language.
+
+    Raises:
+        UserMistakeError: it is.
+    """
+    told = _LANGUAGE_OF.get(path.suffix.lower(), language)
+    if told != language:
+        raise UserMistakeError(
+            f"'{path}' is no name for a file of {language}", next_step=f"pass --language {told}, or another -o"
+        )
+
+
+def write_clients(path: Path, text: str) -> None:
+    """Replace ``path`` whole, or leave it as it was.
+
+    Raises:
+        UserMistakeError: it cannot be written, is a link or no file.
+    """
+    try:
+        with TemporaryDirectory(prefix=".clients-", dir=path.parent) as folder:
+            draft = Path(folder, path.name)
+            draft.write_text(text, encoding="utf-8", newline="\n")
+            replace_file(path, draft)
+    except OSError as error:
+        raise UserMistakeError(f"'{path}' cannot be written", cause=error.strerror or str(error)) from error
