@@ -156,7 +156,7 @@ def from_reply(reply: Reply, request: InferRequest, facts: Facts) -> InferRespon
             ),
             parameters=document.get("parameters", {}),
         )
-    except (*_NOT_JSON, KeyError, TypeError, AttributeError) as error:
+    except (*_NOT_JSON, KeyError, TypeError, AttributeError, OverflowError) as error:  # JSON of Python has Infinity
         raise _not_the_protocol(reply, facts) from error
 
 
@@ -166,8 +166,9 @@ def _outputs(
     tensors = []
     for document in documents:
         name = document["name"]
-        part = slices.get(name)  # Triton does not repeat over HTTP that an output went there
-        end = start if part else start + document["parameters"]["binary_data_size"]
+        size = document.get("parameters", {}).get("binary_data_size")
+        part = slices.get(name) if size is None else None  # Triton does not repeat over HTTP that it went there
+        end = start if part else start + size
         tensors.append(
             WireTensor(
                 name=name,

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the tensors of a request and of its answer lie in a region. No I/O."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import prod
+from threading import Lock
 
 from repo_client._datatypes import DATATYPES
 from repo_client._messages import InferRequest, InferResponse, RegionSlice, WireTensor
@@ -49,6 +50,7 @@ class AnswerSizes:
         self._seen: dict[Kind, _Seen] = {}
         self.models: set[str] = set()  # with answers that were worth a region
         self._unsteady: set[str] = set()
+        self._lock = Lock()
 
     def expected(self, request: InferRequest) -> Sizes:
         """The sizes of the outputs of this request; empty where they are not known, or not worth a region."""
@@ -57,11 +59,15 @@ class AnswerSizes:
 
     def learn(self, request: InferRequest, response: InferResponse) -> None:
         """Remember how large the answer to ``request`` was."""
-        if not is_large(response.outputs) or request.model in self._unsteady:
+        if is_large(response.outputs):
+            sizes = tuple((output.name, _size(output)) for output in response.outputs)
+            with self._lock:
+                self._note(request.model, _kind(request), sizes)
+
+    def _note(self, model: str, kind: Kind, sizes: Sizes) -> None:
+        if model in self._unsteady:
             return
-        self.models.add(request.model)
-        sizes = tuple((output.name, _size(output)) for output in response.outputs)
-        kind = _kind(request)
+        self.models.add(model)
         seen = self._seen.get(kind)
         if seen is not None and seen.sizes == sizes:
             seen.is_steady = True
@@ -72,9 +78,10 @@ class AnswerSizes:
 
     def give_up(self, model: str) -> None:
         """The answers of this model cannot be foretold."""
-        self.models.discard(model)
-        self._unsteady.add(model)
-        self._seen = {kind: seen for kind, seen in self._seen.items() if kind[0] != model}
+        with self._lock:
+            self.models.discard(model)
+            self._unsteady.add(model)
+            self._seen = {kind: seen for kind, seen in self._seen.items() if kind[0] != model}
 
 
 def _kind(request: InferRequest) -> Kind:
@@ -118,19 +125,16 @@ def _placed(tensor: WireTensor, region: Shared, offset: int) -> WireTensor:
     return WireTensor(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape, data=b"", slice=part)
 
 
-def collect(response: InferResponse, slices: Mapping[str, RegionSlice], region: Shared) -> InferResponse:
-    """``response`` with copies of the outputs that lie in ``region``.
-
-    Which ones do is known from the request: Triton does not say it again in its answer.
-    """
-    if not slices:
+def collect(response: InferResponse, region: Shared) -> InferResponse:
+    """``response`` with copies of the outputs that lie in ``region``."""
+    if all(output.slice is None for output in response.outputs):
         return response
-    return replace(response, outputs=tuple(_collected(output, slices, region) for output in response.outputs))
+    return replace(response, outputs=tuple(_collected(output, region) for output in response.outputs))
 
 
-def _collected(output: WireTensor, slices: Mapping[str, RegionSlice], region: Shared) -> WireTensor:
-    part = slices.get(output.name)
-    if part is None or output.data:
+def _collected(output: WireTensor, region: Shared) -> WireTensor:
+    part = output.slice
+    if part is None:
         return output
     width = 2 if output.datatype == "BF16" else DATATYPES[output.datatype].numpy.itemsize
     data = region.read(part.offset, min(prod(output.shape) * width, part.byte_size))

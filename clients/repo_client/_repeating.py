@@ -37,12 +37,17 @@ class RetryBudget:
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may well succeed a moment later."""
-    return isinstance(error, ServerUnreachableError | ServerBusyError | ConnectionLostError)
+    kinds = (ServerUnreachableError, ServerBusyError, ConnectionLostError)
+    return isinstance(error, kinds) or _is_unprocessed(error)
 
 
-def may_repeat(error: RepoClientError, request: InferRequest) -> bool:
+def may_repeat(error: BaseException, request: InferRequest) -> bool:
     """Whether ``request`` can be sent again without doing something twice; in a sequence it could be counted twice."""
-    return is_transient(error) and "sequence_id" not in request.parameters
+    return _is_unprocessed(error) or (is_transient(error) and "sequence_id" not in request.parameters)
+
+
+def _is_unprocessed(error: BaseException) -> bool:
+    return isinstance(error, RepoClientError) and error.is_unprocessed
 
 
 def told_attempts(error: E, attempts: int) -> E:

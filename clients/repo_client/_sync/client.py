@@ -66,7 +66,9 @@ class Client:
         self._retrying = Retrying(retries or Retries())
         # A transport that was passed in may be no server at all, or write down what it is given.
         sharing = "off" if transport is not None and shared_memory == "auto" else shared_memory
-        self._shared_memory = SharedRegions(self._transport, self._url, sharing)
+        self._shared_memory = SharedRegions(
+            self._transport, self._url, sharing, foretells=retries is None or retries.attempts > 1
+        )
         self._infer = self._chain(tracing=tracing)
         self._stream = traced_stream(self._transport.stream, self._url) if tracing else self._transport.stream
         self._closed = False

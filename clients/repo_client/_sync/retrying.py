@@ -4,15 +4,16 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
-from repo_client._errors import RepoClientError
+from repo_client._errors import Facts, RepoClientError
 from repo_client._messages import InferRequest, InferResponse
 from repo_client._options import Retries
 from repo_client._repeating import RetryBudget, is_transient, may_repeat, told_attempts
 from repo_client._sync.transport import Infer
-from repo_client._timeouts import to_microseconds
+from repo_client._timeouts import seconds_left, to_microseconds
 
 T = TypeVar("T")
 
@@ -45,7 +46,7 @@ class Retrying:
             def infer_once(left_s: float) -> InferResponse:
                 return infer(replace(request, timeout_us=to_microseconds(left_s)), timeout_s=left_s)
 
-            return self._again(infer_once, failure, deadline)
+            return self._again(infer_once, failure, deadline, partial(may_repeat, request=request))
 
         return infer_again
 
@@ -62,20 +63,27 @@ class Retrying:
         def read_once(left_s: float) -> T:
             return call(*arguments, timeout_s=left_s)
 
-        return self._again(read_once, failure, deadline)
+        return self._again(read_once, failure, deadline, is_transient)
 
-    def _again(self, once: Callable[[float], T], failure: RepoClientError, deadline: float) -> T:
+    def _again(
+        self,
+        once: Callable[[float], T],
+        failure: RepoClientError,
+        deadline: float,
+        may_follow: Callable[[BaseException], bool],
+    ) -> T:
+        """``once`` again and again, as long as another attempt ``may_follow`` a failure and the limits allow it."""
         from tenacity import Retrying as Attempts  # late: most programs never get here
         from tenacity import retry_if_exception, wait_random_exponential
 
-        number = 0
+        number, about = 0, Facts(model=failure.model, version=failure.version, request_id=failure.request_id)
 
         def attempt() -> T:
             nonlocal number
             number += 1
             if number == 1:
                 raise failure  # the attempt that brought us here
-            return once(max(deadline - monotonic(), 0.001))
+            return once(seconds_left(deadline, about))
 
         def is_last(state: Any) -> bool:
             return (
@@ -85,7 +93,7 @@ class Retrying:
             )
 
         attempts = Attempts(
-            retry=retry_if_exception(is_transient),
+            retry=retry_if_exception(may_follow),
             wait=wait_random_exponential(multiplier=self._retries.first_wait_s, max=self._retries.longest_wait_s),
             stop=is_last,
             reraise=True,

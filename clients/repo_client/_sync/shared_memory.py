@@ -9,7 +9,14 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from repo_client._cuda_regions import CudaRegion, load_cuda
-from repo_client._errors import DeadlineExceededError, NetworkError, RepoClientError, ServerError, SharedMemoryError
+from repo_client._errors import (
+    DeadlineExceededError,
+    Facts,
+    NetworkError,
+    RepoClientError,
+    ServerError,
+    SharedMemoryError,
+)
 from repo_client._layouts import AnswerSizes, Sizes, collect, is_large, place, room_for
 from repo_client._messages import InferRequest, InferResponse
 from repo_client._options import SharedMemoryMode
@@ -23,6 +30,7 @@ from repo_client._regions import (
     remove_names_left_behind,
 )
 from repo_client._sync.transport import Infer, Transport
+from repo_client._timeouts import seconds_left
 from repo_client._urls import Url
 
 AnyRegion = Region | CudaRegion
@@ -35,8 +43,7 @@ _POLL_S = 0.02
 _OPENING_POLL_S = 0.001
 _LOST = re.compile(r"[Uu]nable to find .*shared memory region")
 _TOO_SMALL = re.compile(r"shared memory size specified with the request for output")
-_GRPC_WORDS = re.compile(r"RST_STREAM|Stream removed|Channel closed|CANCELLED|Cancelled")  # the server may still work
-_DROPPED = re.compile(r"Request timeout expired")  # from the queue, without having run
+_NOTHING = Facts()
 _UNREACHED = (NetworkError, DeadlineExceededError)
 _HINT = 'share /dev/shm with the server (docker run --ipc=host), or leave shared_memory at "auto"'
 
@@ -47,12 +54,19 @@ class SharedRegions:
     A call that was given up, by its deadline or by its caller, may still be read and written by the server: its
     region is left alone until the server lets go of it.
 
+    Args:
+        transport: to the server.
+        url: its address.
+        mode: what kind of memory, and whether it must be.
+        foretells: give answers a place by the size that they had before. A call whose answer proves larger is made
+            again, when the model has run already.
+
     Raises:
         SharedMemoryError: ``mode`` insists on what this system does not have.
     """
 
-    def __init__(self, transport: Transport, url: Url, mode: SharedMemoryMode) -> None:
-        self._transport, self._url = transport, url
+    def __init__(self, transport: Transport, url: Url, mode: SharedMemoryMode, *, foretells: bool = True) -> None:
+        self._transport, self._url, self._foretells = transport, url, foretells
         self._insists = mode in ("system", "cuda")
         self._is_on = self._insists or (mode == "auto" and has_shared_memory() and is_this_machine(url))
         self._kind: Callable[[str, int], AnyRegion] = CudaRegion if mode == "cuda" else Region
@@ -61,7 +75,7 @@ class SharedRegions:
         elif self._insists and not has_shared_memory():
             raise SharedMemoryError("this system has no shared memory in /dev/shm", hint='use shared_memory="auto"')
         self._pool: RegionPool[AnyRegion] | None = None
-        self._opening_pid = 0
+        self._opening: dict[int, object] = {}  # who of each process makes the pool; a forked one inherits the entry
         self._sizes = AnswerSizes()
 
     def around(self, infer: Infer) -> Infer:
@@ -84,7 +98,7 @@ class SharedRegions:
 
     def _foretold(self, request: InferRequest) -> Sizes:
         """The sizes of the answer; none for a sequence, whose calls cannot be made again if they prove wrong."""
-        if request.output_slices or "sequence_id" in request.parameters:
+        if not self._foretells or request.output_slices or "sequence_id" in request.parameters:
             return ()
         return self._sizes.expected(request)
 
@@ -109,7 +123,7 @@ class SharedRegions:
                 return response
         else:
             self._refuse("it lost a region at once; several servers may share the address")
-        return infer(request, timeout_s=left_s(deadline))
+        return infer(request, timeout_s=_seconds_for(request, deadline))
 
     def _run(
         self, infer: Infer, request: InferRequest, answer: Sizes, region: AnyRegion, deadline: float
@@ -119,12 +133,12 @@ class SharedRegions:
         settle = pool.leave  # however else this ends: a deadline, a lost connection, a cancelled task
         try:
             placed = place(request, answer, region)
-            response = collect(infer(placed, timeout_s=left_s(deadline)), placed.output_slices, region)
+            response = collect(infer(placed, timeout_s=_seconds_for(request, deadline)), region)
             settle = pool.give_back
         except RepoClientError as error:
             if is_lost(error):
                 settle = pool.drop
-            elif is_answered(error):
+            elif error.is_answered or error.is_unprocessed:
                 settle = pool.give_back
             raise
         finally:
@@ -141,24 +155,28 @@ class SharedRegions:
 
     def _is_opened(self, deadline: float) -> bool:
         """Whether there is a pool; the first call makes it, and those beside it only wait where sharing is a must."""
-        pid = os.getpid()
-        while self._insists and self._opening_pid == pid and time.monotonic() < deadline:
-            time.sleep(_OPENING_POLL_S)
-        if self._pool is not None and self._pool.pid == pid:
+        if self._has_pool():
             return True
-        if self._opening_pid == pid:
-            return False
-        self._opening_pid = pid  # the regions of a forked process are its parent's
+        pid, me = os.getpid(), object()
+        while self._opening.setdefault(pid, me) is not me:
+            if not self._insists or time.monotonic() >= deadline:
+                return False
+            time.sleep(_OPENING_POLL_S)
         try:
-            self._open(deadline)
+            if not self._has_pool():
+                self._open(deadline)
         except _UNREACHED:
             return False  # the call will say so itself
         except RepoClientError as error:
             self._refuse(error.fact, error)
             return False
         finally:
-            self._opening_pid = 0
+            del self._opening[pid]
         return self._is_on
+
+    def _has_pool(self) -> bool:
+        """Whether there is one of this process: the regions of a forked process are its parent's."""
+        return self._pool is not None and self._pool.pid == os.getpid()
 
     def _open(self, deadline: float) -> None:
         """Make the pool, and take away what clients left behind that were killed."""
@@ -281,18 +299,21 @@ class SharedRegions:
     def _are_left(self, pool: RegionPool[AnyRegion], deadline: float) -> bool:
         """Whether the server still has some after another attempt."""
         pool.leave_idle()
-        are_closed = [self._is_closed(region, left_s(deadline)) for region in pool.due()]
+        are_closed = [self._is_closed(region, seconds_left(deadline, _NOTHING)) for region in pool.due()]
         return not all(are_closed)
 
 
-def left_s(deadline: float) -> float:
-    """The seconds until ``deadline``; never none, since a transport refuses that."""
-    return max(deadline - time.monotonic(), 1e-3)
-
-
 def patience_s(deadline: float) -> float:
-    """How long something may take that only prepares a call: the call needs time too."""
-    return min(left_s(deadline) / 2, _PATIENCE_S)
+    """How long something may take that only prepares a call: the call needs time too.
+
+    Raises:
+        DeadlineExceededError: there is no time left.
+    """
+    return min(seconds_left(deadline, _NOTHING) / 2, _PATIENCE_S)
+
+
+def _seconds_for(request: InferRequest, deadline: float) -> float:
+    return seconds_left(deadline, Facts(model=request.model, request_id=request.request_id or None))
 
 
 def is_lost(error: RepoClientError) -> bool:
@@ -303,14 +324,6 @@ def is_lost(error: RepoClientError) -> bool:
 def is_too_small(error: RepoClientError) -> bool:
     """Whether the answer was larger than foretold."""
     return bool(_TOO_SMALL.search(error.server_words or ""))
-
-
-def is_answered(error: RepoClientError) -> bool:
-    """Whether it was Triton that ended the request, so that it is done with the region; not gRPC on its behalf."""
-    words = error.server_words
-    if words is None or _GRPC_WORDS.search(words):
-        return False
-    return not isinstance(error, _UNREACHED) or bool(_DROPPED.search(words))
 
 
 def release_of(version: str) -> tuple[int, ...]:

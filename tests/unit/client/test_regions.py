@@ -10,15 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from repo_client import (
-    ConnectionLostError,
-    DeadlineExceededError,
-    RefusedRequestError,
-    ServerError,
-    UnexpectedAnswerError,
-)
-from repo_client._async.shared_memory import is_answered, release_of
-from repo_client._errors import Facts
+from repo_client._async.shared_memory import release_of
 from repo_client._region_pool import RegionPool
 from repo_client._regions import (
     Region,
@@ -184,19 +176,3 @@ def test_a_region_that_nobody_needs_any_more_is_closed_after_a_minute(pool):
 )
 def test_releases(version, release):
     assert release_of(version) == release
-
-
-@pytest.mark.parametrize(
-    ("error", "is_over"),
-    [
-        (RefusedRequestError("x", facts=Facts(server_words="unexpected shape for input")), True),
-        (DeadlineExceededError("x", facts=Facts(server_words="Request timeout expired")), True),
-        (DeadlineExceededError("x", facts=Facts(server_words="Deadline Exceeded")), False),
-        (DeadlineExceededError("x"), False),
-        (ConnectionLostError("x", facts=Facts(server_words="Socket closed")), False),
-        (ServerError("x", facts=Facts(server_words="Received RST_STREAM with error code 2")), False),
-        (UnexpectedAnswerError("x"), False),
-    ],
-)
-def test_a_region_is_free_again_only_after_words_of_the_server_itself(error, is_over):
-    assert is_answered(error) is is_over
