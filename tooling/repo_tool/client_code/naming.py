@@ -22,7 +22,7 @@ def class_names(
 ) -> Mapping[str, str]:
     """The class of each model, in the order of their names, none like another's or one that is ``taken``.
 
-    A name that several models could have is none's: a class never becomes another model's because that one is new.
+    A name that several models could have is none's: the second to come does not take over the class of the first.
     ``family`` are all names that a class brings with it: its result, its rows.
     """
     ordered = sorted(models)
