@@ -3,9 +3,10 @@
 
 import zlib
 from collections.abc import Mapping
+from sys import exception
 from urllib.parse import quote
 
-from httptools import HttpParserCallbackError, HttpParserError, HttpResponseParser
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from repo_client._errors import InputError
 from repo_client._options import Compression
@@ -66,6 +67,7 @@ class ReplyReader:
         self._filled = 0
         self._direct = False
         self._until_eof = False
+        self._has_refused = False  # by an exception from one of the methods that the parser calls
         self.is_complete = False
         self.keep_alive = False
         self.status = 0
@@ -80,7 +82,7 @@ class ReplyReader:
 
         Raises:
             EOFError: the connection ended before the answer did.
-            HttpParserError: this is not HTTP.
+            HttpParserError: this is not HTTP, or more than there is room for.
         """
         if not count:
             self._end()
@@ -96,9 +98,14 @@ class ReplyReader:
         self.is_complete = True
 
     def _parse(self, data: memoryview) -> None:
+        handled = exception()
         try:
             self._parser.feed_data(data)
-        except HttpParserError:
+        except HttpParserUpgrade as error:
+            raise HttpParserError("an upgrade that nobody asked for") from error
+        except HttpParserError as error:
+            if isinstance(error, HttpParserCallbackError) and not self._has_refused:
+                raise _interruption(error, handled) from None
             if not self.is_complete:
                 raise
             self.keep_alive = False  # more than was asked for: what comes next would be read as the next answer
@@ -113,6 +120,7 @@ class ReplyReader:
     def on_message_begin(self) -> None:
         """Called by the parser."""
         if self.is_complete:
+            self._has_refused = True
             raise HttpParserCallbackError("a second answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -133,7 +141,11 @@ class ReplyReader:
             self._until_eof = self.status not in (204, 304)
             return
         self._length = int(length)
-        self._body = bytearray(self._length)
+        try:
+            self._body = bytearray(self._length)
+        except (MemoryError, OverflowError):
+            self._has_refused = True
+            raise
 
     def on_body(self, data: bytes) -> None:
         """Called by the parser."""
@@ -150,3 +162,12 @@ class ReplyReader:
             self.headers.clear()
         else:
             self.is_complete = True
+
+
+def _interruption(error: HttpParserCallbackError, handled: BaseException | None) -> BaseException:
+    """What a signal raised while the parser called us, as Ctrl-C does; the parser puts an error of its own over it.
+
+    Where the caller is at ``handled``, that has taken the place of it, and Ctrl-C is as good as certain.
+    """
+    cause = error.__context__
+    return KeyboardInterrupt() if cause is None or cause is handled else cause

@@ -90,6 +90,10 @@ class Connection(asyncio.BufferedProtocol):
         self.is_proven = True
         return reader
 
+    def abort(self) -> None:
+        """Hang up under the task that waits, which is told so."""
+        self.close()
+
     def close(self) -> None:
         """Hang up; more than once is fine."""
         self._is_lost = True

@@ -12,6 +12,8 @@ from threading import Thread
 from time import monotonic
 from typing import Any
 
+from httptools import HttpParserError
+
 from repo_client._http_wire import ReplyReader
 from repo_client._network import is_readable
 
@@ -76,13 +78,29 @@ class Connection:
             OSError: the connection failed.
             HttpParserError: the answer is not HTTP.
         """
-        self._send(head, body, deadline)
-        reader, connected = ReplyReader(self._scratch, has_body=has_body), self._socket
+        reader = ReplyReader(self._scratch, has_body=has_body)
+        try:
+            self._send(head, body, deadline)
+        except ConnectionError as error:
+            self._receive_last(reader, deadline, error)
+        else:
+            self._receive(reader, deadline)
+        self.is_proven = True
+        return reader
+
+    def _receive(self, reader: ReplyReader, deadline: float) -> None:
+        connected = self._socket
         while not reader.is_complete:
             connected.settimeout(_remaining(deadline))
             reader.received(connected.recv_into(reader.buffer()))
-        self.is_proven = True
-        return reader
+
+    def _receive_last(self, reader: ReplyReader, deadline: float, error: ConnectionError) -> None:
+        """What the server answered before it hung up on the request, as one does that is too large; or ``error``."""
+        try:
+            self._receive(reader, deadline)
+        except (OSError, EOFError, HttpParserError):
+            raise error from None
+        reader.keep_alive = False
 
     def _send(self, head: bytes, body: Sequence[bytes | memoryview], deadline: float) -> None:
         if sum(map(len, body)) <= _SCRATCH:
@@ -98,6 +116,11 @@ class Connection:
             return self._socket.send(data)
         except ssl.SSLEOFError as error:  # the name it has in TLS
             raise BrokenPipeError(str(error)) from error
+
+    def abort(self) -> None:
+        """Hang up under the thread that waits; it is told so, and left to close."""
+        with suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # that of TLS is not made for two threads
 
     def close(self) -> None:
         """Hang up; more than once is fine."""

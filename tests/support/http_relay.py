@@ -101,10 +101,13 @@ class Relay:
 
 
 class CannedServer:
-    """Answers the first request of every connection as ``answer`` does with its bytes, and hangs up."""
+    """Answers the first request of every connection as ``answer`` does with its bytes, and hangs up.
 
-    def __init__(self, answer):
-        self._answer = answer
+    With ``reads_on=False`` it hangs up on whatever has not been read by then.
+    """
+
+    def __init__(self, answer, *, reads_on=True):
+        self._answer, self._reads_on = answer, reads_on
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
 
@@ -123,7 +126,7 @@ class CannedServer:
                 with client, suppress(OSError):
                     client.sendall(self._answer(client.recv(65_536)))
                     client.shutdown(socket.SHUT_WR)
-                    while client.recv(65_536):
+                    while self._reads_on and client.recv(65_536):
                         pass
 
 

@@ -5,11 +5,13 @@ import ssl
 import zlib
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from time import monotonic
 
 from httptools import HttpParserError
 
 from repo_client._errors import (
+    ClosedClientError,
     ConnectionLostError,
     DeadlineExceededError,
     Facts,
@@ -56,6 +58,7 @@ class _Pool:
         self.owner = owner
         self.slots = Slots(count)
         self.idle: deque[Connection] = deque()
+        self.used: set[Connection] = set()
 
 
 class AsyncHttpExchange:
@@ -69,6 +72,7 @@ class AsyncHttpExchange:
         self._compression = options.connection.compression
         self._accepting = f"Accept-Encoding: {self._compression}\r\n" if self._compression else ""
         self._pool: _Pool | None = None
+        self._closed = False
         self._host_line = f"Host: {url.address}\r\n"
         encode_headers(options.headers)  # a wrong one is told now, not by each call
 
@@ -95,7 +99,7 @@ class AsyncHttpExchange:
             headers: of this call, over those of the client.
 
         Raises:
-            RepoClientError: the network failed or the deadline passed.
+            RepoClientError: the network failed, the deadline passed, or the client was closed.
         """
         deadline = monotonic() + min(timeout_s, _LONGEST_WAIT_S)
         request = self._request(method, path, body, header_length, headers)
@@ -105,6 +109,7 @@ class AsyncHttpExchange:
         except TimeoutError as error:
             raise network_failure(DeadlineExceededError, self._url, "", facts) from error
         try:
+            self._check_open()  # again: it may have waited for long
             connection = _take_idle(pool) or await self._connect(deadline, facts)
             return await self._exchange(pool, connection, request, deadline, facts)
         finally:
@@ -131,7 +136,12 @@ class AsyncHttpExchange:
         head = f"{method} {self._route.target}{path} HTTP/1.1\r\n{lines}Content-Length: {size}\r\n\r\n"
         return head.encode("ascii"), body
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedClientError(f"the client of {self._url} is closed", hint="open a new one")
+
     def _open_pool(self) -> _Pool:
+        self._check_open()
         pool, owner = self._pool, home()
         if pool is None or pool.owner != owner:  # connections of another loop, or of the process before a fork
             self._pool = pool = _Pool(owner, self._options.connection.connections)
@@ -171,16 +181,22 @@ class AsyncHttpExchange:
     ) -> Reply:
         reader = None
         try:
+            pool.used.add(connection)
+            self._check_open()  # after that, so that close() finds the connection or we find it closed
             reader = await connection.exchange(*request, deadline=deadline)
             return _to_reply(reader)
         except (OSError, EOFError, HttpParserError, zlib.error) as error:
+            self._check_open()
             kind = next(ours for theirs, ours in _UNDER_WAY if isinstance(error, theirs))
             raise self._lost(kind, error, facts, is_new=not connection.is_proven) from error
         finally:
-            if reader is not None and reader.keep_alive and pool is self._pool:
+            pool.used.discard(connection)
+            if reader is not None and reader.keep_alive:
                 pool.idle.append(connection)
             else:
                 connection.close()
+            if pool is not self._pool:  # closed meanwhile
+                _drop_idle(pool)
 
     def _lost(self, kind: type[RepoClientError], error: Exception, facts: Facts, *, is_new: bool) -> RepoClientError:
         if self._tls is not None and is_new and isinstance(error, ConnectionError):
@@ -190,9 +206,20 @@ class AsyncHttpExchange:
         return network_failure(kind, self._url, str(error), facts)
 
     async def close(self) -> None:
-        """Close all connections that wait for a request."""
+        """Close all connections; calls under way end with a ``ClosedClientError``."""
+        self._closed = True
         pool, self._pool = self._pool, None
-        while pool is not None and pool.idle:
+        if pool is None:
+            return
+        while pool.used and pool.owner == home():  # those of the process before a fork are not ours to end
+            with suppress(KeyError):  # a thread has just ended its call
+                pool.used.pop().abort()
+        _drop_idle(pool)
+
+
+def _drop_idle(pool: _Pool) -> None:
+    while pool.idle:
+        with suppress(IndexError):  # another thread was faster
             pool.idle.pop().close()
 
 

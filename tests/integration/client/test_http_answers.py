@@ -102,8 +102,9 @@ def test_a_gateway_that_refuses_is_told_apart(server_name, status, error):
         http(RIGHT, f"Content-Length: {2**62}"),
         http(RIGHT, LENGTH, "Content-Encoding: gzip"),
         http(b"zz\r\n", "Transfer-Encoding: chunked"),
+        http(b"", "Upgrade: h2c", "Connection: upgrade", status="101 Switching Protocols"),
     ],
-    ids=["ssh", "two-lengths", "negative", "overflow", "exbibytes", "not-gzip", "no-chunk"],
+    ids=["ssh", "two-lengths", "negative", "overflow", "exbibytes", "not-gzip", "no-chunk", "upgrade"],
 )
 def test_what_is_not_http_says_so(server_name, answer):
     with pytest.raises(UnexpectedAnswerError):
@@ -118,6 +119,16 @@ def test_what_is_not_http_says_so(server_name, answer):
 def test_an_answer_that_breaks_off_is_a_lost_connection(server_name, answer):
     with pytest.raises(ConnectionLostError):
         server_name(answer)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_answered_before_the_request_was_read_is_heard(opener, variant):
+    """And the connection cut on the rest of it, as a proxy does with a request that it does not let pass."""
+    refusal = http(b'{"error":"no token"}', "Content-Length: 20", "Connection: close", status="401 Unauthorized")
+    with CannedServer(lambda _: refusal, reads_on=False) as server:
+        client = opener.open(variant, grpc_url="", http_url=server.address, retries=ONCE, timeout_s=10.0)
+        with pytest.raises(RefusedRequestError, match="no token"):
+            client.admin.load("m", config={"backend": "python"}, files={"1/model.bin": bytes(16_000_000)})
 
 
 MODEL = {"name": "m", "versions": ["1"], "platform": "p", "inputs": [], "outputs": []}
@@ -141,6 +152,7 @@ BROKEN = [
     (output(shape=7), None),
     (output(shape=[9]), None),
     (output(shape=["a"]), None),
+    (output(shape=[float("inf")]), None),
     (output(datatype="FP31"), None),
     ({"model_name": "m"}, "many"),
     ({"model_name": "m"}, "-3"),

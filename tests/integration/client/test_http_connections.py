@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from repo_client import (
     AsyncClient,
     Client,
+    ClosedClientError,
     ConnectionOptions,
     DeadlineExceededError,
     InputError,
@@ -119,6 +121,59 @@ def test_a_call_that_was_cancelled_leaves_nothing_for_the_next(client_server, cl
             return (await model.infer({"seconds": 0.0}, request_id="after"))["slept"].item()
 
     assert asyncio.run(ask()) == 0.0
+
+
+def _close_under_threads(url, until_begun):
+    client = Client(url, connection=ConnectionOptions(connections=1), retries=ONCE)
+    model = client.model("moody")
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(model.infer, {"seconds": 2.0}, request_id="http-closed-under-threads")]
+        while not until_begun("http-closed-under-threads"):
+            time.sleep(0.01)
+        calls.append(pool.submit(model.infer, {"seconds": 0.0}))  # waits for the connection
+        time.sleep(0.05)
+        client.close()
+        began = time.monotonic()
+        return [call.exception() for call in calls], time.monotonic() - began
+
+
+def _close_under_tasks(url, until_begun):
+    async def close():
+        client = AsyncClient(url, connection=ConnectionOptions(connections=1), retries=ONCE)
+        model = await client.model("moody")
+        calls = [asyncio.create_task(model.infer({"seconds": 2.0}, request_id="http-closed-under-tasks"))]
+        while not until_begun("http-closed-under-tasks"):
+            await asyncio.sleep(0.01)
+        calls.append(asyncio.create_task(model.infer({"seconds": 0.0})))
+        await asyncio.sleep(0.05)
+        await client.close()
+        began = time.monotonic()
+        return await asyncio.gather(*calls, return_exceptions=True), time.monotonic() - began
+
+    return asyncio.run(close())
+
+
+@pytest.mark.parametrize("close", [_close_under_threads, _close_under_tasks])
+def test_closing_ends_the_calls_under_way(client_server, client_repository, close):
+    until_begun = lambda name: (client_repository / "moody" / "1" / f"{name}.begun").exists()  # noqa: E731
+    outcomes, took_s = close(f"http://{client_server.http_url}", until_begun)
+    assert [type(outcome) for outcome in outcomes] == [ClosedClientError] * 2
+    assert took_s < 1.0
+
+
+def test_a_thread_that_connects_while_the_client_is_closed_goes_no_further(client_server, monkeypatch):
+    asked = socket.getaddrinfo
+
+    def close_first(*arguments, **options):
+        client.close()
+        return asked(*arguments, **options)
+
+    with Relay(client_server.http_url) as relay:
+        client = Client(f"http://{relay.address}", retries=ONCE)
+        monkeypatch.setattr(socket, "getaddrinfo", close_first)
+        with pytest.raises(ClosedClientError):
+            client.model("rows")
+        assert relay.asked == b""
 
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -234,8 +289,8 @@ def test_an_address_of_the_sixth_version(client_server, http_client):
 
 def test_a_path_in_front_of_the_protocol_is_kept(client_server, http_client):
     with Relay(client_server.http_url) as relay:
-        assert not http_client(f"{relay.address}/behind a/proxy").admin.is_live()
-        assert relay.asked.startswith(b"GET /behind%20a/proxy/v2/health/live HTTP/1.1\r\n")
+        assert not http_client(f"{relay.address}/behindä/proxy").admin.is_live()
+        assert relay.asked.startswith(b"GET /behind%C3%A4/proxy/v2/health/live HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64, ".example"])

@@ -68,6 +68,34 @@ def test_a_connection_with_more_than_the_answer_is_not_kept(surplus):
     assert (bytes(reader.body), reader.keep_alive) == (BODY, False)
 
 
+class AlarmError(Exception):
+    """What a handler of a signal may raise."""
+
+
+@pytest.mark.parametrize("method", ["on_header", "on_headers_complete", "on_body", "on_message_complete"])
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, AlarmError])
+def test_a_signal_in_the_middle_of_an_answer_is_what_it_was(monkeypatch, method, interruption):
+    def interrupt(*_):
+        raise interruption
+
+    monkeypatch.setattr(ReplyReader, method, interrupt)
+    with pytest.raises(interruption):
+        feed(ReplyReader(memoryview(bytearray(4096))), ANSWERS["length"], ())
+
+
+def test_a_signal_is_what_it_was_also_where_another_error_is_handled(monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ReplyReader, "on_body", interrupt)
+    reader = ReplyReader(memoryview(bytearray(4096)))
+    try:
+        [].pop()
+    except IndexError:
+        with pytest.raises(KeyboardInterrupt):
+            feed(reader, ANSWERS["length"], ())
+
+
 def test_the_answer_to_connect_ends_with_its_headers():
     reader = ReplyReader(memoryview(bytearray(64)), has_body=False)
     feed(reader, b"HTTP/1.1 200 Connection established\r\n\r\n", ())
