@@ -235,7 +235,7 @@ def _refused(reply: Reply, facts: Facts) -> RepoClientError:
         if reply.status not in _GATEWAY_CODES:
             return _not_the_protocol(reply, facts)
         return refusal(code, "", facts, told=f"something in front of the server answered {reply.status}")
-    is_answered = reply.status in _ENDINGS and len(document) == 1  # others give their errors more members
+    is_answered = reply.status in _ENDINGS and document == {"error": words}  # others say more, or something else
     return refusal(code, words, facts, is_answered=is_answered)
 
 

@@ -185,6 +185,15 @@ def test_outputs_that_cannot_be_put_together_say_how_to_get_them(surface):
     assert [part["padded"].shape for part in parts] == [(4, 1), (4, 5)]
 
 
+@pytest.mark.parametrize(("count", "words"), [(9, "'y' has 3 rows for 4"), (3, "'y' has 2 rows for 3")])
+def test_an_answer_of_a_row_less_is_refused(surface, count, words):
+    x = rows(count)
+    x[count // 2] = 14
+    with pytest.raises(UnexpectedAnswerError, match=words) as caught:
+        surface.model("scale").infer_batch({"x": x}, outputs=["rows", "y"])
+    assert caught.value.tensor == "y"
+
+
 def test_the_deadline_of_a_batch_is_that_of_the_whole(surface, gate):
     model, slow = surface.model("busy"), {"parameters": {"limit_s": 0.2}, "timeout_s": 0.5}
     assert model.infer(gate.inputs, **slow)["turn"].size == 1
@@ -216,6 +225,18 @@ def test_requests_without_end_are_read_only_as_far_as_they_are_in_flight(surface
     answers.close()
     beyond = next(read)
     assert next(read) == beyond + 1
+
+
+def test_one_array_is_filled_anew_for_every_request(surface):
+    buffer = np.empty((1, 3), np.float32)
+
+    def filled():
+        for number in range(20):
+            buffer[:] = 100 + number
+            yield {"x": buffer}
+
+    answers = surface.model("scale").infer_many(filled(), outputs=["y"])
+    assert [answer["y"][0, 0] for answer in answers] == [200 + 2 * number for number in range(20)]
 
 
 def test_no_request_at_all_is_no_answer(surface):
@@ -253,7 +274,9 @@ def test_what_the_iterator_raises_comes_after_the_answers_before_it(surface):
     assert [answer["y"][0, 0] for answer in taken] == [200, 202, 204]
 
 
-@pytest.mark.parametrize("wrong", [{"max_in_flight": 0}, {"max_in_flight": True}, {"errors": "ignore"}])
+@pytest.mark.parametrize(
+    "wrong", [{"max_in_flight": 0}, {"max_in_flight": True}, {"errors": "ignore"}, {"timeout_s": 0}]
+)
 def test_options_that_make_no_sense_are_refused_before_the_first_request(surface, wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         surface.model("scale").infer_many(many(1), **wrong)
@@ -262,6 +285,17 @@ def test_options_that_make_no_sense_are_refused_before_the_first_request(surface
 def test_one_request_is_not_many(surface):
     with pytest.raises(InputError, match="or call infer_batch"):
         surface.model("scale").infer_many({"x": rows(2)})
+
+
+def test_what_cannot_be_iterated_over_is_not_many(surface):
+    with pytest.raises(InputError, match="type int where many"):
+        surface.model("scale").infer_many(5)
+
+
+@pytest.mark.parametrize("ask", ["infer", "infer_batch", "infer_many", "stream"])
+def test_an_option_that_does_not_exist_is_an_error_of_python(surface, ask):
+    with pytest.raises(TypeError, match="'timeout'"):
+        getattr(surface.model("scale"), ask)({"x": rows(9)} if ask != "infer_many" else [], timeout=1)
 
 
 def test_a_progress_bar_counts_the_answers(surface, capfd):
@@ -333,14 +367,35 @@ def test_the_server_hears_of_the_deadline_the_id_and_the_parameters(surface):
     assert facts["parameters"] == {"flag": True, "number": 7, "text": "é", "half": 0.5}
 
 
-def test_a_deadline_of_ages_is_one_of_a_year(surface):
-    assert facts_of(surface.model("facts").infer({"x": 1.0}, timeout_s=1e300))["timeout_us"] == 365 * 24 * 3600 * 10**6
+def test_a_deadline_of_ages_is_one_of_eleven_days(surface):
+    assert facts_of(surface.model("facts").infer({"x": 1.0}, timeout_s=1e300))["timeout_us"] == 10**12
 
 
 @pytest.mark.parametrize("priority", [0, -1, 1.5, True, "high"])
 def test_a_priority_that_triton_has_not_is_refused(surface, priority):
     with pytest.raises(InputError, match="priority"):
         surface.model("facts").infer({"x": 1.0}, priority=priority)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"request_id": 5}, "request_id is 5"),
+        ({"request_id": "\ud800"}, "request_id is"),
+        ({"cast": "samekind"}, "cast is 'samekind'"),
+        ({"parameters": 5}, "parameters is 5"),
+        ({"parameters": {"a": [1]}}, "parameter 'a' is"),
+        ({"parameters": {"a": np.int64(5)}}, "parameter 'a' is"),
+        ({"parameters": {"a": 2**63}}, "parameter 'a' is"),
+        ({"parameters": {"a": "\ud800"}}, "parameter 'a' is"),
+        ({"parameters": {5: "a"}}, "name of a parameter is 5"),
+        ({"parameters": {"priority": -1}}, "pass priority="),
+        ({"parameters": {"binary_data_output": False}}, "'binary_data_output' is the client's own"),
+    ],
+)
+def test_what_no_request_can_carry_is_refused(surface, wrong, words):
+    with pytest.raises(InputError, match=words):
+        surface.model("facts").infer({"x": np.ones(1, np.float32)}, **wrong)
 
 
 def test_a_higher_priority_overtakes(surface, gate, crowd):

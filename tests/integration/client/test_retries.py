@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from repo_client import (
+    Client,
     ConnectionLostError,
     DeadlineExceededError,
     ExecutionError,
@@ -21,6 +22,8 @@ from repo_client import (
     ServerBusyError,
     ServerUnreachableError,
 )
+from repo_client._errors import Facts
+from repo_client.testing import InMemoryTransport, model_signature
 from repo_tool.triton.ports import free_ports
 from repo_tool.triton.server import EmbeddedServer, ServerOptions
 from support.http_relay import Relay
@@ -173,6 +176,21 @@ def test_a_sequence_is_never_tried_again(through, relay):
             sequence.infer({"x": [[1]]})
         assert caught.value.attempts == 1
         until(lambda: reaches(sequence))
+
+
+def test_a_call_that_the_server_never_looked_at_is_made_again_even_in_a_sequence():
+    """And once it may have been looked at, no more."""
+    signature = model_signature("adder", inputs={"x": ("INT32", [1])}, outputs={"sum": ("INT32", [1])})
+    transport = InMemoryTransport(signature, answer=lambda inputs: {"sum": inputs["x"]})
+    unseen = ConnectionLostError("going away", facts=Facts(is_unprocessed=True))
+    with Client("grpc://127.0.0.1", transport=transport, retries=PATIENT) as client:
+        with client.model("adder").sequence() as sequence:
+            transport.fail(unseen, unseen)
+            assert sequence.infer({"x": [1]})["sum"] == 1
+            transport.fail(unseen, ConnectionLostError("lost"))
+            with pytest.raises(ConnectionLostError, match="lost") as caught:
+                sequence.infer({"x": [1]})
+        assert caught.value.attempts == 2
 
 
 def reaches(sequence):

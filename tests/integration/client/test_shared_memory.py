@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 
-from repo_client import AsyncClient, Client, DeadlineExceededError, SharedMemoryError
+from repo_client import AsyncClient, Client, DeadlineExceededError, Retries, ServerError, SharedMemoryError
 from repo_client.testing import InMemoryTransport, model_signature
 from repo_tool.triton.server import EmbeddedServer, ServerOptions
+from support.impatient_front import grpc_front, http_front
 
 REPOSITORY = Path(__file__).parent / "memory_repository"
 SHARING = ServerOptions(graceful_stop_s=0, shared_memory=True)
@@ -124,6 +125,24 @@ def test_an_answer_that_outgrows_what_was_foretold_arrives_whole(sharing, witnes
     assert regions(witness)
 
 
+@pytest.mark.parametrize(("attempts", "further_runs"), [(1, 0), (2, 1)])
+def test_a_model_runs_again_for_an_answer_that_outgrew_its_place_unless_nothing_may_be_repeated(
+    server, opener, variant, witness, attempts, further_runs
+):
+    urls = {"grpc_url": server.grpc_url, "http_url": server.http_url}
+    client = opener.open(variant, **urls, shared_memory="system", retries=Retries(attempts=attempts))
+    model, before = client.model("positives"), runs(witness, "positives")
+    values = np.full(100_000, -1, np.float32)
+    for count in (60_000, 60_000, 90_000):
+        values[:count] = 1
+        assert model.infer({"values": values})["found"].size == count
+    assert runs(witness, "positives") - before == 3 + further_runs
+
+
+def runs(witness, name):
+    return sum(model.execution_count for model in witness.get_inference_statistics(name).model_stats)
+
+
 def test_an_answer_alone_goes_through_memory_too(server, opener, variant, witness):
     client = opener.open(variant, grpc_url=server.grpc_url, http_url=server.http_url, shared_memory="auto")
     model = client.model("patient")
@@ -153,6 +172,33 @@ def test_a_region_whose_call_was_given_up_is_not_used_again_before_the_server_is
         return not known <= regions(witness)
 
     poll(is_closed)
+
+
+@pytest.fixture
+def front(server, variant):
+    is_grpc = variant.endswith("grpc")
+    with (grpc_front if is_grpc else http_front)(server.grpc_url if is_grpc else server.http_url) as front:
+        yield front
+
+
+def test_a_region_of_a_call_that_something_in_front_gave_up_is_not_used_again(front, opener, variant, witness):
+    """The call ends with an answer, and not Triton's: that still reads the region, and will write into it."""
+    client = opener.open(variant, grpc_url=front.address, http_url=front.address, shared_memory="system")
+    model = client.model("patient")
+
+    def call(values, seconds):
+        return model.infer({"values": values, "seconds": [seconds]})["next"]
+
+    for _ in range(3):
+        call(VALUES, 0.0)
+    known = regions(witness)
+    front.is_patient = False
+    with pytest.raises(ServerError):
+        call(VALUES, 0.6)
+    front.is_patient = True
+    for round_ in range(5):  # the second instance of the model answers these
+        assert np.array_equal(call(-VALUES - round_, 0.0), -VALUES - round_ + 1)
+    assert regions(witness) > known
 
 
 def test_regions_that_somebody_else_closed_are_opened_again(sharing, witness):
@@ -392,9 +438,7 @@ for mode in ("auto", "system"):
 """
 
 
-@pytest.mark.parametrize(
-    ("size", "words"), [("64m", "Unable to open shared memory region"), ("600k", "no room")]
-)
+@pytest.mark.parametrize(("size", "words"), [("64m", "Unable to open shared memory region"), ("600k", "no room")])
 def test_a_client_in_a_container_of_its_own_goes_through_the_network(server, witness, size, words):
     """As in a container: its own /dev/shm, which is not the server's, or too small."""
     if not can_mount():

@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shared memory of this machine: names that last no longer than they must, and room that ends."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from repo_client import RepoClientError
 from repo_client._async.shared_memory import release_of
+from repo_client._errors import Facts
+from repo_client._http_messages import Reply, accept, from_reply
+from repo_client._layouts import LEAST_BYTES, AnswerSizes
+from repo_client._messages import InferRequest, InferResponse, RegionSlice, WireTensor
 from repo_client._region_pool import RegionPool
 from repo_client._regions import (
     Region,
@@ -176,3 +183,80 @@ def test_a_region_that_nobody_needs_any_more_is_closed_after_a_minute(pool):
 )
 def test_releases(version, release):
     assert release_of(version) == release
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "is_answered"),
+    [
+        (400, b'{"error": "unexpected shape for input"}', True),
+        (404, b'{"error": "Request for unknown model"}', True),
+        (500, b'{"error": "the model failed"}', True),
+        (500, b'{"error": "Internal Server Error", "status": 500, "path": "/v2"}', False),
+        (500, b'{"error": {"message": "upstream"}}', False),
+        (500, b"<html></html>", False),
+        (503, b'{"error": "Request timeout expired"}', False),
+        (504, b'{"error": "upstream request timeout"}', False),
+        (504, b"<html></html>", False),
+    ],
+)
+def test_a_request_over_http_is_over_only_by_an_error_of_tritons_own(status, body, is_answered):
+    with pytest.raises(RepoClientError) as caught:
+        accept(Reply(status=status, header_length=None, body=body), Facts())
+    assert caught.value.is_answered is is_answered
+
+
+def test_an_output_that_came_with_the_answer_is_not_looked_for_in_a_region():
+    """As from a server that ignores regions; what lies there is of an earlier call."""
+    outputs = [
+        {"name": "near", "datatype": "INT8", "shape": [3], "parameters": {"binary_data_size": 3}},
+        {"name": "far", "datatype": "INT8", "shape": [3]},
+        {"name": "last", "datatype": "INT8", "shape": [1], "parameters": {"binary_data_size": 1}},
+    ]
+    head = json.dumps({"model_name": "m", "outputs": outputs}).encode()
+    slices = {name: RegionSlice(region="r", offset=0, byte_size=3) for name in ("near", "far")}
+    request = InferRequest(model="m", version="", request_id="", inputs=(), output_slices=slices)
+    reply = Reply(status=200, header_length=str(len(head)), body=head + b"now!")
+    answer = from_reply(reply, request, Facts())
+    assert [bytes(output.data) for output in answer.outputs] == [b"now", b"", b"!"]
+    assert [output.slice for output in answer.outputs] == [None, slices["far"], None]
+
+
+def test_what_is_known_of_answers_may_be_learned_and_given_up_by_threads():
+    sizes, failures, before = AnswerSizes(), [], sys.getswitchinterval()
+
+    def learn(number):
+        for width in range(600):
+            sizes.learn(request_of(f"model-{number}", width), answer)
+
+    def give_up():
+        for _ in range(600):
+            sizes.give_up("another")
+
+    def watched(work, *arguments):
+        try:
+            work(*arguments)
+        except RuntimeError as error:
+            failures.append(error)
+
+    answer = InferResponse(
+        model="m", version="", request_id="", outputs=(WireTensor(name="y", datatype="UINT8", shape=(1,), data=LARGE),)
+    )
+    threads = [Thread(target=watched, args=(learn, number)) for number in range(3)]
+    threads.append(Thread(target=watched, args=(give_up,)))
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not failures
+
+
+LARGE = bytes(LEAST_BYTES)
+
+
+def request_of(model, width):
+    tensor = WireTensor(name="x", datatype="UINT8", shape=(width,), data=b"")
+    return InferRequest(model=model, version="", request_id="", inputs=(tensor,))
