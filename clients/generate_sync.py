@@ -34,7 +34,6 @@ _NAMES = {
     "open_async_stream": "open_stream",
     "_async": "_sync",
     "asyncio": "time",
-    "open_async_channel": "open_channel",
 }
 _SPDX = "# SPDX-License-Identifier: Apache-2.0\n"
 _NOTICE = "# Generated from _async/{name} by clients/generate_sync.py: change that file, then run it.\n"

@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """gRPC channels to a server, for both sides; importing this imports gRPC."""
 
-import asyncio
 import os
 import ssl
 from pathlib import Path
 from typing import Any
 
 import grpc
-import grpc.aio
 
-from repo_client._http2 import ProtocolError, ResetError, StatusError, UnreachableError
 from repo_client._options import ConnectionOptions, Tls, TransportOptions
 from repo_client._urls import Url
 
@@ -20,27 +17,15 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
 )
-# What a call can end with: the last three where the channel was closed before it or meanwhile.
-FAILURES = (grpc.RpcError, ValueError, grpc.aio.UsageError, asyncio.CancelledError)
-# The same for a call on a bare socket.
-DIRECT_FAILURES = (OSError, EOFError, ProtocolError, ResetError, StatusError, UnreachableError, asyncio.CancelledError)
 _COMPRESSIONS = {None: None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
 
 
-def open_channel(url: Url, options: TransportOptions, credentials: grpc.ChannelCredentials | None) -> Any:
-    """A channel for calls that block."""
+def open_channel(library: Any, url: Url, options: TransportOptions, credentials: grpc.ChannelCredentials | None) -> Any:
+    """A channel of ``library``: ``grpc`` for calls that block, ``grpc.aio`` for those on the running event loop."""
     settings, compression = _settings(url, options), _COMPRESSIONS[options.connection.compression]
     if credentials is not None:
-        return grpc.secure_channel(url.address, credentials, options=settings, compression=compression)
-    return grpc.insecure_channel(url.address, options=settings, compression=compression)
-
-
-def open_async_channel(url: Url, options: TransportOptions, credentials: grpc.ChannelCredentials | None) -> Any:
-    """A channel for calls on the running event loop."""
-    settings, compression = _settings(url, options), _COMPRESSIONS[options.connection.compression]
-    if credentials is not None:
-        return grpc.aio.secure_channel(url.address, credentials, options=settings, compression=compression)
-    return grpc.aio.insecure_channel(url.address, options=settings, compression=compression)
+        return library.secure_channel(url.address, credentials, options=settings, compression=compression)
+    return library.insecure_channel(url.address, options=settings, compression=compression)
 
 
 def channel_credentials(url: Url, tls: Tls | None) -> grpc.ChannelCredentials | None:

@@ -7,6 +7,7 @@ describes the tensors goes through protobuf, their bytes are appended to it, or 
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -26,9 +27,10 @@ from repo_client._errors import (
     TlsError,
     UnexpectedAnswerError,
 )
-from repo_client._http2 import ResetError, StatusError, UnreachableError
+from repo_client._grpc_call import UNPROCESSED, StatusError
+from repo_client._http2 import AnswerError, ProtocolError, ResetError
 from repo_client._messages import InferRequest, InferResponse, ParameterValue, RegionSlice, WireTensor
-from repo_client._network import network_failure
+from repo_client._network import UnreachableError, network_failure
 from repo_client._replies import refusal
 from repo_client._urls import Url
 
@@ -47,6 +49,8 @@ _NETWORK: tuple[tuple[re.Pattern[str], type[NetworkError]], ...] = (
     ),
 )
 _TOO_LARGE = re.compile(r"(Sent|Received) message larger than max \((\d+) vs\. (\d+)\)")
+# What a call on a bare socket can end with.
+SOCKET_FAILURES = (OSError, EOFError, ProtocolError, AnswerError, ResetError, StatusError, UnreachableError)
 # First match wins: a TimeoutError is an OSError.
 _SOCKET: tuple[tuple[type[Exception], type[RepoClientError]], ...] = (
     (UnreachableError, ServerUnreachableError),
@@ -58,6 +62,21 @@ _SOCKET: tuple[tuple[type[Exception], type[RepoClientError]], ...] = (
 _FINAL_CODES = frozenset(("INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "UNIMPLEMENTED", "INTERNAL"))
 _OF_THE_LIBRARY = re.compile(r"RST_STREAM|Stream removed|Channel closed|message larger than max")
 _NOT_RUN = re.compile(r"Request timeout expired|[Ee]xceeds maximum queue size")  # Triton's, under any code
+_RESETS = {7: "RESOURCE_EXHAUSTED", 11: "RESOURCE_EXHAUSTED", 12: "PERMISSION_DENIED"}  # of HTTP/2; none is a model's
+_FRAMING = frozenset(
+    (
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
 _NESTING = re.compile(r"^.*(last error: \w+: |OPENSSL_internal:|with error: \w+: )")
 _HUNG_UP = re.compile(r"failed to connect to all addresses.*(Socket closed|Connection reset by peer|Broken pipe)$")
 _PROTOBUF_LIMIT = 2**31 - 1
@@ -91,15 +110,31 @@ def lost(error: Exception, url: Url, facts: Facts) -> RepoClientError:
         return network_failure(DeadlineExceededError, url, error.words, facts)
     if isinstance(error, StatusError):
         return _refused(error.code, error.words, facts, told=error.told)
+    facts = replace(facts, is_unprocessed=isinstance(error, UNPROCESSED))
     if isinstance(error, ResetError):
-        return refusal(error.code, "", facts, told=error.words)
+        return refusal(_RESETS.get(error.code, "UNKNOWN"), "", facts, told=str(error))
+    if isinstance(error, AnswerError):
+        return UnexpectedAnswerError(f"{url} answered outside gRPC: {error}", facts=facts)
     kind = next(ours for theirs, ours in _SOCKET if isinstance(error, theirs))
     return network_failure(kind, url, str(error), facts)
 
 
 def _refused(code: str, words: str, facts: Facts, *, told: str = "") -> RepoClientError:
-    is_answered = (code in _FINAL_CODES and not _OF_THE_LIBRARY.search(words)) or bool(_NOT_RUN.search(words))
+    if _OF_THE_LIBRARY.search(words):
+        return refusal("UNKNOWN" if code == "INTERNAL" else code, words, facts)  # which is no failure of the model
+    is_answered = not told and (code in _FINAL_CODES or bool(_NOT_RUN.search(words)))
     return refusal(code, words, facts, told=told, is_answered=is_answered)
+
+
+def checked_metadata(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers, whose names are in lower case.
+
+    Raises:
+        InputError: one is the protocol's own.
+    """
+    if own := [name for name in headers if name in _FRAMING or name.startswith("grpc-")]:
+        raise InputError(f"headers of the protocol's own: {', '.join(sorted(own))}", hint="leave them to the client")
+    return headers
 
 
 def _reason(words: str) -> str:
@@ -297,7 +332,8 @@ def _outputs(message: Any, contents: Any, slices: Mapping[str, RegionSlice]) -> 
 
 
 def _parameters(parameters: Any) -> Mapping[str, ParameterValue]:
-    return {name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in parameters.items()}
+    chosen = ((name, value, value.WhichOneof("parameter_choice")) for name, value in parameters.items())
+    return {name: getattr(value, choice) for name, value, choice in chosen if choice is not None}
 
 
 def to_document(message: Any) -> Document:

@@ -1,46 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of HTTP/2 that unary gRPC calls need, without I/O: frames in, finished calls and bytes to send out.
+"""The part of HTTP/2 that unary gRPC calls need, without I/O: frames in, finished streams and bytes to send out.
 
 gRPC's own library takes most of the time of a short call; Triton answers several such calls meanwhile. Streams,
 management and whatever is encrypted, compressed or goes through a proxy are left to that library.
 
-Numbers and names are those of RFC 9113 (HTTP/2), RFC 7541 (HPACK) and gRPC's "gRPC over HTTP2".
+Numbers and names are those of RFC 9113 (HTTP/2) and RFC 7541 (HPACK).
 """
 
-import os
 import struct
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from copy import copy
-from functools import lru_cache
-from time import monotonic
-from typing import Self, cast
-from urllib.parse import unquote
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import cast
 
-import grpc
 from hpack import Decoder, HPACKError
 
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 _ACK = _END_STREAM = 0x1
 _END_HEADERS, _PADDED, _PRIORITY = 0x4, 0x8, 0x20
 _HEADER_TABLE_SIZE, _ENABLE_PUSH, _MAX_CONCURRENT_STREAMS, _INITIAL_WINDOW_SIZE, _MAX_FRAME_SIZE = 1, 2, 3, 4, 5
+_MAX_HEADER_LIST_SIZE = 6
 _CANCEL = 8
 _REFUSED_STREAM = 7
-_RESETS = {
-    _CANCEL: "CANCELLED",
-    _REFUSED_STREAM: "RESOURCE_EXHAUSTED",
-    11: "RESOURCE_EXHAUSTED",
-    12: "PERMISSION_DENIED",
-}
-_STATUSES = {str(status.value[0]): status.name for status in grpc.StatusCode}
-
 _LARGEST_WINDOW = 2**31 - 1
-_LEAST_FRAME, _LARGEST_FRAME = 2**14, 2**24 - 1  # that a side may set as its limit
+_LEAST_FRAME = 2**14  # that a side may set as its limit
+_LARGEST = 2**20  # frame and header list that we take: what ends a call with a long traceback still fits
 _LAST_STREAM = 2**31 - 1
-_MOST_DIGITS = 99_999_999  # of a time-out of gRPC
+_MOST_KNOWN = 8  # header blocks that a connection remembers, each ...
+_LONGEST_KNOWN = 512  # ... of at most so many bytes
 _FRAME = struct.Struct(">IBI")  # length and type in one, flags, stream
 _FRAME_SIZE = 9
-_PREFIX = struct.Struct(">BI")  # of each gRPC message: compressed or not, length
 _SETTING = struct.Struct(">HI")
 _NUMBER = struct.Struct(">I")
 
@@ -55,7 +44,8 @@ _OUR_SETTINGS = b"".join(
         (_HEADER_TABLE_SIZE, 0),  # so that each header block stands alone
         (_ENABLE_PUSH, 0),
         (_INITIAL_WINDOW_SIZE, _LARGEST_WINDOW),
-        (_MAX_FRAME_SIZE, _LARGEST_FRAME),
+        (_MAX_FRAME_SIZE, _LARGEST),
+        (_MAX_HEADER_LIST_SIZE, _LARGEST),
     )
 )
 _GREETING = b"".join(
@@ -70,47 +60,27 @@ _GREETING = b"".join(
 
 
 class ProtocolError(Exception):
-    """The other side speaks no HTTP/2, or not gRPC over it."""
+    """The other side speaks no HTTP/2."""
 
 
-class UnreachableError(Exception):
-    """There is no connection to be had."""
-
-
-def reason(error: OSError) -> str:
-    """The operating system's word for why there is no connection, without the address that libraries add."""
-    number = error.errno or 0
-    return os.strerror(number) if number > 0 else error.strerror or str(error)
-
-
-class StatusError(Exception):
-    """A call ended with a status of gRPC, whose ``code`` is told by name, in the words of whoever ended it."""
-
-    def __init__(self, code: str, words: str, *, told: str = "") -> None:
-        super().__init__(words or told or code)
-        self.code, self.words = code, words
-        self.told = told  # how it ended, where nobody said a word
+class AnswerError(Exception):
+    """The answer to one call cannot be read; the connection goes on."""
 
 
 class ResetError(Exception):
-    """The server ended one call without an answer; ``code`` is a status code of gRPC, by name."""
+    """The server ended one call without an answer, for the reason ``code``, a number of HTTP/2."""
 
-    def __init__(self, code: str, words: str, *, is_unprocessed: bool = False) -> None:
-        super().__init__(words)
-        self.code, self.words = code, words
-        self.is_unprocessed = is_unprocessed  # the server promises that it has not looked at it
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the server reset the call (HTTP/2 code {code})")
+        self.code = code
 
 
-def time_left(deadline: float) -> float:
-    """The seconds until ``deadline``, a time of the monotonic clock.
+class RefusedError(ResetError):
+    """It takes no more calls now, and promises that it has not looked at this one."""
 
-    Raises:
-        TimeoutError: there are none.
-    """
-    left = deadline - monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
+
+class LeavingError(EOFError):
+    """It takes no more calls on this connection, and promises that it has not looked at this one."""
 
 
 def _literal(name: bytes, value: bytes) -> bytes:
@@ -136,79 +106,25 @@ def encode_headers(headers: Mapping[str, str]) -> bytes:
     return b"".join(_literal(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items())
 
 
-def encode_timeout(timeout_s: float) -> bytes:
-    """The header that tells the server the deadline; gRPC allows eight digits."""
-    if timeout_s < _MOST_DIGITS / 1e6:
-        return _literal(b"grpc-timeout", b"%du" % max(1, int(timeout_s * 1e6)))
-    return _literal(b"grpc-timeout", b"%dS" % min(int(timeout_s) + 1, _MOST_DIGITS))
+class Stream:
+    """One exchange: what is left to send of its body, and what has come back."""
 
+    __slots__ = ("block", "body", "chunks", "failure", "headers", "is_finished", "left", "number", "window")
 
-@lru_cache(maxsize=64)
-def _decode_headers(block: bytes) -> Mapping[str, str]:
-    """A header block. It stands alone, since we let the server keep no table; most are those of the call before."""
-    decoder = Decoder()
-    decoder.max_allowed_table_size = decoder.header_table_size = 0
-    try:
-        return {_text(name): _text(value) for name, value in decoder.decode(block, raw=True)}
-    except HPACKError as error:
-        raise ProtocolError(f"headers that cannot be read: {error}") from error
+    def __init__(self, body: memoryview) -> None:
+        self.block = b""  # its header block
+        self.body = body
+        self.restart()
 
-
-def _text(value: bytes | str) -> str:
-    return value if isinstance(value, str) else value.decode("latin-1")
-
-
-class Call:
-    """One unary call: what is left to send of it, and what has come back."""
-
-    __slots__ = ("_framed", "chunks", "failure", "headers", "is_finished", "left", "stream", "window")
-
-    def __init__(self, message: Sequence[bytes | memoryview]) -> None:
-        length = sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in message)
-        self._begin(memoryview(b"".join((_PREFIX.pack(0, length), *message))))
-
-    def _begin(self, framed: memoryview) -> None:
-        self._framed = self.left = framed
+    def restart(self) -> None:
+        """Nothing is sent yet."""
+        self.left = self.body
         self.window = 0
-        self.stream = 0
+        self.number = 0
         self.chunks: list[bytes] = []
         self.headers: Mapping[str, str] = {}
         self.failure: Exception | None = None
         self.is_finished = False
-
-    def again(self) -> Self:
-        """The same call anew."""
-        call = copy(self)
-        call._begin(self._framed)
-        return call
-
-    @property
-    def is_unprocessed(self) -> bool:
-        """Whether the server promised not to have looked at it, so that it can be made again."""
-        return isinstance(self.failure, ResetError) and self.failure.is_unprocessed
-
-    def answer(self) -> memoryview:
-        """The message that came back.
-
-        Raises:
-            StatusError: the server ended the call otherwise.
-            ResetError: it did so without a word.
-            ProtocolError: there is no message, or it is compressed, which nobody asked for.
-            Exception: what the connection was lost by.
-        """
-        if self.failure is not None:
-            raise self.failure
-        status = self.headers.get("grpc-status", "2")
-        if status != "0":
-            raise StatusError(_STATUSES.get(status, "UNKNOWN"), self._words())
-        body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
-        if len(body) < _PREFIX.size or _PREFIX.unpack_from(body) != (0, len(body) - _PREFIX.size):
-            raise ProtocolError("the answer is no single message of gRPC")
-        return memoryview(body)[_PREFIX.size :]
-
-    def _words(self) -> str:
-        status = self.headers.get(":status", "200")
-        return unquote(self.headers.get("grpc-message", "" if status == "200" else f"HTTP status {status}"))
 
 
 class Http2:
@@ -217,19 +133,21 @@ class Http2:
     def __init__(self) -> None:
         self.is_leaving = False  # takes no more calls
         self._out: list[bytes | memoryview] = [_GREETING]
-        self._calls: dict[int, Call] = {}
-        self._waiting: deque[tuple[bytes, Call]] = deque()
-        self._finished: list[Call] = []
-        self._next_stream = 1
+        self._open: dict[int, Stream] = {}
+        self._waiting: deque[Stream] = deque()
+        self._finished: list[Stream] = []
+        self._next_number = 1
         # The other side's settings until it tells its own, which it does first of all; calls wait for them.
         self._window = self._initial_window = 65_535
         self._largest_frame = _LEAST_FRAME
-        self._most_calls = 0
+        self._most_open = 0
         # What has been read of a frame that is not whole yet.
         self._is_greeted = False
-        self._partial = b""
+        self._partial = bytearray()
+        self._needed = 0  # bytes of it
         self._data_left = self._data_flags = self._data_stream = 0
         self._block = bytearray()
+        self._known: dict[bytes, Mapping[str, str]] = {}  # header blocks: most are those of the call before
         self._consumed = 0
 
     def take(self) -> list[bytes | memoryview]:
@@ -237,42 +155,50 @@ class Http2:
         out, self._out = self._out, []
         return out
 
-    def start(self, headers: bytes, call: Call) -> None:
+    def start(self, headers: bytes, stream: Stream) -> None:
         """Begin a call with its header block, as soon as the server takes another one."""
-        if len(self._calls) >= self._most_calls:
-            self._waiting.append((headers, call))
-            return
-        call.stream, self._next_stream = self._next_stream, self._next_stream + 2
-        self.is_leaving = self.is_leaving or self._next_stream > _LAST_STREAM
-        call.window = self._initial_window
-        self._calls[call.stream] = call
-        self._send_headers(call.stream, headers)
-        self._send_body(call)
+        stream.block = headers
+        if self._waiting or len(self._open) >= self._most_open:
+            self._waiting.append(stream)
+        else:
+            self._begin(stream)
 
-    def cancel(self, call: Call) -> None:
+    def _begin(self, stream: Stream) -> None:
+        stream.number, self._next_number = self._next_number, self._next_number + 2
+        self.is_leaving = self.is_leaving or self._next_number > _LAST_STREAM
+        stream.window = self._initial_window
+        self._open[stream.number] = stream
+        self._send_headers(stream)
+        self._send_body(stream)
+
+    def cancel(self, stream: Stream) -> None:
         """Give up a call; one that is finished is none any more."""
-        self._waiting = deque(each for each in self._waiting if each[1] is not call)
-        if self._calls.pop(call.stream, None) is not None:
-            self._reset(call.stream)
-            self._start_waiting()
+        with suppress(ValueError):
+            self._waiting.remove(stream)
+        if self._open.pop(stream.number, None) is not None:
+            self._reset(stream)
+            self._begin_waiting()
 
-    def lose(self, error: Exception) -> list[Call]:
+    def lose(self, error: Exception) -> list[Stream]:
         """The connection is gone, and with it these calls."""
         self.is_leaving = True
-        lost = [*self._calls.values(), *(call for _, call in self._waiting)]
-        self._calls, self._waiting = {}, deque()
-        for call in lost:
-            call.failure, call.is_finished = error, True
+        lost = [*self._open.values(), *self._waiting]
+        self._open, self._waiting = {}, deque()
+        for stream in lost:
+            stream.failure, stream.is_finished = error, True
         return lost
 
-    def receive(self, data: bytes) -> list[Call]:
+    def receive(self, data: bytes) -> list[Stream]:
         """The calls that the bytes received end.
 
         Raises:
             ProtocolError: they are no HTTP/2.
         """
         if self._partial:
-            data = self._partial + data
+            self._partial += data
+            if len(self._partial) < self._needed:
+                return []
+            data = bytes(self._partial)
         position, end = 0, len(data)
         while position < end:
             if self._data_left:
@@ -281,7 +207,7 @@ class Http2:
                 break
             else:
                 position = after
-        self._partial = data[position:]
+        self._partial = bytearray(data[position:])
         finished, self._finished = self._finished, []
         return finished
 
@@ -289,11 +215,14 @@ class Http2:
         """The position behind the frame; the same one where it is not whole yet."""
         start = position + _FRAME_SIZE
         if start > len(data):
+            self._needed = _FRAME_SIZE
             return position
         word, flags, stream = cast(tuple[int, int, int], _FRAME.unpack_from(data, position))
         kind, length = word & 0xFF, word >> 8
         if not self._is_greeted and kind != _SETTINGS:
             raise ProtocolError("it does not speak HTTP/2")
+        if length > _LARGEST:
+            raise ProtocolError("a frame that is too large")
         if kind == _DATA and not flags & _PADDED:
             self._data_left, self._data_flags, self._data_stream = length, flags, stream
             self._count(length)
@@ -301,23 +230,25 @@ class Http2:
                 self._end_data()
             return start
         if start + length > len(data):
+            self._needed = _FRAME_SIZE + length
             return position
         self._handle(kind, flags, stream & _LAST_STREAM, data[start : start + length])
         return start + length
 
     def _read_data(self, data: bytes, position: int) -> int:
         chunk = data[position : position + self._data_left]
-        call = self._calls.get(self._data_stream)
-        if call is not None:
-            call.chunks.append(chunk)
+        stream = self._open.get(self._data_stream)
+        if stream is not None:
+            stream.chunks.append(chunk)
         self._data_left -= len(chunk)
         if self._data_left == 0:
             self._end_data()
         return position + len(chunk)
 
     def _end_data(self) -> None:
-        if self._data_flags & _END_STREAM:
-            self._finish(self._data_stream)
+        stream = self._open.get(self._data_stream)
+        if stream is not None and self._data_flags & _END_STREAM:
+            self._finish(stream, hears_us=bool(stream.left))  # it answered without having heard us out
 
     def _count(self, length: int) -> None:
         """Let the server send on before the window that it was given at first is used up."""
@@ -326,129 +257,160 @@ class Http2:
             self._out += (_frame(_WINDOW_UPDATE, 0, 0, 4), _NUMBER.pack(self._consumed))
             self._consumed = 0
 
-    def _handle(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+    def _handle(self, kind: int, flags: int, number: int, payload: bytes) -> None:
         try:
             handler = _HANDLERS.get(kind)
             if handler is not None:
-                handler(self, flags, stream, payload)
+                handler(self, flags, number, payload)
         except (struct.error, IndexError) as error:
             raise ProtocolError("a frame that is too short") from error
 
-    def _on_padded_data(self, flags: int, stream: int, payload: bytes) -> None:
+    def _on_padded_data(self, flags: int, number: int, payload: bytes) -> None:
         self._count(len(payload))
-        self._data_flags, self._data_stream = flags, stream
-        call = self._calls.get(stream)
-        if call is not None:
-            call.chunks.append(_unpadded(flags, payload))
+        self._data_flags, self._data_stream = flags, number
+        stream = self._open.get(number)
+        if stream is not None:
+            stream.chunks.append(_unpadded(flags, payload))
         self._end_data()
 
-    def _on_headers(self, flags: int, stream: int, payload: bytes) -> None:
+    def _on_headers(self, flags: int, number: int, payload: bytes) -> None:
         payload = _unpadded(flags, payload)
-        self._block = bytearray(payload[5:] if flags & _PRIORITY else payload)
+        payload = payload[5:] if flags & _PRIORITY else payload
         self._data_flags = flags  # END_STREAM stands here, END_HEADERS on the last continuation
-        self._end_headers(flags, stream)
+        if flags & _END_HEADERS:
+            self._end_headers(number, payload)
+        else:
+            self._block = bytearray(payload)
 
-    def _on_continuation(self, flags: int, stream: int, payload: bytes) -> None:
+    def _on_continuation(self, flags: int, number: int, payload: bytes) -> None:
         self._block += payload
-        self._end_headers(flags, stream)
+        if len(self._block) > _LARGEST:
+            raise ProtocolError("headers that are too large")
+        if flags & _END_HEADERS:
+            self._end_headers(number, bytes(self._block))
+            self._block = bytearray()
 
-    def _end_headers(self, flags: int, stream: int) -> None:
-        call = self._calls.get(stream)
-        if not flags & _END_HEADERS or call is None:
+    def _end_headers(self, number: int, block: bytes) -> None:
+        stream = self._open.get(number)
+        if stream is None:
             return
-        headers = _decode_headers(bytes(self._block))
-        call.headers = {**call.headers, **headers} if call.headers else headers
+        try:
+            headers = self._known.get(block) or self._decode(block)
+        except HPACKError as error:
+            stream.failure = AnswerError(f"headers that cannot be read: {error}")
+            self._finish(stream, hears_us=not self._data_flags & _END_STREAM)
+            return
+        stream.headers = {**stream.headers, **headers} if stream.headers else headers
         if self._data_flags & _END_STREAM:
-            self._finish(stream)
+            self._finish(stream, hears_us=bool(stream.left))
 
-    def _on_reset(self, flags: int, stream: int, payload: bytes) -> None:
+    def _decode(self, block: bytes) -> Mapping[str, str]:
+        """A header block. It stands alone, since we let the server keep no table."""
+        decoder = Decoder(max_header_list_size=_LARGEST)
+        decoder.max_allowed_table_size = decoder.header_table_size = 0
+        headers = {_text(name): _text(value) for name, value in decoder.decode(block, raw=True)}
+        if len(block) <= _LONGEST_KNOWN:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[block] = headers
+        return headers
+
+    def _on_reset(self, flags: int, number: int, payload: bytes) -> None:
         (code,) = _NUMBER.unpack(payload)
-        call = self._calls.get(stream)
-        if call is not None:
-            words = f"the server reset the call (HTTP/2 code {code})"
-            call.failure = ResetError(_RESETS.get(code, "INTERNAL"), words, is_unprocessed=code == _REFUSED_STREAM)
-            self._finish(stream)
+        stream = self._open.get(number)
+        if stream is None:
+            return
+        if code != _REFUSED_STREAM:
+            stream.failure = ResetError(code)
+        elif len(self._open) == 1 or self.is_leaving:
+            stream.failure = RefusedError(code)
+        else:  # it takes no more at a time than the others, whatever it has told
+            del self._open[number]
+            self._most_open = len(self._open)
+            stream.restart()
+            self._waiting.appendleft(stream)
+            return
+        self._finish(stream, hears_us=False)
 
-    def _on_settings(self, flags: int, stream: int, payload: bytes) -> None:
-        self._is_greeted = True
+    def _on_settings(self, flags: int, number: int, payload: bytes) -> None:
         if flags & _ACK:
             return
         settings = dict(_SETTING.iter_unpack(payload))
         initial = settings.get(_INITIAL_WINDOW_SIZE, self._initial_window)
-        for call in self._calls.values():
-            call.window += initial - self._initial_window
+        for stream in self._open.values():
+            stream.window += initial - self._initial_window
         self._initial_window = initial
         self._largest_frame = max(_LEAST_FRAME, settings.get(_MAX_FRAME_SIZE, self._largest_frame))
-        self._most_calls = settings.get(_MAX_CONCURRENT_STREAMS, _LAST_STREAM)
+        told = self._most_open if self._is_greeted else _LAST_STREAM  # without a word there is no limit
+        self._most_open = settings.get(_MAX_CONCURRENT_STREAMS, told)
+        self._is_greeted = True
         self._out.append(_frame(_SETTINGS, _ACK, 0, 0))
         self._send_bodies()
-        self._start_waiting()
+        self._begin_waiting()
 
-    def _on_ping(self, flags: int, stream: int, payload: bytes) -> None:
+    def _on_ping(self, flags: int, number: int, payload: bytes) -> None:
         if not flags & _ACK:
             self._out += (_frame(_PING, _ACK, 0, len(payload)), payload)
 
-    def _on_goaway(self, flags: int, stream: int, payload: bytes) -> None:
+    def _on_goaway(self, flags: int, number: int, payload: bytes) -> None:
         self.is_leaving = True
         last = _NUMBER.unpack_from(payload)[0] & _LAST_STREAM
-        unseen = [call for number, call in self._calls.items() if number > last]
-        unseen += [call for _, call in self._waiting]
+        unseen = [stream for number, stream in self._open.items() if number > last]
+        unseen += self._waiting
         self._waiting.clear()
-        for call in unseen:
-            call.failure = ResetError("UNAVAILABLE", "the server is going away", is_unprocessed=True)
-            self._calls.pop(call.stream, None)
-            self._note(call)
+        for stream in unseen:
+            stream.failure = LeavingError("the server is going away")
+            self._finish(stream, hears_us=False)
 
-    def _on_window_update(self, flags: int, stream: int, payload: bytes) -> None:
+    def _on_window_update(self, flags: int, number: int, payload: bytes) -> None:
         (size,) = _NUMBER.unpack(payload)
-        if stream == 0:
+        if number == 0:
             self._window += size
             self._send_bodies()
-        elif stream in self._calls:
-            call = self._calls[stream]
-            call.window += size
-            self._send_body(call)
+        elif number in self._open:
+            stream = self._open[number]
+            stream.window += size
+            self._send_body(stream)
 
-    def _finish(self, stream: int) -> None:
-        call = self._calls.pop(stream, None)
-        if call is None:
-            return
-        if call.left:
-            self._reset(stream)  # it answered without having heard us out
-        self._note(call)
-        self._start_waiting()
+    def _finish(self, stream: Stream, *, hears_us: bool) -> None:
+        self._open.pop(stream.number, None)
+        if hears_us:
+            self._reset(stream)
+        stream.is_finished = True
+        self._finished.append(stream)
+        self._begin_waiting()
 
-    def _note(self, call: Call) -> None:
-        call.is_finished = True
-        self._finished.append(call)
+    def _begin_waiting(self) -> None:
+        while self._waiting and len(self._open) < self._most_open:
+            self._begin(self._waiting.popleft())
 
-    def _start_waiting(self) -> None:
-        while self._waiting and len(self._calls) < self._most_calls:
-            self.start(*self._waiting.popleft())
-
-    def _send_headers(self, stream: int, block: bytes) -> None:
-        kind, most = _HEADERS, self._largest_frame
+    def _send_headers(self, stream: Stream) -> None:
+        kind, most, block = _HEADERS, self._largest_frame, stream.block
         while len(block) > most:
-            self._out += (_frame(kind, 0, stream, most), block[:most])
+            self._out += (_frame(kind, 0, stream.number, most), block[:most])
             kind, block = _CONTINUATION, block[most:]
-        self._out += (_frame(kind, _END_HEADERS, stream, len(block)), block)
+        self._out += (_frame(kind, _END_HEADERS, stream.number, len(block)), block)
 
     def _send_bodies(self) -> None:
-        for call in self._calls.values():
-            self._send_body(call)
+        for stream in self._open.values():
+            self._send_body(stream)
 
-    def _send_body(self, call: Call) -> None:
-        while call.left:
-            size = min(len(call.left), self._largest_frame, self._window, call.window)
+    def _send_body(self, stream: Stream) -> None:
+        while stream.left:
+            size = min(len(stream.left), self._largest_frame, self._window, stream.window)
             if size <= 0:
                 return
-            part, call.left = call.left[:size], call.left[size:]
+            part, stream.left = stream.left[:size], stream.left[size:]
             self._window -= size
-            call.window -= size
-            self._out += (_frame(_DATA, 0 if call.left else _END_STREAM, call.stream, size), part)
+            stream.window -= size
+            self._out += (_frame(_DATA, 0 if stream.left else _END_STREAM, stream.number, size), part)
 
-    def _reset(self, stream: int) -> None:
-        self._out += (_frame(_RST_STREAM, 0, stream, 4), _NUMBER.pack(_CANCEL))
+    def _reset(self, stream: Stream) -> None:
+        self._out += (_frame(_RST_STREAM, 0, stream.number, 4), _NUMBER.pack(_CANCEL))
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")
 
 
 def _unpadded(flags: int, payload: bytes) -> bytes:

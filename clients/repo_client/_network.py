@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network failure as an error of ours, in the same words for every library that can notice it."""
 
+import os
 import select
 
 from repo_client._errors import (
@@ -30,6 +31,16 @@ _SENTENCES: dict[type[RepoClientError], str] = {
     DeadlineExceededError: "no answer from {url} in time",
     UnexpectedAnswerError: "{url} answered outside HTTP: {words}",
 }
+
+
+class UnreachableError(Exception):
+    """There is no connection to be had."""
+
+
+def unreachable(error: OSError) -> UnreachableError:
+    """The operating system's word for why there is no connection, without the address that libraries add."""
+    number = error.errno or 0
+    return UnreachableError(os.strerror(number) if number > 0 else error.strerror or str(error))
 
 
 def network_failure(kind: type[RepoClientError], url: Url, words: str, facts: Facts) -> RepoClientError:

@@ -3,10 +3,25 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
+from socket import SHUT_RDWR
 from typing import cast
 
-from repo_client._http2 import Call, Http2, ProtocolError, UnreachableError, reason, time_left
-from repo_client._network import is_readable
+import grpc
+import grpc.aio
+
+from repo_client._http2 import Http2, ProtocolError, Stream
+from repo_client._network import is_readable, unreachable
+from repo_client._timeouts import time_left
+
+LIBRARY = grpc.aio  # whose channels belong to an event loop
+# Of calls on them: the last three where the channel was closed.
+FAILURES = (grpc.RpcError, ValueError, grpc.aio.UsageError, asyncio.CancelledError)
+
+
+def home() -> object:
+    """What a channel belongs to."""
+    return asyncio.get_running_loop()
 
 
 class UnaryCalls:
@@ -18,8 +33,9 @@ class UnaryCalls:
         self._all: set[_Connection] = set()  # some end what they have begun after the server left
         self._connection: _Connection | None = None
         self._connecting: asyncio.Task[_Connection] | None = None
+        self._waiting = 0  # for it
 
-    async def run(self, headers: bytes, call: Call, *, deadline: float) -> None:
+    async def run(self, headers: bytes, call: Stream, *, deadline: float) -> None:
         """Make a call, and wait until it is finished.
 
         Raises:
@@ -40,9 +56,20 @@ class UnaryCalls:
         if connecting is None or connecting.done() or connecting.get_loop() is not loop:
             connecting = self._connecting = loop.create_task(self._open())
             connecting.add_done_callback(_look_at)  # even if all who wait for it have given up
-        done, _ = await asyncio.wait((connecting,), timeout=time_left(deadline))
-        if not done:
+            self._waiting = 0
+        self._waiting += 1
+        try:
+            await asyncio.wait((connecting,), timeout=time_left(deadline))
+        finally:
+            if connecting is self._connecting:
+                self._waiting -= 1
+                if not self._waiting:  # the next one starts afresh: attempts of an old one are far apart
+                    connecting.cancel()
+                    self._connecting = None
+        if not connecting.done():
             raise TimeoutError
+        if connecting.cancelled():
+            raise EOFError("the client was closed")
         return connecting.result()
 
     async def _open(self) -> "_Connection":
@@ -50,8 +77,8 @@ class UnaryCalls:
         try:
             _, connection = await loop.create_connection(_Connection, self._host, self._port, happy_eyeballs_delay=0.25)
         except OSError as error:
-            raise UnreachableError(reason(error)) from error
-        self._all = {other for other in self._all if other.is_open()} | {connection}
+            raise unreachable(error) from error
+        self._all = {other for other in self._all if other.is_kept()} | {connection}
         self._connection = connection
         return connection
 
@@ -71,11 +98,13 @@ class _Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._http2 = Http2()
-        self._waiting: dict[Call, asyncio.Future[None]] = {}  # for the end of each call
+        self._waiting: dict[Stream, asyncio.Future[None]] = {}  # for the end of each call
         self._is_flushing = False
 
-    def is_open(self) -> bool:
-        """Whether somebody is still there."""
+    def is_kept(self) -> bool:
+        """Whether somebody is still there; one of an event loop that ended is hung up."""
+        if self._loop.is_closed():
+            self.close()
         return not self._transport.is_closing()
 
     def has_news(self) -> bool:
@@ -86,12 +115,13 @@ class _Connection(asyncio.Protocol):
         """Whether it takes another call of the running loop."""
         return not self._http2.is_leaving and self._loop is asyncio.get_running_loop()
 
-    async def run(self, headers: bytes, call: Call, deadline: float) -> None:
+    async def run(self, headers: bytes, call: Stream, deadline: float) -> None:
         """See ``UnaryCalls.run``."""
         if not self.is_usable():
             raise EOFError("the server closed the connection")
-        waiting = self._waiting[call] = self._loop.create_future()
+        waiting = self._loop.create_future()
         timer = self._loop.call_later(time_left(deadline), _expire, waiting)
+        self._waiting[call] = waiting
         self._http2.start(headers, call)
         self._flush_soon()
         try:
@@ -118,7 +148,10 @@ class _Connection(asyncio.Protocol):
     def close(self) -> None:
         """Hang up."""
         self._end(self._http2.lose(EOFError("the client was closed")))
-        if not self._loop.is_closed():
+        if self._loop.is_closed():
+            with suppress(OSError):
+                self._transport.get_extra_info("socket").shutdown(SHUT_RDWR)  # and nobody is left to close it
+        with suppress(RuntimeError):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -143,7 +176,7 @@ class _Connection(asyncio.Protocol):
         """Called by the loop."""
         self._end(self._http2.lose(exc or EOFError("the server closed the connection")))
 
-    def _end(self, calls: Sequence[Call]) -> None:
+    def _end(self, calls: Sequence[Stream]) -> None:
         for call in calls:
             waiting = self._waiting.pop(call, None)
             if waiting is not None and not waiting.done():

@@ -6,11 +6,27 @@ import socket
 from collections import deque
 from contextlib import suppress
 from threading import Lock
+from weakref import WeakSet
 
-from repo_client._http2 import Call, Http2, ProtocolError, UnreachableError, reason, time_left
+import grpc
+
+from repo_client._http2 import Http2, ProtocolError, Stream
+from repo_client._network import unreachable
 from repo_client._thread_connection import open_socket
+from repo_client._timeouts import time_left
+
+LIBRARY = grpc  # whose channels block
+FAILURES = (grpc.RpcError, ValueError)  # of calls on them: the last one where the channel was closed
 
 _CHUNK = 65_536
+_MOST_CHUNKS = 16  # that are read before a call; a server may go on for ever
+_HAS_SENDMSG = hasattr(socket.socket, "sendmsg")  # Windows has none
+_MOST_PARTS = os.sysconf("SC_IOV_MAX") if _HAS_SENDMSG else 1  # that the system takes at once
+
+
+def home() -> object:
+    """What a channel belongs to: all threads share one."""
+    return None
 
 
 class UnaryCalls:
@@ -19,12 +35,21 @@ class UnaryCalls:
     def __init__(self, host: str, port: int, *, kept: int) -> None:
         self._host, self._port = host, port
         self._kept = kept  # at most so many idle ones
-        self._owner = os.getpid()
+        self._is_closed = False
+        self._begin()
+
+    def _begin(self) -> None:
         self._lock = Lock()
         self._idle: deque[_Connection] = deque()
-        self._all: set[_Connection] = set()
+        self._all: WeakSet[_Connection] = WeakSet()
+        self._owner = os.getpid()
 
-    def run(self, headers: bytes, call: Call, *, deadline: float) -> None:
+    def _begin_after_fork(self) -> None:
+        """The connections there are, and a lock that may be held, are those of the parent."""
+        if self._owner != os.getpid():
+            self._begin()
+
+    def run(self, headers: bytes, call: Stream, *, deadline: float) -> None:
         """Make a call, and wait until it is finished.
 
         Raises:
@@ -43,8 +68,7 @@ class UnaryCalls:
         self._give(connection)
 
     def _take_idle(self) -> "_Connection | None":
-        if self._owner != os.getpid():  # after a fork the connections are those of the parent
-            self._idle, self._all, self._lock, self._owner = deque(), set(), Lock(), os.getpid()
+        self._begin_after_fork()
         while True:
             try:
                 connection = self._idle.pop()  # the one used last, which is the least likely to be closed
@@ -60,13 +84,16 @@ class UnaryCalls:
         except TimeoutError:
             raise
         except OSError as error:
-            raise UnreachableError(reason(error)) from error
+            raise unreachable(error) from error
         with self._lock:
-            self._all.add(connection)
-        return connection
+            if not self._is_closed:
+                self._all.add(connection)
+                return connection
+        connection.close()
+        raise EOFError("the client was closed")
 
     def _give(self, connection: "_Connection") -> None:
-        if connection.http2.is_leaving or len(self._idle) >= self._kept:
+        if self._is_closed or connection.http2.is_leaving or len(self._idle) >= self._kept:
             self._drop(connection)
         else:
             self._idle.append(connection)
@@ -78,8 +105,10 @@ class UnaryCalls:
 
     def close(self) -> None:
         """Hang up; calls under way in other threads end with an ``EOFError``."""
+        self._begin_after_fork()
         with self._lock:
-            open_ones, self._all = self._all, set()
+            self._is_closed = True
+            open_ones = list(self._all)
         self._idle.clear()
         for connection in open_ones:
             connection.close()
@@ -96,14 +125,15 @@ class _Connection:
         """Whether it is still open; what the server has said meanwhile is read."""
         self._socket.settimeout(0)
         try:
-            while True:
+            for _ in range(_MOST_CHUNKS):
                 self._receive()
         except BlockingIOError:
-            return not self.http2.is_leaving
+            pass
         except (OSError, EOFError, ProtocolError):
             return False
+        return not self.http2.is_leaving
 
-    def run(self, headers: bytes, call: Call, deadline: float) -> None:
+    def run(self, headers: bytes, call: Stream, deadline: float) -> None:
         """See ``UnaryCalls.run``."""
         self.http2.start(headers, call)
         while True:
@@ -121,17 +151,20 @@ class _Connection:
 
     def _send(self, deadline: float) -> None:
         parts = self.http2.take()
-        if parts and not hasattr(self._socket, "sendmsg"):  # as on Windows
+        if not _HAS_SENDMSG:
+            parts = [b"".join(parts)]
+        first = 0
+        while first < len(parts):
             self._socket.settimeout(time_left(deadline))
-            self._socket.sendall(b"".join(parts))
-            return
-        while parts:
-            self._socket.settimeout(time_left(deadline))
-            sent = self._socket.sendmsg(parts)
-            while parts and sent >= len(parts[0]):
-                sent -= len(parts.pop(0))
-            if parts:
-                parts[0] = memoryview(parts[0])[sent:]
+            sent = self._send_some(parts[first : first + _MOST_PARTS])
+            while first < len(parts) and sent >= len(parts[first]):
+                sent -= len(parts[first])
+                first += 1
+            if sent:
+                parts[first] = memoryview(parts[first])[sent:]
+
+    def _send_some(self, parts: list[bytes | memoryview]) -> int:
+        return self._socket.sendmsg(parts) if _HAS_SENDMSG else self._socket.send(parts[0])
 
     def close(self) -> None:
         """Hang up, also under a thread that waits."""

@@ -2,7 +2,9 @@
 # Generated from _async/grpc_transport.py by clients/generate_sync.py: change that file, then run it.
 """Triton's gRPC service, through the messages and stubs of ``tritonclient``."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from threading import Lock
 from time import monotonic
 from typing import Any
@@ -10,10 +12,13 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from repo_client._channels import DIRECT_FAILURES, FAILURES, channel_credentials, is_plain, open_channel
+from repo_client._channels import channel_credentials, is_plain, open_channel
 from repo_client._documents import Document
 from repo_client._errors import ClosedClientError, Facts
+from repo_client._grpc_call import Call, encode_timeout
 from repo_client._grpc_messages import (
+    SOCKET_FAILURES,
+    checked_metadata,
     facts_of,
     from_stream,
     from_wire,
@@ -23,15 +28,16 @@ from repo_client._grpc_messages import (
     to_wire,
     translated,
 )
-from repo_client._http2 import Call, encode_headers, encode_timeout
+from repo_client._http2 import encode_headers
 from repo_client._messages import InferRequest, InferResponse
 from repo_client._options import TransportOptions
-from repo_client._thread_grpc import UnaryCalls
+from repo_client._thread_grpc import FAILURES, LIBRARY, UnaryCalls, home
+from repo_client._timeouts import LONGEST_S, time_left
 from repo_client._urls import Url
 
 _NOTHING = Facts()
-_LONGEST_S = 1e6  # eleven days: operating systems count the milliseconds of a wait in 32 bits
-_AGAIN = 5  # a server that ends its connection, or counts a call that it has just answered, refuses without harm
+# A server that ends its connection, or counts a call that it has just answered, refuses without harm.
+_PAUSES_S = (0.0, 0.001, 0.004, 0.016, 0.064)
 _MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 _PSEUDO = {":method": "POST", ":scheme": "http", ":path": _MODEL_INFER}  # in front of all others
 _FIXED = {"te": "trailers", "content-type": "application/grpc", "user-agent": "repo-client"}
@@ -39,6 +45,10 @@ _FIXED = {"te": "trailers", "content-type": "application/grpc", "user-agent": "r
 
 class GrpcTransport:
     """See ``Transport``; the channel is opened by the first call.
+
+    A call that is given up, by its deadline or by its caller, is taken back from the server. Triton 2.51 can crash
+    where that meets the answer; with deadlines that hardly suffice it happens within hundreds of calls, with any client
+    of gRPC. HTTP does not have it.
 
     Raises:
         InputError: a file of ``options.tls`` cannot be read.
@@ -49,14 +59,15 @@ class GrpcTransport:
         self._credentials = channel_credentials(url, options.tls)
         self._direct = _direct_calls(url, options)
         self._pseudo_headers = encode_headers({**_PSEUDO, ":authority": url.address, **_FIXED})
-        self._first_headers = self._pseudo_headers + encode_headers(options.headers)
+        self._first_headers = self._pseudo_headers + encode_headers(checked_metadata(options.headers))
         self._opening = Lock()
+        self._home: Any = None
         self._channel: Any = None
         self._stub: Any = None
         self._closed = False
 
     def _open(self) -> Any:
-        if self._stub is None:  # a channel belongs to the running loop, which a constructor may not have yet
+        if self._stub is None or self._home is not home():
             with self._opening:
                 self._open_once()
         return self._stub
@@ -64,28 +75,32 @@ class GrpcTransport:
     def _open_once(self) -> None:
         if self._closed:
             raise self._was_closed()
-        if self._stub is None:
-            self._channel = open_channel(self._url, self._options, self._credentials)
+        if self._stub is None or self._home is not home():
+            self._home = home()
+            self._channel = open_channel(LIBRARY, self._url, self._options, self._credentials)
             stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
             stub.ModelInfer = self._channel.unary_unary(_MODEL_INFER)  # from bytes to bytes
             self._stub = stub
 
     def _call(self, method: str, message: Any, timeout_s: float, facts: Facts = _NOTHING) -> Any:
-        try:
-            return getattr(self._open(), method)(message, timeout=min(timeout_s, _LONGEST_S), metadata=self._metadata())
-        except FAILURES as error:
-            self._raise_translated(error, facts)
-            raise
+        metadata, timeout_s = self._metadata(), min(timeout_s, LONGEST_S)
+        with self._failures_told(facts):
+            return getattr(self._open(), method)(message, timeout=timeout_s, metadata=metadata)
 
     def _metadata(self, headers: Mapping[str, str] | None = None) -> tuple[tuple[str, str], ...]:
-        return tuple(self._options.call_headers(headers).items())
+        return tuple(checked_metadata(self._options.call_headers(headers)).items())
 
-    def _raise_translated(self, error: BaseException, facts: Facts) -> None:
-        """Raise the error of ours that ``error`` means, if it means one and is no cancellation by the caller."""
-        if self._closed:
-            raise self._was_closed() from error
-        if isinstance(error, grpc.RpcError):
-            raise translated(error, self._url, facts) from error
+    @contextmanager
+    def _failures_told(self, facts: Facts) -> Iterator[None]:
+        """What fails within raises the error of ours that it means, and a cancellation by the caller itself."""
+        try:
+            yield
+        except FAILURES as error:
+            if self._closed:
+                raise self._was_closed() from error
+            if isinstance(error, grpc.RpcError):
+                raise translated(error, self._url, facts) from error
+            raise
 
     def _was_closed(self) -> ClosedClientError:
         return ClosedClientError(f"the client of {self._url} is closed", hint="open a new one")
@@ -121,50 +136,46 @@ class GrpcTransport:
 
     def _infer_by_stub(self, request: InferRequest, timeout_s: float) -> Any:
         message, metadata = b"".join(to_wire(request)), self._metadata(request.headers)
-        try:
-            return self._open().ModelInfer(message, timeout=min(timeout_s, _LONGEST_S), metadata=metadata)
-        except FAILURES as error:
-            self._raise_translated(error, facts_of(request))
-            raise
+        with self._failures_told(facts_of(request)):
+            return self._open().ModelInfer(message, timeout=min(timeout_s, LONGEST_S), metadata=metadata)
 
     def _infer_directly(self, calls: UnaryCalls, request: InferRequest, timeout_s: float) -> Any:
-        limit_s = min(timeout_s, _LONGEST_S)
+        limit_s = min(timeout_s, LONGEST_S)
         headers, call = self._header_block(request.headers, limit_s), Call(to_wire(request))
         deadline = monotonic() + limit_s
         try:
             calls.run(headers, call, deadline=deadline)
-            for _ in range(_AGAIN):
-                if call.is_unprocessed:
-                    call = call.again()
-                    calls.run(headers, call, deadline=deadline)
+            for pause_s in _PAUSES_S:
+                if not call.is_unprocessed:
+                    break
+                time.sleep(min(pause_s, time_left(deadline)))
+                call = call.again()
+                calls.run(headers, call, deadline=deadline)
             return call.answer()
-        except DIRECT_FAILURES as error:
+        except SOCKET_FAILURES as error:
             if self._closed:
                 raise self._was_closed() from error
-            if isinstance(error, Exception):
-                raise lost(error, self._url, facts_of(request)) from error
-            raise
+            raise lost(error, self._url, facts_of(request)) from error
 
     def _header_block(self, headers: Mapping[str, str], timeout_s: float) -> bytes:
         if self._closed:
             raise self._was_closed()
         own = self._options.call_headers(headers)
-        block = self._first_headers if own is self._options.headers else self._pseudo_headers + encode_headers(own)
-        return block + encode_timeout(timeout_s)
+        if own is self._options.headers:
+            return self._first_headers + encode_timeout(timeout_s)
+        return self._pseudo_headers + encode_headers(checked_metadata(own)) + encode_timeout(timeout_s)
 
     def stream(self, request: InferRequest, *, timeout_s: float) -> Iterator[InferResponse]:
         message, metadata = to_message(request), self._metadata(request.headers)
         call = None
         try:
-            # The one request ends our side of the stream, and the model's last answer to it ends the server's.
-            call = self._open().ModelStreamInfer(
-                iter((message,)), timeout=min(timeout_s, _LONGEST_S), metadata=metadata
-            )
-            for answer in call:
-                yield from_stream(answer, facts_of(request))
-        except FAILURES as error:
-            self._raise_translated(error, facts_of(request))
-            raise
+            with self._failures_told(facts_of(request)):
+                # The one request ends our side of the stream, and the model's last answer to it ends the server's.
+                call = self._open().ModelStreamInfer(
+                    iter((message,)), timeout=min(timeout_s, LONGEST_S), metadata=metadata
+                )
+                for answer in call:
+                    yield from_stream(answer, facts_of(request))
         finally:
             if call is not None:
                 call.cancel()
@@ -222,7 +233,7 @@ class GrpcTransport:
             self._closed = True
         if self._direct is not None:
             self._direct.close()
-        if self._channel is not None:
+        if self._channel is not None and self._home is home():  # one of an event loop that ended has ended with it
             self._channel.close()
 
 

@@ -32,7 +32,8 @@ from repo_client import (
     UnexpectedAnswerError,
 )
 from repo_client._async.grpc_transport import AsyncGrpcTransport
-from repo_client._http2 import Call, Http2, encode_headers, encode_timeout
+from repo_client._grpc_call import Call, encode_timeout
+from repo_client._http2 import Http2, encode_headers
 from repo_client._messages import WireTensor
 from repo_client._options import TransportOptions
 from repo_client._sync.grpc_transport import GrpcTransport

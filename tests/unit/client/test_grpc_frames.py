@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repo_client._http2 import Call, Http2, ProtocolError, ResetError, StatusError, encode_headers, encode_timeout
+from repo_client._grpc_call import Call, StatusError, encode_timeout
+from repo_client._http2 import AnswerError, Http2, ProtocolError, ResetError, encode_headers
 
 SETTINGS = b"\0\0\0\4\0\0\0\0\0"
 DATA, HEADERS, RESET, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 7, 8, 9
 END_STREAM, END_HEADERS, PADDED, PRIORITY = 1, 4, 8, 32
-GREETING_SIZE = 24 + 9 + 24 + 13  # the preface, our settings, the window of the connection
+GREETING_SIZE = 24 + 9 + 30 + 13  # the preface, our settings, the window of the connection
 
 
 def frame(kind, flags, stream, payload):
@@ -86,6 +87,32 @@ def test_calls_wait_until_the_server_takes_them():
     assert http2.receive(answered(3)) == [second]
 
 
+def test_a_limit_holds_until_the_server_tells_another():
+    http2, first = started(arriving=settings(most_calls=1))
+    second = Call([b"second"])
+    http2.start(encode_headers({":method": "POST"}), second)
+    http2.receive(settings(window=100))
+    assert b"second" not in sent(http2)
+    http2.receive(settings(most_calls=2))
+    assert b"second" in sent(http2)
+    assert http2.receive(answered(1) + answered(3)) == [first, second]
+
+
+def test_a_call_that_is_refused_beside_others_waits_for_one_of_them():
+    http2, first = started()
+    second, third = Call([b"second"]), Call([b"third"])
+    http2.start(encode_headers({":method": "POST"}), second)
+    assert http2.receive(frame(RESET, 0, 3, struct.pack(">I", 7))) == []
+    sent(http2)
+    http2.start(encode_headers({":method": "POST"}), third)
+    assert sent(http2) == b""
+    assert http2.receive(answered(1)) == [first]
+    again = sent(http2)
+    assert (b"second" in again, b"third" in again) == (True, False)
+    assert http2.receive(answered(5)) == [second]
+    assert http2.receive(answered(7)) == [third]
+
+
 def test_what_a_leaving_server_has_not_seen_can_be_made_again():
     http2, seen = started()
     unseen = Call([b"unseen"])
@@ -97,14 +124,16 @@ def test_what_a_leaving_server_has_not_seen_can_be_made_again():
     assert http2.receive(answered(1)) == [seen]
 
 
-@pytest.mark.parametrize(("code", "status", "again"), [(7, "RESOURCE_EXHAUSTED", True), (2, "INTERNAL", False)])
-def test_a_reset_call_says_whether_it_was_looked_at(code, status, again):
-    http2, call = started()
+@pytest.mark.parametrize(("code", "again"), [(7, True), (2, False)])
+def test_a_reset_call_says_whether_it_was_looked_at(code, again):
+    http2, call = started(b"x" * 100, arriving=settings(window=10))
+    sent(http2)
     assert http2.receive(frame(RESET, 0, 1, struct.pack(">I", code))) == [call]
     assert call.is_unprocessed is again
     with pytest.raises(ResetError) as caught:
         call.answer()
-    assert caught.value.code == status
+    assert caught.value.code == code
+    assert sent(http2) == b""
 
 
 def test_a_cancelled_call_is_reset_and_its_late_answer_ignored():
@@ -121,19 +150,64 @@ def test_an_answer_that_is_no_single_message_is_refused(body):
     http2, call = started()
     trailers = encode_headers({":status": "200", "grpc-status": "0"})
     http2.receive(frame(DATA, 0, 1, body) + frame(HEADERS, END_HEADERS | END_STREAM, 1, trailers))
-    with pytest.raises(ProtocolError):
+    with pytest.raises(AnswerError):
         call.answer()
+
+
+@pytest.mark.parametrize("headers", [b"\xff\xff", encode_headers({"x": "y" * (2**20 - 40)})[:-2] + b"\x41"])
+def test_headers_that_cannot_be_read_end_only_their_call(headers):
+    http2, first = started()
+    second = Call([b"second"])
+    http2.start(encode_headers({":method": "POST"}), second)
+    assert http2.receive(frame(HEADERS, END_HEADERS, 1, headers)) == [first]
+    with pytest.raises(AnswerError):
+        first.answer()
+    assert sent(http2).endswith(frame(RESET, 0, 1, struct.pack(">I", 8)))
+    assert http2.receive(answered(3)) == [second]
+
+
+def test_long_trailers_are_read():
+    http2, call = started()
+    trailers = encode_headers({":status": "200", "grpc-status": "13", "grpc-message": "x" * 200_000})
+    assert http2.receive(frame(HEADERS, END_HEADERS | END_STREAM, 1, trailers)) == [call]
+    with pytest.raises(StatusError, match="x" * 200_000):
+        call.answer()
+
+
+@pytest.mark.parametrize(
+    ("headers", "code", "words"),
+    [
+        ({":status": "401"}, "UNAUTHENTICATED", "HTTP status 401"),
+        ({":status": "503"}, "UNAVAILABLE", "HTTP status 503"),
+        ({":status": "200"}, "UNKNOWN", "without a status"),
+        ({":status": "200", "grpc-status": "5"}, "NOT_FOUND", "NOT_FOUND"),
+        ({":status": "200", "grpc-status": "99", "grpc-message": "caf%C3%A9"}, "UNKNOWN", "café"),
+    ],
+)
+def test_an_end_has_a_status_also_of_what_knows_no_grpc(headers, code, words):
+    http2, call = started()
+    http2.receive(frame(HEADERS, END_HEADERS | END_STREAM, 1, encode_headers(headers)))
+    with pytest.raises(StatusError, match=words) as caught:
+        call.answer()
+    assert caught.value.code == code
+
+
+def test_frames_and_headers_have_a_largest_size():
+    with pytest.raises(ProtocolError, match="too large"):
+        started(arriving=SETTINGS + frame(WINDOW_UPDATE, 0, 1, bytes(2**20 + 1))[:9])
+    with pytest.raises(ProtocolError, match="too large"):
+        started(arriving=SETTINGS + frame(HEADERS, 0, 9, b"") + frame(CONTINUATION, 0, 9, bytes(2**14)) * 65)
 
 
 def test_the_window_of_the_connection_is_opened_again():
     http2, _ = started()
     sent(http2)
-    chunk = frame(DATA, 0, 9, bytes(2**24 - 1))  # of a call that was cancelled: it counts, and is not kept
-    for _ in range(64):
+    chunk = frame(DATA, 0, 9, bytes(2**20))  # of a call that was cancelled: it counts, and is not kept
+    for _ in range(2**10 - 1):
         http2.receive(chunk)
     assert sent(http2) == b""
     http2.receive(chunk)
-    assert sent(http2) == frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 65 * (2**24 - 1)))
+    assert sent(http2) == frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**30))
 
 
 @pytest.mark.parametrize(
@@ -160,7 +234,7 @@ def _receive_anything(arriving):
         http2, call = started(arriving=arriving)
         if call.is_finished:
             call.answer()
-    except (ProtocolError, ResetError, StatusError):
+    except (AnswerError, ProtocolError, ResetError, StatusError):
         return
     expected = [] if call.is_finished else [call]
     assert http2.lose(EOFError()) == expected
