@@ -7,25 +7,36 @@ import numpy as np
 
 from repo_client._answers import Answer
 from repo_client._conversion import Array
-from repo_client._errors import BatchSizeError, Facts, UnexpectedAnswerError
-from repo_client._signatures import ModelSignature
+from repo_client._errors import Facts, UnexpectedAnswerError
 
 
-def count_rows(signature: ModelSignature, arrays: Mapping[str, Array]) -> int:
-    """The number of rows of every input.
+def count_rows(arrays: Mapping[str, Array]) -> int:
+    """The number of rows of checked inputs, which is the same for all."""
+    return next((array.shape[0] for array in arrays.values()), 0)
+
+
+def checked_rows(answer: Answer, rows: int) -> Answer:
+    """The answer to so many rows.
 
     Raises:
-        BatchSizeError: the inputs do not have as many.
+        UnexpectedAnswerError: an output has more or fewer, so that nobody knows which is whose.
     """
-    counts = {name: array.shape[0] for name, array in arrays.items()}
-    if len(set(counts.values())) > 1:
-        received = ", ".join(f"{count} for '{name}'" for name, count in counts.items())
-        raise BatchSizeError(
-            f"model '{signature.name}': received rows: {received}; expected the same number for every input",
-            hint="the first dimension counts the rows",
-            facts=Facts(model=signature.name, tensor=next(iter(counts)), received=received),
-        )
-    return next(iter(counts.values()), 0)
+    for name, array in answer.items():
+        if array.shape[:1] != (rows,):
+            received = f"{array.shape[0]} rows" if array.ndim else "no rows"
+            raise UnexpectedAnswerError(
+                f"model '{answer.model_name}': output '{name}' has {received} for {rows}",
+                hint="a model that batches gives one row for each; call infer_many, which gives the answers one by one",
+                facts=Facts(
+                    model=answer.model_name,
+                    version=answer.model_version,
+                    tensor=name,
+                    expected=f"{rows} rows",
+                    received=received,
+                    request_id=answer.request_id,
+                ),
+            )
+    return answer
 
 
 def split(arrays: Mapping[str, Array], rows: int, size: int) -> Iterator[dict[str, Array]]:

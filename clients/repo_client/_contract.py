@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a generated client was made for: values in and out by field, and the served model held against it. No I/O."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -12,6 +12,8 @@ from repo_client._checking import CallChecker
 from repo_client._conversion import Array, Cast
 from repo_client._errors import (
     Facts,
+    InputError,
+    RankError,
     ShapeError,
     SignatureChangedError,
     UnexpectedAnswerError,
@@ -107,6 +109,11 @@ class Codec:
         self._contract = contract
         self._names = {tensor.key: tensor.name for tensor in contract.inputs}
         self._singles = {tensor.name for tensor in contract.inputs if contract.batches and tensor.shape == (1,)}
+        # BYTES that many are passed of: one str is a sequence of str to type checkers.
+        self._lists = {tensor.name for tensor in contract.inputs if tensor.datatype == "BYTES"}
+        self._row_lists = {
+            tensor.name for tensor in contract.inputs if tensor.name in self._lists - self._singles and tensor.shape
+        }
         self._one = CallChecker(_signature(contract, lambda tensor: tensor.shape))
         self._many = CallChecker(_signature(contract, self._rows_shape))
         self._outputs = [_Output(tensor, batches=contract.batches) for tensor in contract.outputs]
@@ -120,8 +127,9 @@ class Codec:
         Raises:
             InputError: a field is unknown or missing, or its value does not fit.
         """
+        named = self._named(values, self._row_lists)
         try:
-            arrays = self._one.arrays(self._named(values), cast=cast)
+            arrays = self._one.arrays(named, cast=cast)
         except ShapeError as error:
             raise _of_one_row(error, batches=self._contract.batches) from error
         return {name: array[np.newaxis] for name, array in arrays.items()} if self._contract.batches else arrays
@@ -132,11 +140,19 @@ class Codec:
         Raises:
             InputError: a value does not fit.
         """
-        arrays = self._many.arrays(self._named(values), cast=cast)
+        arrays = self._many.arrays(self._named(values, self._lists), cast=cast)
         return {name: array[:, np.newaxis] if name in self._singles else array for name, array in arrays.items()}
 
-    def _named(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {self._names.get(key, key): value for key, value in values.items() if value is not None}
+    def _named(self, values: Mapping[str, Any], lists: Collection[str]) -> dict[str, Any]:
+        if not isinstance(values, Mapping):
+            raise _no_row(self._contract, values)
+        named = {self._names.get(key, key): value for key, value in values.items() if value is not None}
+        for name, value in named.items():
+            if isinstance(value, np.number | np.bool_):
+                named[name] = value.item()  # as Python's own: a float64 is a float to type checkers
+            elif isinstance(value, str | bytes) and name in lists:
+                raise _no_texts(self._contract, name, value)
+        return named
 
     def read_one(self, answer: Answer) -> dict[str, Any]:
         """The fields of the result of ``one``.
@@ -176,6 +192,24 @@ def _signature(contract: Contract, shape_of: Callable[[Tensor], tuple[int, ...]]
             for tensor in contract.inputs
         ),
         outputs=(),
+    )
+
+
+def _no_row(contract: Contract, values: object) -> InputError:
+    fields, kind = ", ".join(f"'{tensor.key}'" for tensor in contract.inputs), type(values).__name__
+    return InputError(
+        f"model '{contract.model}': received a value of type {kind} for a row, expected its values by name",
+        hint=f"a row is a dict of {fields}",
+        facts=Facts(model=contract.model, expected="a mapping", received=kind),
+    )
+
+
+def _no_texts(contract: Contract, name: str, value: str | bytes) -> InputError:
+    kind = type(value).__name__
+    return RankError(
+        f"model '{contract.model}', input '{name}': received one {kind}, expected several",
+        hint=f"pass a list of {kind}",
+        facts=Facts(model=contract.model, tensor=name, expected=f"a list of {kind}", received=kind),
     )
 
 

@@ -2,7 +2,7 @@
 """The values that cross the seam between client and transport: no protocol's own, tensors already as bytes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 ParameterValue = bool | int | float | str
 
@@ -30,6 +30,10 @@ class WireTensor:
     data: bytes | memoryview
     slice: RegionSlice | None = None
 
+    def owned(self) -> "WireTensor":
+        """The same with bytes of its own."""
+        return self if isinstance(self.data, bytes) else replace(self, data=bytes(self.data))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferRequest:
@@ -44,6 +48,10 @@ class InferRequest:
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict)  # priority, sequence_id ..., a model's own
     headers: Mapping[str, str] = field(default_factory=dict)  # over those of the client
     output_slices: Mapping[str, RegionSlice] = field(default_factory=dict)  # where the server shall put an output
+
+    def owned(self) -> "InferRequest":
+        """The same with bytes of its own, for who keeps it beyond a call."""
+        return replace(self, inputs=tuple([tensor.owned() for tensor in self.inputs]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,27 +2,29 @@
 """A bounded number of calls under way at once on the running event loop."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 Source = Iterable[T] | AsyncIterable[T]
+SOURCES = (Iterable, AsyncIterable)
 
 
 async def in_order(
-    call: Callable[[int, T], Coroutine[Any, Any, R]], requests: Source[T], *, limit: int
+    begin: Callable[[int, T], Callable[[], Awaitable[R]]], requests: Source[T], *, limit: int
 ) -> AsyncGenerator[R, None]:
-    """The results of ``call`` (given each one's number) in the order of ``requests``, read at most ``limit`` ahead.
+    """The results of what ``begin`` gives, in the order of ``requests``, read at most ``limit`` ahead.
 
-    A result is given as soon as it and those before it are there, also while the next request is waited for. Closing
-    the generator cancels what is under way.
+    ``begin`` is called with a request and its number before the next one is read: it takes what it needs out of it. A
+    result is given as soon as it and those before it are there, also while the next request is waited for. Closing the
+    generator cancels what is under way.
     """
     slots = asyncio.Semaphore(limit)
     begun: asyncio.Queue[asyncio.Task[R] | None] = asyncio.Queue()
     tasks: set[asyncio.Task[R]] = set()
-    feeder = asyncio.create_task(_feed(call, requests, slots, begun, tasks))
+    feeder = asyncio.create_task(_feed(begin, requests, slots, begun, tasks))
     try:
         while (task := await begun.get()) is not None:
             result = await task
@@ -38,7 +40,7 @@ async def in_order(
 
 
 async def _feed(
-    call: Callable[[int, T], Coroutine[Any, Any, R]],
+    begin: Callable[[int, T], Callable[[], Awaitable[R]]],
     requests: Source[T],
     slots: asyncio.Semaphore,
     begun: "asyncio.Queue[asyncio.Task[R] | None]",
@@ -49,7 +51,7 @@ async def _feed(
         number = 0
         async with aclosing(_each(requests)) as source:
             async for request in source:
-                task = asyncio.create_task(call(number, request))
+                task = asyncio.ensure_future(begin(number, request)())
                 tasks.add(task)
                 begun.put_nowait(task)
                 number += 1

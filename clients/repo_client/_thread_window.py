@@ -10,13 +10,17 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 Source = Iterable[T]
+SOURCES = (Iterable,)
 
 
-def in_order(call: Callable[[int, T], R], requests: Source[T], *, limit: int) -> Generator[R, None, None]:
-    """The results of ``call`` (given each one's number) in the order of ``requests``, read at most ``limit`` ahead.
+def in_order(
+    begin: Callable[[int, T], Callable[[], R]], requests: Source[T], *, limit: int
+) -> Generator[R, None, None]:
+    """The results of what ``begin`` gives, in the order of ``requests``, read at most ``limit`` ahead.
 
-    ``requests`` are read in the thread of the caller. Closing the generator drops what has not begun; what is under
-    way ends by itself, unheard.
+    ``begin`` is called with a request and its number before the next one is read: it takes what it needs out of it.
+    Both happen in the thread of the caller. Closing the generator drops what has not begun; what is under way ends by
+    itself, unheard.
     """
     pool = ThreadPoolExecutor(limit, thread_name_prefix="repo_client")
     begun: deque[Future[R]] = deque()
@@ -24,13 +28,13 @@ def in_order(call: Callable[[int, T], R], requests: Source[T], *, limit: int) ->
     try:
         while True:
             try:
-                request = next(source)
+                call = begin(number, next(source))
             except StopIteration:
                 break
             except Exception as error:  # noqa: BLE001  # whatever the caller's own iterator raises, in its turn
                 begun.append(_failed(error))
                 break
-            begun.append(pool.submit(copy_context().run, call, number, request))
+            begun.append(pool.submit(copy_context().run, call))
             number += 1
             while begun and (len(begun) >= limit or begun[0].done()):
                 yield begun.popleft().result()

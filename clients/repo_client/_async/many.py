@@ -3,36 +3,49 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sized
 from contextlib import aclosing, nullcontext
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 from repo_client._answers import Answer
-from repo_client._calls import CallOptions, Inputs, numbered
 from repo_client._errors import InputError, RepoClientError
+from repo_client._messages import InferRequest
 from repo_client._task_window import Source, in_order
 
 Errors = Literal["raise", "return"]
+T = TypeVar("T")
+_Outcome = Answer | RepoClientError
 
 
 async def infer_each(
-    call: Callable[..., Awaitable[Answer]],
-    requests: Source[Inputs],
+    prepare: Callable[[T, int], InferRequest],
+    send: Callable[[InferRequest], Awaitable[Answer]],
+    requests: Source[T],
     *,
     limit: int,
     errors: Errors,
     progress: bool,
-    options: CallOptions,
 ) -> AsyncGenerator[Any, None]:
-    """The outcomes of ``requests`` in their order, answers or (with ``errors="return"``) failures in their place."""
-    request_id = options.get("request_id")
+    """The outcomes of ``requests`` in their order, answers or (with ``errors="return"``) failures in their place.
 
-    async def outcome(number: int, inputs: Inputs) -> Answer | RepoClientError:
+    ``prepare`` is given each request and its number before the next one is read, and leaves nothing in it to be read.
+    """
+
+    async def outcome(prepared: InferRequest | RepoClientError) -> _Outcome:
+        if isinstance(prepared, RepoClientError):
+            return prepared
         try:
-            return await call(inputs, **{**options, "request_id": numbered(request_id, number)})
+            return await send(prepared)
         except RepoClientError as error:
             return error
 
+    def begin(number: int, request: T) -> Callable[[], Awaitable[_Outcome]]:
+        try:
+            return partial(outcome, prepare(request, number))
+        except RepoClientError as error:
+            return partial(outcome, error)
+
     with _bar(requests) if progress else nullcontext() as bar:
-        async with aclosing(in_order(outcome, requests, limit=limit)) as outcomes:
+        async with aclosing(in_order(begin, requests, limit=limit)) as outcomes:
             async for found in outcomes:
                 if bar is not None:
                     bar.update()

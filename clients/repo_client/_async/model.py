@@ -1,25 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model whose calls are checked before the wire."""
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from time import monotonic
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 from repo_client._answers import Answer
 from repo_client._async.many import Errors, infer_each
 from repo_client._async.sequences import AsyncModelSequence
 from repo_client._async.transport import AsyncInfer
-from repo_client._batches import count_rows, joined, split
+from repo_client._batches import checked_rows, count_rows, joined, split
 from repo_client._calls import (
     CallOptions,
     Inputs,
+    checked_cast,
     checked_limit,
+    checked_options,
+    checked_parameters,
+    checked_request_id,
+    checked_source,
     no_batch,
     no_sequence,
     no_single_answer,
     numbered,
-    with_priority,
 )
 from repo_client._checking import CallChecker
 from repo_client._conversion import Array, Cast
@@ -27,9 +32,11 @@ from repo_client._errors import Facts, InputError, RepoClientError
 from repo_client._messages import InferRequest, InferResponse, ParameterValue
 from repo_client._options import Nan
 from repo_client._signatures import ModelSignature
-from repo_client._task_window import Source, in_order
+from repo_client._task_window import SOURCES, Source, in_order
 from repo_client._tensors import decode
 from repo_client._timeouts import checked_timeout, seconds_left, to_microseconds
+
+T = TypeVar("T")
 
 
 class AsyncModel:
@@ -93,31 +100,34 @@ class AsyncModel:
         if self._signature.decoupled:
             raise no_single_answer(self._signature)
         limit_s = checked_timeout(timeout_s, self._timeout_s)
-        arrays = self._checker.arrays(inputs, cast=cast)
-        self._checker.check_batch(arrays)
-        request = self._request(arrays, outputs, limit_s, request_id, with_priority(parameters, priority), headers)
-        return read_answer(await self._infer(request, timeout_s=limit_s))
+        options: CallOptions = {
+            "outputs": outputs,
+            "request_id": request_id,
+            "cast": cast,
+            "priority": priority,
+            "parameters": parameters,
+            "headers": headers,
+        }
+        return read_answer(await self._infer(self._prepared(inputs, limit_s, options), timeout_s=limit_s))
 
-    def _request(
-        self,
-        arrays: Mapping[str, Array],
-        outputs: Sequence[str] | None,
-        limit_s: float,
-        request_id: str | None,
-        parameters: Mapping[str, ParameterValue],
-        headers: Mapping[str, str] | None,
-    ) -> InferRequest:
+    def _prepared(self, inputs: Inputs, limit_s: float, options: CallOptions) -> InferRequest:
+        arrays = self._checker.arrays(inputs, cast=checked_cast(options.get("cast", "no")))
+        self._checker.check_batch(arrays)
+        return self._request(arrays, limit_s, options)
+
+    def _request(self, arrays: Mapping[str, Array], limit_s: float, options: CallOptions) -> InferRequest:
+        parameters = checked_parameters(options.get("parameters"), options.get("priority"))
         if self._signature.sequence_batching and "sequence_id" not in parameters:
             raise no_sequence(self._signature)
         return InferRequest(
             model=self._signature.name,
             version=self._signature.version,
-            request_id=request_id or "",
+            request_id=checked_request_id(options.get("request_id")),
             inputs=self._checker.encode(arrays),
-            outputs=self._checker.outputs(outputs),
+            outputs=self._checker.outputs(options.get("outputs")),
             timeout_us=to_microseconds(limit_s),
             parameters=parameters,
-            headers=headers or {},
+            headers=options.get("headers") or {},
         )
 
     async def infer_batch(
@@ -133,19 +143,21 @@ class AsyncModel:
 
         Raises:
             UnsupportedCallError: the model does not batch.
+            UnexpectedAnswerError: an output has more or fewer rows than it was sent.
             RepoClientError: as ``infer``, for the first request that failed; the others are given up.
         """
         self._check_open()
+        checked_options(options)
         limit, size = checked_limit(max_in_flight), self._signature.max_batch_size
         if size == 0:
             raise no_batch(self._signature)
         if self._signature.decoupled:
             raise no_single_answer(self._signature)
         limit_s = checked_timeout(options.get("timeout_s"), self._timeout_s)
-        arrays = self._checker.arrays(inputs, cast=options.get("cast", "no"))
-        rows = count_rows(self._signature, arrays)
+        arrays = self._checker.arrays(inputs, cast=checked_cast(options.get("cast", "no")))
+        rows = count_rows(arrays)
         if rows <= size:
-            return await self.infer(arrays, **options)
+            return checked_rows(await self.infer(arrays, **options), rows)
         return await self._infer_parts(split(arrays, rows, size), limit, limit_s, options)
 
     async def _infer_parts(
@@ -153,14 +165,16 @@ class AsyncModel:
     ) -> Answer:
         deadline, request_id = monotonic() + limit_s, options.get("request_id")
         facts = Facts(model=self._signature.name, version=self._signature.version, request_id=request_id)
-        parameters = with_priority(options.get("parameters"), options.get("priority"))
 
         async def infer_part(number: int, part: dict[str, Array]) -> Answer:
-            left_s, own_id = seconds_left(deadline, facts), numbered(request_id, number)
-            request = self._request(part, options.get("outputs"), left_s, own_id, parameters, options.get("headers"))
-            return read_answer(await self._infer(request, timeout_s=left_s))
+            left_s = seconds_left(deadline, facts)
+            request = self._request(part, left_s, {**options, "request_id": numbered(request_id, number)})
+            return checked_rows(read_answer(await self._infer(request, timeout_s=left_s)), count_rows(part))
 
-        async with aclosing(in_order(infer_part, parts, limit=limit)) as answers:
+        def begin(number: int, part: dict[str, Array]) -> Callable[[], Awaitable[Answer]]:
+            return partial(infer_part, number, part)
+
+        async with aclosing(in_order(begin, parts, limit=limit)) as answers:
             return joined([answer async for answer in answers], request_id)
 
     @overload
@@ -196,8 +210,9 @@ class AsyncModel:
     ) -> AsyncGenerator[Any, None]:
         """Run the model on each of ``requests``, of which there may be no end; answers come in their order.
 
-        Requests are read only as answers are taken: never more than ``max_in_flight`` ahead. Who stops taking them
-        early ends it all: what has not been sent never is.
+        Requests are read only as answers are taken: never more than ``max_in_flight`` ahead. The values of each are
+        taken out of it, and copied, before the next one is read: one array may be filled anew for every request. Who
+        stops taking answers early ends it all: what has not been sent never is.
 
         Args:
             requests: the inputs of each request, as for ``infer``.
@@ -210,12 +225,36 @@ class AsyncModel:
             RepoClientError: as ``infer``.
         """
         self._check_open()
-        limit = checked_limit(max_in_flight)
-        if isinstance(requests, Mapping):
-            raise InputError("one request where many are expected", hint="pass a list of them, or call infer_batch")
         if errors not in ("raise", "return"):
             raise InputError(f"errors is {errors!r}", hint='pass "raise" or "return"')
-        return infer_each(self.infer, requests, limit=limit, errors=errors, progress=progress, options=options)
+        return self._infer_each(
+            requests, lambda inputs: inputs, limit=max_in_flight, errors=errors, progress=progress, options=options
+        )
+
+    def _infer_each(
+        self,
+        requests: Source[T],
+        inputs_of: Callable[[T], Inputs],
+        *,
+        limit: int,
+        errors: Errors,
+        progress: bool,
+        options: CallOptions,
+    ) -> AsyncGenerator[Any, None]:
+        limit_s = checked_timeout(checked_options(options).get("timeout_s"), self._timeout_s)
+        source, most, request_id = checked_source(requests, SOURCES), checked_limit(limit), options.get("request_id")
+        if self._signature.decoupled:
+            raise no_single_answer(self._signature)
+
+        def prepare(each: T, number: int) -> InferRequest:
+            own: CallOptions = {**options, "request_id": numbered(request_id, number)}
+            return self._prepared(inputs_of(each), limit_s, own).owned()
+
+        async def send(request: InferRequest) -> Answer:
+            self._check_open()
+            return read_answer(await self._infer(request, timeout_s=limit_s))
+
+        return infer_each(prepare, send, source, limit=most, errors=errors, progress=progress)
 
     def stream(self, inputs: Mapping[str, Any], **options: Unpack[CallOptions]) -> AsyncGenerator[Answer, None]:
         """Run the model once and give each of its answers as it comes; models that are not decoupled give one.
@@ -228,14 +267,8 @@ class AsyncModel:
             RepoClientError: as ``infer``, also between two answers.
         """
         self._check_open()
-        limit_s = checked_timeout(options.get("timeout_s"), self._timeout_s)
-        arrays = self._checker.arrays(inputs, cast=options.get("cast", "no"))
-        self._checker.check_batch(arrays)
-        parameters = with_priority(options.get("parameters"), options.get("priority"))
-        request = self._request(
-            arrays, options.get("outputs"), limit_s, options.get("request_id"), parameters, options.get("headers")
-        )
-        return self._answers(request, limit_s)
+        limit_s = checked_timeout(checked_options(options).get("timeout_s"), self._timeout_s)
+        return self._answers(self._prepared(inputs, limit_s, options), limit_s)
 
     async def _answers(self, request: InferRequest, limit_s: float) -> AsyncGenerator[Answer, None]:
         async with aclosing(self._stream(request, timeout_s=limit_s)) as responses:

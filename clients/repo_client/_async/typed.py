@@ -3,15 +3,14 @@
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar, Unpack
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
-from repo_client._answers import Answer
 from repo_client._async.client import AsyncClient
-from repo_client._async.many import infer_each
 from repo_client._async.model import AsyncModel
 from repo_client._async.sequences import AsyncModelSequence
-from repo_client._calls import CallOptions, Inputs, checked_limit
+from repo_client._calls import CallOptions
 from repo_client._contract import Codec, Contract, PredictOptions
 from repo_client._errors import (
     ModelNotFoundError,
@@ -89,16 +88,14 @@ class AsyncTypedModel:
         self, result: Callable[..., _Result], inputs: Mapping[str, Any], options: PredictOptions
     ) -> _Result:
         """Run the model on one row: a row in, a row out."""
+        arrays = self._codec.one(inputs, options.get("cast", "no"))
+        served = await self._served(options)
         try:
-            return result(**self._codec.read_one(await self._infer_one(inputs, **options)))
+            answer = await served.model.infer(arrays, **served.options(options))
+            return result(**self._codec.read_one(answer))
         except _MAY_BE_ANOTHER_MODEL as error:
             await self._explain(error)
             raise
-
-    async def _infer_one(self, inputs: Inputs, **options: Unpack[CallOptions]) -> Answer:
-        arrays = self._codec.one(inputs, options.get("cast", "no"))
-        served = await self._served(_plain(options))
-        return await served.model.infer(arrays, **served.options(options))
 
     async def _predict_batch(
         self, result: Callable[..., _Result], inputs: Mapping[str, Any], options: PredictOptions
@@ -123,9 +120,11 @@ class AsyncTypedModel:
         options: PredictOptions,
     ) -> AsyncGenerator[_Result, None]:
         """Run the model on each of the rows, of which there may be no end; results come in their order."""
-        limit, each = checked_limit(max_in_flight), call_options(options, None)
-        await self._served(options)
-        answers = infer_each(self._infer_one, rows, limit=limit, errors="raise", progress=progress, options=each)
+        served, one = await self._served(options), partial(self._codec.one, cast=options.get("cast", "no"))
+        own = served.options(options)
+        answers = served.model._infer_each(
+            rows, one, limit=max_in_flight, errors="raise", progress=progress, options=own
+        )
         async with aclosing(answers):
             try:
                 async for answer in answers:
@@ -200,7 +199,3 @@ class AsyncTypedSequence:
         arrays = codec.one(inputs, options.get("cast", "no"))
         answer = await sequence.infer(arrays, last=last, **call_options(options, self._outputs))
         return result(**codec.read_one(answer))
-
-
-def _plain(options: CallOptions) -> PredictOptions:
-    return {"timeout_s": options.get("timeout_s")}

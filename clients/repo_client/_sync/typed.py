@@ -4,11 +4,11 @@
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
+from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar, Unpack
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
-from repo_client._answers import Answer
-from repo_client._calls import CallOptions, Inputs, checked_limit
+from repo_client._calls import CallOptions
 from repo_client._contract import Codec, Contract, PredictOptions
 from repo_client._errors import (
     ModelNotFoundError,
@@ -19,7 +19,6 @@ from repo_client._errors import (
 )
 from repo_client._options import Nan
 from repo_client._sync.client import Client
-from repo_client._sync.many import infer_each
 from repo_client._sync.model import Model
 from repo_client._sync.sequences import ModelSequence
 from repo_client._thread_window import Source
@@ -88,16 +87,14 @@ class TypedModel:
 
     def _predict(self, result: Callable[..., _Result], inputs: Mapping[str, Any], options: PredictOptions) -> _Result:
         """Run the model on one row: a row in, a row out."""
+        arrays = self._codec.one(inputs, options.get("cast", "no"))
+        served = self._served(options)
         try:
-            return result(**self._codec.read_one(self._infer_one(inputs, **options)))
+            answer = served.model.infer(arrays, **served.options(options))
+            return result(**self._codec.read_one(answer))
         except _MAY_BE_ANOTHER_MODEL as error:
             self._explain(error)
             raise
-
-    def _infer_one(self, inputs: Inputs, **options: Unpack[CallOptions]) -> Answer:
-        arrays = self._codec.one(inputs, options.get("cast", "no"))
-        served = self._served(_plain(options))
-        return served.model.infer(arrays, **served.options(options))
 
     def _predict_batch(
         self, result: Callable[..., _Result], inputs: Mapping[str, Any], options: PredictOptions
@@ -122,9 +119,11 @@ class TypedModel:
         options: PredictOptions,
     ) -> Generator[_Result, None]:
         """Run the model on each of the rows, of which there may be no end; results come in their order."""
-        limit, each = checked_limit(max_in_flight), call_options(options, None)
-        self._served(options)
-        answers = infer_each(self._infer_one, rows, limit=limit, errors="raise", progress=progress, options=each)
+        served, one = self._served(options), partial(self._codec.one, cast=options.get("cast", "no"))
+        own = served.options(options)
+        answers = served.model._infer_each(
+            rows, one, limit=max_in_flight, errors="raise", progress=progress, options=own
+        )
         with closing(answers):
             try:
                 for answer in answers:
@@ -199,7 +198,3 @@ class TypedSequence:
         arrays = codec.one(inputs, options.get("cast", "no"))
         answer = sequence.infer(arrays, last=last, **call_options(options, self._outputs))
         return result(**codec.read_one(answer))
-
-
-def _plain(options: CallOptions) -> PredictOptions:
-    return {"timeout_s": options.get("timeout_s")}

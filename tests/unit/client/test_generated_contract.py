@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from repo_client import Client, ModelSignature, SignatureChangedError, TensorSpec
+from repo_client import Client, InputError, ModelSignature, RankError, SignatureChangedError, TensorSpec
+from repo_client._contract import Codec
 from repo_client.testing import InMemoryTransport
 from repo_client.typed import Contract, Shape, Tensor, TypedModel
 
@@ -114,3 +115,33 @@ def test_a_word_that_the_class_does_not_know_is_a_change_of_the_model():
 def test_a_shape_reads_as_it_is_written():
     assert repr(Shape("rows", 13)) == "Shape('rows', 13)"
     assert repr(Shape(13)) == "Shape(13)"
+
+
+TEXTS = Codec(
+    Contract(
+        model="m",
+        digest="sha256:0",
+        batches=True,
+        inputs=(Tensor("word", "BYTES", (1,), optional=True), Tensor("words", "BYTES", (-1,), optional=True)),
+        outputs=(),
+    )
+)
+
+
+def test_numbers_of_numpy_are_those_of_python():
+    values = {"x": np.ones(3, np.float32), "free": np.zeros(1, np.int8), "maybe": np.float64(0.5)}
+    assert Codec(CONTRACT).one(values, "no")["maybe"].tolist() == [[0.5]]
+
+
+def test_one_text_is_not_several():
+    assert TEXTS.one({"word": "abc", "words": ["abc"]}, "no")["word"].tolist() == [["abc"]]
+    with pytest.raises(RankError, match="'words': received one str, expected several"):
+        TEXTS.one({"words": "abc"}, "no")
+    with pytest.raises(RankError, match="pass a list of bytes"):
+        TEXTS.many({"word": b"abc"}, "no")
+
+
+@pytest.mark.parametrize("row", [None, "abc", (1,)])
+def test_a_row_is_a_mapping(row):
+    with pytest.raises(InputError, match="a row is a dict of 'word', 'words'"):
+        TEXTS.one(row, "no")

@@ -76,6 +76,29 @@ def test_many_are_in_order_whatever_is_in_flight(count, max_in_flight):
     assert found == [(number * 2, f"n/{number}") for number in range(count)]
 
 
+def refilled(buffer):
+    for number in range(40):
+        buffer[:] = number
+        yield {"x": buffer}
+
+
+def test_what_is_large_is_copied_before_the_next_is_read():
+    buffer = np.empty((4, 2_500), np.float32)
+    shape = {"x": ("FP32", [-1, 2_500])}
+    signature = model_signature("digits", inputs=shape, outputs={"y": ("FP32", [-1, 2_500])}, max_batch_size=4)
+
+    async def ask():
+        transport = AsyncInMemoryTransport(signature, answer=lambda inputs: {"y": inputs["x"]})
+        async with AsyncClient("grpc://nowhere", transport=transport) as client:
+            model = await client.model("digits")
+            return [set(answer["y"].ravel()) async for answer in model.infer_many(refilled(buffer))]
+
+    transport = InMemoryTransport(signature, answer=lambda inputs: {"y": inputs["x"]})
+    with Client("grpc://nowhere", transport=transport) as client:
+        found = [set(answer["y"].ravel()) for answer in client.model("digits").infer_many(refilled(buffer))]
+    assert found == asyncio.run(ask()) == [{number} for number in range(40)]
+
+
 @pytest.mark.parametrize(
     ("kind", "calls"),
     [
@@ -169,6 +192,14 @@ def test_the_asynchronous_side_tries_again_as_well():
             return len(infer_calls(transport))
 
     assert asyncio.run(run()) == 3
+
+
+@pytest.mark.parametrize("sequence_id", [0, -1, True, 2**63, "", "x" * 129, "\ud800"])
+def test_an_id_that_no_sequence_can_have_is_refused(sequence_id):
+    with Client("grpc://nowhere", transport=in_memory()) as client:
+        model = client.model("digits")
+        with pytest.raises(InputError, match="the id of a sequence is"):
+            model.sequence(sequence_id)
 
 
 def leave_a_block(model, transport, error=None):

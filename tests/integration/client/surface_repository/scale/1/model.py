@@ -20,5 +20,7 @@ def _answer(request):
         "words": words,
         "padded": np.zeros((len(x), int(x.max())), np.int32) if x.max() > 0 else np.zeros((len(x), 0), np.int32),
     }
+    if (x == 14).any():
+        tensors["y"] = tensors["y"][1:]  # a row short, as no model that batches should be
     wanted = request.requested_output_names()
     return pb_utils.InferenceResponse([pb_utils.Tensor(name, tensors[name]) for name in tensors if name in wanted])
