@@ -15,14 +15,16 @@ from repo_client._contract import Contract, Tensor
 from repo_client._datatypes import DATATYPES
 from repo_client._documents import Document
 from repo_client._errors import (
+    BatchSizeError,
     Facts,
     InputError,
+    LoadRefusedError,
     ModelNotFoundError,
     RefusedRequestError,
     RepoClientError,
     UnsupportedCallError,
 )
-from repo_client._messages import InferRequest, InferResponse, WireTensor
+from repo_client._messages import InferRequest, InferResponse
 from repo_client._signatures import ModelSignature, TensorSpec
 from repo_client._tensors import decode
 
@@ -185,8 +187,8 @@ class InMemoryServer:
         return self._answers("stream", self._loaded_model(request.model, request.version), request, timeout_s)
 
     def _answers(self, method: str, model: _Model, request: InferRequest, timeout_s: float) -> Iterator[InferResponse]:
-        inputs = {tensor.name: decode(_own(tensor), model=request.model) for tensor in request.inputs}
-        kept = replace(request, inputs=tuple(map(_own, request.inputs)))
+        kept = request.owned()
+        inputs = {tensor.name: decode(tensor, model=request.model) for tensor in kept.inputs}
         names = {"model": request.model, "version": request.version}
         self.note(method, timeout_s, request=kept, inputs=inputs, **names)
         given = model.answer(inputs) if callable(model.answer) else model.answer
@@ -198,8 +200,12 @@ class InMemoryServer:
         """Load a model that this server knows."""
         if name not in self._models:
             raise _not_found(name, "", f"failed to poll from model repository: no model '{name}'")
+        try:
+            self._configs[name] = json.loads(config) if config else {}
+        except ValueError as error:
+            facts = Facts(model=name, server_words=str(error))
+            raise LoadRefusedError(f"model '{name}': its config is no JSON: {error}", facts=facts) from error
         self._loaded.add(name)
-        self._configs[name] = json.loads(config) if config else {}
 
     def unload(self, name: str) -> None:
         """Unload a model, or nothing."""
@@ -247,11 +253,6 @@ def _not_found(name: str, version: str, words: str) -> ModelNotFoundError:
     return ModelNotFoundError(f"model '{name}': {words}", facts=facts)
 
 
-def _own(tensor: WireTensor) -> WireTensor:
-    """The tensor with bytes of its own: those of a request are the caller's, and only lent for the call."""
-    return replace(tensor, data=bytes(tensor.data))
-
-
 def _each(given: Values | Iterable[Values] | None) -> Iterable[Values | None]:
     return (given,) if given is None or isinstance(given, Mapping) else given
 
@@ -268,7 +269,9 @@ def _response(model: _Model, request: InferRequest, values: Values | None, *, ro
     # What checks the inputs of a call checks the outputs of an answer as well.
     checker = CallChecker(replace(signature, inputs=signature.outputs))
     try:
-        tensors = {tensor.name: tensor for tensor in checker.encode(checker.arrays(given, cast="same_kind"))}
+        arrays = checker.arrays(given, cast="same_kind")
+        _check_rows(signature, arrays, rows)
+        tensors = {tensor.name: tensor for tensor in checker.encode(arrays)}
     except InputError as error:
         words = error.fact.replace("input '", "output '")
         raise InputError(f"the answer of the test does not fit: {words}", hint=error.hint) from error
@@ -276,8 +279,18 @@ def _response(model: _Model, request: InferRequest, values: Values | None, *, ro
         model=request.model,
         version=request.version or signature.versions[-1],
         request_id=request.request_id,
-        outputs=tuple(_own(tensors[name]) for name in wanted),
+        outputs=tuple(tensors[name].owned() for name in wanted),
     )
+
+
+def _check_rows(signature: ModelSignature, outputs: Mapping[str, NDArray[Any]], rows: int) -> None:
+    if signature.max_batch_size > 0:
+        for name, array in outputs.items():
+            if array.shape[0] != rows:
+                raise BatchSizeError(
+                    f"model '{signature.name}', output '{name}': received {array.shape[0]} rows for {rows}",
+                    hint="a model that batches gives one row for each",
+                )
 
 
 def _nothing(tensor: TensorSpec, model: _Model, rows: int) -> NDArray[Any]:

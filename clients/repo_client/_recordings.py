@@ -8,10 +8,12 @@ whose ids are chosen at random, are numbered in the order in which they begin.
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
+from threading import Lock
 from typing import Any, NoReturn
 
 import numpy as np
@@ -32,6 +34,7 @@ class Outcome:
 
     value: Any = None
     error: RepoClientError | None = None
+    left: bool = False  # by the reader of a stream, before its end
 
 
 class Requests:
@@ -39,7 +42,7 @@ class Requests:
 
     def __init__(self) -> None:
         self._sequences: dict[Any, int] = {}
-        self._begun = 0
+        self._numbers = count(1)
 
     def document(self, request: InferRequest) -> dict[str, Any]:
         """What decides the answer to a request."""
@@ -56,8 +59,7 @@ class Requests:
         if sequence is None:
             return parameters
         if parameters.get("sequence_start"):
-            self._begun += 1
-            self._sequences[sequence] = self._begun
+            self._sequences[sequence] = next(self._numbers)
         return {**parameters, "sequence_id": self._sequences.get(sequence, 0)}
 
 
@@ -99,22 +101,40 @@ def read_response(document: Document, request_id: str) -> InferResponse:
 
 
 class Tape:
-    """The calls of one recording, written when it is whole: a run that breaks off leaves the file as it was."""
+    """The calls of one recording, written when it is whole: a run that breaks off leaves the file as it was.
+
+    Raises:
+        InputError: there is no folder to write it into.
+    """
 
     def __init__(self, path: Path) -> None:
+        if not path.parent.is_dir():
+            raise InputError(
+                f"the folder of the recording {path} is not there", hint=f"make it: mkdir -p {path.parent}"
+            )
         self._path = path
-        self._lines: list[str] = []
+        self._lines: list[str] = []  # of calls that are still under way, empty
+        self._lock = Lock()
 
-    def add(self, call: str, arguments: Document, outcome: Outcome) -> None:
-        """Keep one call."""
-        document = {"call": call, "arguments": arguments, "value": outcome.value}
-        if outcome.error is not None:
-            document["error"] = _error_document(outcome.error)
-        self._lines.append(json.dumps(document, sort_keys=True))
+    def begin(self, call: str, arguments: Document) -> Callable[[Outcome], None]:
+        """Keep the place of a call that begins, and give what puts its outcome there; without one it is left out."""
+        with self._lock:
+            place = len(self._lines)
+            self._lines.append("")
+
+        def end(outcome: Outcome) -> None:
+            document = {"call": call, "arguments": arguments, "value": outcome.value}
+            if outcome.error is not None:
+                document["error"] = _error_document(outcome.error)
+            if outcome.left:
+                document["left"] = True
+            self._lines[place] = json.dumps(document, sort_keys=True)
+
+        return end
 
     def write(self) -> None:
         """Replace the file."""
-        lines = [json.dumps(_FORMAT), *self._lines]
+        lines = [json.dumps(_FORMAT), *filter(None, self._lines)]
         beside = self._path.with_name(f".{self._path.name}.part")
         beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         beside.replace(self._path)
@@ -146,6 +166,7 @@ class Recording:
         self._path = path
         self._outcomes: dict[str, list[Outcome]] = {}
         self._arguments: list[tuple[str, Document]] = []
+        self._lock = Lock()
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
             self._read(lines)
@@ -162,7 +183,7 @@ class Recording:
             document = json.loads(line)
             call, arguments = document["call"], document["arguments"]
             error = _read_error(document["error"]) if "error" in document else None
-            outcome = Outcome(value=document["value"], error=error)
+            outcome = Outcome(value=document["value"], error=error, left=document.get("left", False))
             self._outcomes.setdefault(_key(call, arguments), []).append(outcome)
             self._arguments.append((call, arguments))
 
@@ -175,7 +196,10 @@ class Recording:
         outcomes = self._outcomes.get(_key(call, arguments))
         if outcomes is None:
             self._refuse(call, arguments)
-        return outcomes.pop(0) if len(outcomes) > 1 else outcomes[0]
+        with self._lock:
+            found = outcomes.pop(0) if len(outcomes) > 1 else outcomes[0]
+        # A copy: an exception that is raised more than once collects the tracebacks of all times.
+        return found if found.error is None else replace(found, error=_read_error(_error_document(found.error)))
 
     def value(self, call: str, arguments: Document) -> Any:
         """The value that the call gave.
@@ -187,6 +211,22 @@ class Recording:
         if outcome.error is not None:
             raise outcome.error
         return outcome.value
+
+    def check_end(self, outcome: Outcome) -> None:
+        """Raise what comes behind the answers of a stream, if anything does.
+
+        Raises:
+            RepoClientError: what ended it then.
+            NotRecordedError: nobody knows, because its reader had left.
+        """
+        if outcome.error is not None:
+            raise outcome.error
+        if outcome.left:
+            answers = f"{len(outcome.value)} answer{'s' * (len(outcome.value) != 1)}"
+            raise NotRecordedError(
+                f"{self._path.name} has {answers} of this stream, which was left then",
+                hint="read as far as it was read then, or record it again",
+            )
 
     def _refuse(self, call: str, arguments: Document) -> NoReturn:
         model = arguments.get("model")

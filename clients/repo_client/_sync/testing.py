@@ -3,6 +3,7 @@
 """Transports for tests: a server in memory, a recorder in front of a real one, and what it recorded."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -125,6 +126,9 @@ class Recorder:
     """Writes down what ``transport`` answers; ``close``, also by its client, replaces the file at ``path``.
 
     Everything that a model was sent and gave is in the file: record no secrets. Headers and tokens are not written.
+
+    Raises:
+        InputError: ``path`` is in a folder that is not there.
     """
 
     def __init__(self, transport: Transport, path: Path | str) -> None:
@@ -152,12 +156,13 @@ class Recorder:
     def _recorded(
         self, call: str, arguments: Document, ask: Callable[..., Any], *positional: Any, **options: Any
     ) -> Any:
+        end = self._tape.begin(call, arguments)
         try:
             value = ask(*positional, **options)
         except RepoClientError as error:
-            self._tape.add(call, arguments, Outcome(error=error))
+            end(Outcome(error=error))
             raise
-        self._tape.add(call, arguments, Outcome(value=value))
+        end(Outcome(value=value))
         return value
 
     def is_live(self, *, timeout_s: float) -> bool:
@@ -192,26 +197,30 @@ class Recorder:
         return document
 
     def infer(self, request: InferRequest, *, timeout_s: float) -> InferResponse:
-        arguments = self._requests.document(request)
+        end = self._tape.begin("infer", self._requests.document(request))
         try:
             response = self._transport.infer(request, timeout_s=timeout_s)
         except RepoClientError as error:
-            self._tape.add("infer", arguments, Outcome(error=error))
+            end(Outcome(error=error))
             raise
-        self._tape.add("infer", arguments, Outcome(value=response_document(response)))
+        end(Outcome(value=response_document(response)))
         return response
 
     def stream(self, request: InferRequest, *, timeout_s: float) -> Iterator[InferResponse]:
-        arguments, given, failure = self._requests.document(request), [], None
+        end, given = self._tape.begin("stream", self._requests.document(request)), []
+        answers: Any = self._transport.stream(request, timeout_s=timeout_s)
         try:
-            for response in self._transport.stream(request, timeout_s=timeout_s):
-                given.append(response_document(response))
-                yield response
+            with closing(answers) as responses:
+                for response in responses:
+                    given.append(response_document(response))
+                    yield response
         except RepoClientError as error:
-            failure = error
+            end(Outcome(value=given, error=error))
             raise
-        finally:
-            self._tape.add("stream", arguments, Outcome(value=given, error=failure))
+        except BaseException:
+            end(Outcome(value=given, left=True))
+            raise
+        end(Outcome(value=given))
 
     def load(self, name: str, *, config: str | None, files: Mapping[str, bytes], timeout_s: float) -> None:
         arguments, ask = load_document(name, config, files), self._transport.load
@@ -247,14 +256,17 @@ class Recorder:
         pass
 
     def close(self) -> None:
-        self._tape.write()
-        self._transport.close()
+        try:
+            self._tape.write()
+        finally:
+            self._transport.close()
 
 
 class Replay:
     """Answers as an ``Recorder`` of either side has written it down, without a server.
 
-    A call that was made more than once is answered in the order of then, and from the last time on always the same.
+    A call that was made more than once is answered in the order in which they began then, and from the last time on
+    always the same.
 
     Raises:
         InputError: there is no recording at ``path``.
@@ -292,8 +304,7 @@ class Replay:
         outcome = self._recording.outcome("stream", self._requests.document(request))
         for document in outcome.value:
             yield read_response(document, request.request_id)
-        if outcome.error is not None:
-            raise outcome.error
+        self._recording.check_end(outcome)
 
     def load(self, name: str, *, config: str | None, files: Mapping[str, bytes], timeout_s: float) -> None:
         self._recording.value("load", load_document(name, config, files))

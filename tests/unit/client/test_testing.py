@@ -14,6 +14,7 @@ from repo_client import (
     Client,
     ExecutionError,
     InputError,
+    LoadRefusedError,
     ModelNotFoundError,
     ModelSignature,
     ServerBusyError,
@@ -111,6 +112,8 @@ def test_a_decoupled_model_answers_as_often_as_its_function_yields(client):
         ({"label": [[1]], "word": [["x"]]}, "output 'label': received"),
         ({"label": [1]}, "'word'"),
         ({}, "no value for"),
+        ({"label": [1, 2], "word": [["x"]]}, "'label', 2 for|2 for 'label'"),
+        ({"label": [1, 2], "word": [["x"]] * 2}, "output 'label': received 2 rows for 1"),
     ],
 )
 def test_an_answer_that_no_such_model_could_give_is_refused(answer, message):
@@ -153,6 +156,8 @@ def test_models_are_unloaded_and_loaded(client, transport):
     assert transport.calls[-1].method == "config"
     with pytest.raises(ModelNotFoundError, match="failed to poll"):
         client.admin.load("nothing_here")
+    with pytest.raises(LoadRefusedError, match="is no JSON"):
+        client.admin.load("digits", config="{bad")
 
 
 def test_a_version_that_is_not_there_is_an_error(client):
@@ -268,6 +273,50 @@ def test_answers_come_in_the_order_of_old_and_then_as_the_last_time(tmp_path):
         assert [int(model.infer({"x": [0]})["y"][0]) for _ in range(5)] == [10, 11, 12, 12, 12]
 
 
+def test_calls_that_ran_side_by_side_are_in_the_order_in_which_they_began(tmp_path):
+    """The first is answered last."""
+    signature = model_signature("counter", inputs={"x": ("INT32", [1])}, outputs={"y": ("INT32", [1])})
+
+    class Waiting(AsyncInMemoryTransport):
+        begun = 0
+
+        async def infer(self, request, *, timeout_s):
+            Waiting.begun += 1
+            number = Waiting.begun
+            await asyncio.sleep(0.02 * (4 - number))
+            response = await super().infer(request, timeout_s=timeout_s)
+            return replace(response, outputs=(replace(response.outputs[0], data=number.to_bytes(4, "little")),))
+
+    async def ask(transport):
+        async with AsyncClient("grpc://nowhere", transport=transport) as client:
+            model = await client.model("counter")
+            return [int(answer["y"][0]) async for answer in model.infer_many([{"x": [0]}] * 3)]
+
+    path = tmp_path / "calls"
+    assert asyncio.run(ask(AsyncRecorder(Waiting(signature), path))) == [1, 2, 3]
+    assert asyncio.run(ask(AsyncReplay(path))) == [1, 2, 3]
+
+
+def test_a_stream_that_was_left_is_not_replayed_as_whole(transport, tmp_path):
+    with Client("grpc://nowhere", transport=Recorder(transport, tmp_path / "calls")) as client:
+        next(client.model("ticker").stream({"times": [3]}))
+    with Client("grpc://nowhere", transport=Replay(tmp_path / "calls")) as client:
+        ticks = client.model("ticker").stream({"times": [3]})
+        assert int(next(ticks)["tick"][0]) == 0
+        with pytest.raises(NotRecordedError, match="has 1 answer of this stream, which was left then"):
+            next(ticks)
+
+
+def test_an_error_that_is_replayed_is_a_new_one_each_time(recording):
+    with Client("grpc://nowhere", transport=Replay(recording)) as client:
+        errors = []
+        for _ in range(2):
+            with pytest.raises(ExecutionError) as caught:
+                client.admin.statistics("digits")
+            errors.append(caught.value)
+    assert errors[0] is not errors[1]
+
+
 OTHER = IMAGE.copy()
 OTHER[1, 0] = 9.5
 
@@ -312,6 +361,19 @@ def test_another_file_is_no_recording(tmp_path, content):
 def test_no_file_names_what_makes_one(tmp_path):
     with pytest.raises(InputError, match=r"cannot be read: No such file[^\n]*\n[^\n]*testing\.Recorder"):
         Replay(tmp_path / "nothing")
+
+
+def test_a_recorder_needs_the_folder_of_its_file(transport, tmp_path):
+    with pytest.raises(InputError, match=r"the folder of .* is not there\nhint: make it: mkdir -p"):
+        Recorder(transport, tmp_path / "nowhere" / "calls.jsonl")
+
+
+def test_a_recording_that_cannot_be_written_closes_the_transport_all_the_same(transport, tmp_path):
+    (tmp_path / "calls").mkdir()
+    recorder = Recorder(transport, tmp_path / "calls")
+    with pytest.raises(OSError, match="calls"):
+        recorder.close()
+    assert transport.closed
 
 
 def test_a_run_that_breaks_off_leaves_the_recording_as_it_was(recording, transport):
