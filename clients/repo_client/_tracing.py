@@ -134,7 +134,8 @@ class CallSpans:
         span = self._tracer.start_span(kind.name, kind=trace.SpanKind.CLIENT, attributes=attributes)
         carrier: dict[str, str] = {}
         propagate.inject(carrier, context=trace.set_span_in_context(span))
-        return CallSpan(span, replace(request, headers={**request.headers, **carrier}))
+        kept = {name: value for name, value in request.headers.items() if name.lower() not in carrier}
+        return CallSpan(span, replace(request, headers=kept | carrier))
 
 
 def _size(tensor: WireTensor) -> int:

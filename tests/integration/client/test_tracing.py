@@ -136,9 +136,10 @@ def test_a_call_within_a_span_is_a_part_of_it(exporter, spans, tracing_server, p
     assert [span.parent.span_id for span in calls] == [whole.get_span_context().span_id] * 2
 
 
-def test_headers_of_the_call_stay(client, spans):
+@pytest.mark.parametrize("name", ["traceparent", "Traceparent"])
+def test_the_span_of_the_call_stands_for_that_of_its_headers(client, spans, name):
     traceparent = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
-    answer = client.model("confidant").infer({"first": FIRST}, headers={"x-user": "me", "traceparent": traceparent})
+    answer = client.model("confidant").infer({"first": FIRST}, headers={"x-user": "me", name: traceparent})
     assert heard(answer).split("-")[1] == f"{spans()[0].get_span_context().trace_id:032x}"
 
 
