@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The address of a server."""
 
+import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -8,7 +9,11 @@ from urllib.parse import urlsplit
 from repo_client._errors import UrlError
 
 _DEFAULT_PORTS = {"grpc": 8001, "grpcs": 8001, "http": 8000, "https": 8000}  # Triton's own
+# What precedes the last @, and what follows a ? or #: generously, for a secret may hold any of these.
+_SECRETS = re.compile(r"^([^:/?#@]*://)?.*@|[?#].*", re.DOTALL)
+_INVISIBLE = re.compile(r"[\s\x00-\x1f\x7f]")
 _EXAMPLE = "write it like grpc://127.0.0.1:8001 or http://127.0.0.1:8000"
+_CREDENTIALS = f"{_EXAMPLE}; credentials go into headers= or token="
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +60,14 @@ def parse_url(text: str) -> Url:
     """The parts of ``scheme://host[:port]``; without a port it is Triton's own, 8001 for gRPC and 8000 for HTTP.
 
     Raises:
-        UrlError: another scheme, no host, or parts that an address of a server does not have.
+        UrlError: another scheme, no host, or parts that an address of a server does not have. It does not repeat the
+            parts that may be secrets.
     """
+    shown = _SECRETS.sub(r"\1", text)
+    if shown != text:
+        raise UrlError(f"'{shown}' was passed with a user, a query or a fragment", hint=_CREDENTIALS)
+    if _INVISIBLE.search(text):
+        raise UrlError(f"{text!r} holds blanks or control characters", hint=_EXAMPLE)
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
@@ -65,7 +76,7 @@ def parse_url(text: str) -> Url:
     if parts.scheme not in _DEFAULT_PORTS or "://" not in text:
         raise UrlError(f"'{text}' has no scheme that is known: grpc, grpcs, http or https", hint=_EXAMPLE)
     path = parts.path.rstrip("/")
-    if not host or parts.username is not None or parts.query or parts.fragment or (path and "grpc" in parts.scheme):
+    if not host or port == 0 or (path and "grpc" in parts.scheme):
         raise UrlError(f"'{text}' is more or less than scheme, host and port", hint=_EXAMPLE)
     host = f"[{host}]" if ":" in host else _ascii(host, text)
     return Url(scheme=parts.scheme, address=f"{host}:{port or _DEFAULT_PORTS[parts.scheme]}", path=path)

@@ -60,11 +60,39 @@ def test_a_url_names_protocol_and_place(url, whole):
 
 @pytest.mark.parametrize(
     "url",
-    ["", "triton", "127.0.0.1:8001", "ftp://triton", "grpc://", "grpc://triton/v2", "http://a:b@triton", "http://t:x"],
+    [
+        "",
+        "triton",
+        "127.0.0.1:8001",
+        "ftp://triton",
+        "grpc://",
+        "grpc://triton/v2",
+        "http://a:b@triton",
+        "http://t:x",
+        "http://t:0",
+        "http://t\nx",
+    ],
 )
 def test_what_is_no_url_is_refused_with_an_example(url):
     with pytest.raises(UrlError, match=r"grpc://127\.0\.0\.1:8001"):
         Client(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "grpc://bob:secret@h:8001",
+        "grpc://bob:se/secret@h",
+        "http://bob:99999secret@h",
+        "bob:secret@h",
+        "http://h/?key=secret",
+        "http://h#secret",
+    ],
+)
+def test_what_may_be_a_secret_of_a_url_is_not_repeated(url):
+    with pytest.raises(UrlError, match="headers= or token=") as caught:
+        Client(url)
+    assert "secret" not in f"{caught.value!r} {caught.value} {caught.value.__cause__}"
 
 
 def asked(transport, method):
