@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from repo_client._bfloat16 import nans
 from repo_client._conversion import Array, to_array
 from repo_client._datatypes import DATATYPES
 from repo_client._errors import (
@@ -25,7 +26,6 @@ from repo_client._signatures import ModelSignature, TensorSpec
 from repo_client._tensors import encode
 
 _ABSENT: Final = object()
-_BF16_INFINITY = 0x7F80  # what is more in its bits, sign apart, is NaN
 
 
 def checked_version(version: str | int | None) -> str:
@@ -52,7 +52,7 @@ class _Input:
         self.name = spec.name
         # The type of the arrays that need no conversion; BYTES have none, as each of their elements is looked at.
         known = DATATYPES.get(spec.datatype)
-        self.dtype = None if known is None or known.name == "BYTES" else known.numpy
+        self.dtype = None if known is None or known.name == "BYTES" else known.kept
         self.rank = len(spec.shape)
         self.fixed = tuple((at, size) for at, size in enumerate(spec.shape) if size >= 0)
         self.alone = (1,) * self.rank if all(size in (-1, 1) for size in spec.shape) else None
@@ -89,6 +89,8 @@ class CallChecker:
         Raises:
             InputError: a name, a data type or a shape is not what the signature says, or the rows differ in number.
         """
+        if cast != "no":
+            _checked_choice("cast", cast, CASTS)
         arrays = {}
         try:
             value_of = inputs.get
@@ -146,10 +148,13 @@ def prepare_outputs(signature: ModelSignature, outputs: Sequence[str] | None) ->
     """The names of the outputs to ask for; none for all of them.
 
     Raises:
+        InputError: something else than names.
         UnknownTensorError: the model has no output of that name.
     """
     if outputs is None:
         return ()
+    if not isinstance(outputs, Iterable):
+        raise InputError(f"outputs is {outputs!r}", hint="pass a list of names, or one")
     wanted = (outputs,) if isinstance(outputs, str) else tuple(outputs)
     known = [tensor.name for tensor in signature.outputs]
     for name in wanted:
@@ -197,7 +202,6 @@ def _checked_choice(name: str, value: object, choices: Sequence[str]) -> None:
 
 
 def _fit(signature: ModelSignature, known: _Input, value: Any, cast: Cast) -> Array:
-    _checked_choice("cast", cast, CASTS)
     target = Target(model=signature.name, tensor=known.spec, cast=cast)
     array = to_array(value, target)
     if array.ndim == 0 and known.alone is not None:
@@ -237,7 +241,7 @@ def _nan_places(array: Array) -> NDArray[np.bool_]:
     if array.dtype.kind == "f":
         places: NDArray[np.bool_] = np.isnan(array)
         return places
-    return (array["bfloat16"] & 0x7FFF) > _BF16_INFINITY
+    return nans(array)
 
 
 def _wrong_rows(signature: ModelSignature, name: str, received: str, expected: str) -> BatchSizeError:

@@ -16,17 +16,17 @@ Column = tuple[str, Any]  # its name, and its values in whatever a library has t
 def column_order(names: Sequence[str], target: Target) -> list[int]:
     """Where in a table the model's columns are, in the order it was trained on; all as they are if none was published.
 
-    Columns that are only counted (0, 1, 2 ...) have no names to go by.
+    Columns that are only counted (0, 1, 2 ...) have no names to go by, unless the model's are such numbers too.
 
     Raises:
         ShapeError: columns that are missing, unknown or there twice.
     """
     wanted = target.tensor.columns
-    if not wanted or tuple(names) == wanted or _are_counted(names):
+    if wanted and sorted(names) == sorted(wanted):
+        return [names.index(name) for name in wanted]
+    if not wanted or _are_counted(names):
         return [*range(len(names))]
-    if sorted(names) != sorted(wanted):
-        raise _wrong_columns(names, target)
-    return [names.index(name) for name in wanted]
+    raise _wrong_columns(names, target)
 
 
 def _are_counted(names: Sequence[str]) -> bool:

@@ -2,26 +2,28 @@
 """Values that people have to arrays of exactly the type that a tensor declares, or a refusal before the wire.
 
 Arrays (of numpy, pandas, pyarrow, torch, Pillow and whatever speaks Arrow, DLPack or ``__array__``) state their type,
-so another one is an error unless ``cast`` allows it. Lists and scalars of Python do not, so they are taken wherever
+so another one is an error unless ``cast`` allows it. Lists and scalars do not, also numpy's, so they are taken wherever
 their kind fits. A library is known by the module of its classes, and never imported to find out.
 """
 
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from repo_client._columns import Column
-from repo_client._datatypes import BFLOAT16_BITS
+from repo_client._datatypes import BFLOAT16_BITS, SCALARS
+from repo_client._numbers import check_integers, narrowed, stored
 from repo_client._refusals import Cast as Cast  # noqa: PLC0414  # the models take it from here, with Array
-from repo_client._refusals import Target, out_of_range, ragged, wrong_shape, wrong_type
+from repo_client._refusals import Target, ragged, wrong_shape, wrong_type
 from repo_client._values_arrow import read_arrow
 from repo_client._values_numpy import read_numpy
 from repo_client._values_pandas import read_pandas
 from repo_client._values_pillow import read_image
-from repo_client._values_protocols import PROTOCOLS, read_protocol, read_sparse
+from repo_client._values_protocols import PROTOCOLS, read_protocol, read_scipy
 from repo_client._values_torch import read_torch
 
 Array = NDArray[Any]
@@ -35,17 +37,22 @@ _READERS: dict[str, Reader] = {
     "pyarrow": read_arrow,
     "PIL": read_image,
     "torch": read_torch,
-    "scipy": read_sparse,
+    "scipy": read_scipy,
 }
 # How values of a library are converted by hand, where not as arrays of numpy are.
 _CASTS = {"torch": ".to(torch.{0})", "pyarrow": '.cast("{0}")', "PIL": "numpy.asarray(image).astype(numpy.{0})"}
+# What to do with arrays of a kind whose conversion by hand would lose something, and say nothing.
+_TIMES = "pass numbers, in the unit that the model was trained on"
+_NOT_CAST = {"c": "take what the model wants of it: .real, or abs()", "M": _TIMES, "m": _TIMES}
+_OBJECTS = {"numpy": ".tolist()", "pandas": ".to_numpy().tolist()"}
+_DEEPEST = 32  # lists within lists, as in numpy; of more, some may contain themselves
 
 
 def to_array(value: Any, target: Target) -> Array:
     """``value`` as an array of the tensor's numpy type; its shape is not looked at.
 
-    Of BYTES it holds ``bytes`` alone or ``str`` alone; of BF16 it may be one of ``BFLOAT16_BITS``. What it gives it
-    also takes.
+    Of BYTES it holds ``bytes`` alone or ``str`` alone; of BF16 it is one of ``BFLOAT16_BITS``. What it gives it also
+    takes.
 
     Raises:
         DatatypeError: its type differs, or the type cannot hold one of its values.
@@ -55,7 +62,7 @@ def to_array(value: Any, target: Target) -> Array:
         return _from_list(value, target)
     kind: type = type(value)
     reader = _reader(kind)
-    if reader is None:
+    if reader is None or kind in SCALARS:
         return _from_python(value, target)
     opened = reader(value, target)
     if isinstance(opened, list):
@@ -80,24 +87,47 @@ def _reader(kind: type) -> Reader | None:
 
 
 def _from_list(value: Any, target: Target) -> Array:
-    leaf = _first_leaf(value)
-    kind: type = type(leaf)
-    reader = _reader(kind)
-    if reader is None:
-        return _from_python(value, target)
-    try:
-        if reader is read_numpy:
-            return _typed(np.asarray(value), target, kind)
-        parts = [to_array(part, target) for part in value]
-        return np.concatenate(parts) if reader is read_image else np.stack(parts)
-    except ValueError as error:
-        raise ragged(target) from error
+    shape, leaves = _opened_lists(value, target)
+    if not SCALARS.issuperset(map(type, leaves)):
+        return _stacked(leaves, shape, target)
+    return _from_leaves(leaves, shape, target)
 
 
-def _first_leaf(value: Any) -> Any:
-    while isinstance(value, list | tuple) and value:
-        value = value[0]
-    return value
+def _opened_lists(value: Any, target: Target) -> tuple[tuple[int, ...], list[Any]]:
+    """The shape of lists within lists, and what is in them: no more lists, or not only."""
+    lengths = _first_lengths(value)
+    if len(lengths) > len(target.tensor.shape):
+        raise wrong_shape(target, lengths)
+    leaves = [value]
+    for depth, length in enumerate(lengths):
+        if not all(issubclass(kind, list | tuple) for kind in set(map(type, leaves))):
+            return lengths[:depth], leaves
+        if {*map(len, leaves)} != {length}:
+            raise ragged(target)
+        leaves = [*chain.from_iterable(leaves)]
+    return lengths, leaves
+
+
+def _first_lengths(value: Any) -> tuple[int, ...]:
+    """The length of a list, of the first list in it, and so on."""
+    lengths: list[int] = []
+    while isinstance(value, list | tuple) and len(lengths) < _DEEPEST:
+        lengths.append(len(value))
+        value = value[0] if value else None
+    return tuple(lengths)
+
+
+def _stacked(parts: list[Any], shape: tuple[int, ...], target: Target) -> Array:
+    """Arrays, and whatever else is no scalar, from lists of a shape."""
+    inside = target.of_part(len(shape))
+    arrays = [to_array(part, inside) for part in parts]
+    found = dict.fromkeys(array.shape for array in arrays)
+    if len(found) > 1:
+        raise ragged(target, f"parts of different shapes: {', '.join(str(list(each)) for each in found)}")
+    stacked = np.stack(arrays)
+    if target.datatype.name == "BYTES":
+        stacked = _bytes_array(stacked, target, list)  # all of str or all of bytes was each part for itself
+    return stacked.reshape(shape + stacked.shape[1:])
 
 
 def _from_columns(columns: list[Column], target: Target) -> Array:
@@ -114,14 +144,12 @@ def _typed(array: Array, target: Target, kind: type) -> Array:
     datatype = target.datatype
     if datatype.name == "BYTES":
         return _bytes_array(array, target, kind)
-    if array.dtype == datatype.numpy:
-        return array
     if datatype.name == "BF16" and (array.dtype == BFLOAT16_BITS or array.dtype.name == "bfloat16"):
         return array.view(BFLOAT16_BITS)
     if array.dtype.newbyteorder("=") == datatype.numpy.newbyteorder("="):
-        return array.astype(datatype.numpy)
+        return stored(array.astype(datatype.numpy, copy=False), target)
     if target.cast == "same_kind" and np.can_cast(array.dtype, datatype.numpy, casting="same_kind"):
-        return _narrowed(array, target)
+        return narrowed(array, target)
     raise wrong_type(target, _described(array, kind), hint=_cast_hint(array, datatype.numpy, kind))
 
 
@@ -132,20 +160,51 @@ def _described(array: Array, kind: type) -> str:
 
 
 def _cast_hint(array: Array, wanted: "np.dtype[Any]", kind: type) -> str:
-    by_hand = _CASTS.get(_package(kind), ".astype(numpy.{0})").format(wanted.name)
+    package, found = _package(kind), array.dtype.kind
+    if found in _NOT_CAST:
+        return _NOT_CAST[found]
+    if found == "O" and package in _OBJECTS:
+        return f"pass it with {_OBJECTS[package]}: each value is then looked at"
+    by_hand = _CASTS.get(package)
+    name = wanted.name if by_hand else wanted.type.__name__  # numpy.bool is not in every numpy
+    by_hand = (by_hand or ".astype(numpy.{0})").format(name)
     if np.can_cast(array.dtype, wanted, casting="same_kind"):
         return f'convert it with {by_hand}, or pass cast="same_kind"'
-    return f"convert it with {by_hand}"
+    return f"if that changes none of its values, convert it with {by_hand}"
 
 
 def _from_python(value: Any, target: Target) -> Array:
-    datatype = target.datatype
-    if datatype.name == "BYTES":
+    if type(value) in SCALARS:
+        return _from_leaves([value], (), target)
+    if target.datatype.name == "BYTES":
         leaf = bytes(value) if isinstance(value, bytearray | memoryview) else value
         return _bytes_array(np.array(leaf, dtype=object), target, object)
     array = np.array(value, dtype=object)
-    _check_kinds(set(map(type, array.ravel().tolist())), datatype.python, target)
-    return _narrowed(array, target)
+    return _from_leaves(array.ravel().tolist(), array.shape, target)
+
+
+def _from_leaves(leaves: list[Any], shape: tuple[int, ...], target: Target) -> Array:
+    datatype = target.datatype
+    if datatype.name == "BYTES":
+        return _objects(_texts(leaves, target), shape)
+    kinds = set(map(type, leaves))
+    _check_kinds(kinds, target)
+    if kinds.difference(datatype.python):
+        leaves = _python_values(leaves, kinds)
+    if kinds == {float}:
+        return narrowed(np.array(leaves, dtype=np.float64).reshape(shape), target)
+    array = narrowed(_objects(leaves, shape), target)
+    if datatype.digits and target.cast == "no":
+        check_integers(leaves, shape, target)
+    return array
+
+
+def _python_values(leaves: list[Any], kinds: set[type]) -> list[Any]:
+    """Scalars of numpy, or some of them, as what they are in Python."""
+    if len(kinds) == 1:
+        values: list[Any] = np.array(leaves, dtype=next(iter(kinds))).tolist()
+        return values
+    return [leaf.item() if isinstance(leaf, np.generic) else leaf for leaf in leaves]
 
 
 def _bytes_array(array: Array, target: Target, kind: type) -> Array:
@@ -154,14 +213,19 @@ def _bytes_array(array: Array, target: Target, kind: type) -> Array:
     if array.dtype.kind == "S":
         return array
     leaves = array.ravel().tolist()
+    texts = _texts(leaves, target)
+    return array if texts is leaves and array.dtype.kind == "O" else _objects(texts, array.shape)
+
+
+def _texts(leaves: list[Any], target: Target) -> list[Any]:
+    """The leaves, all of them ``str`` or all of them ``bytes``."""
     if _are_texts(leaves, target):
-        return array if array.dtype.kind == "O" else _objects(leaves, array.shape)
+        return leaves
     kinds = set(map(type, leaves))
-    _check_kinds(kinds, (bytes, str, np.bytes_, np.str_), target)
+    _check_kinds(kinds, target)
     if kinds == {bytes}:
-        return array
-    encoded = [_encoded(leaf, target) if isinstance(leaf, str) else bytes(leaf) for leaf in leaves]
-    return _objects(encoded, array.shape)
+        return leaves
+    return [_encoded(leaf, target) if isinstance(leaf, str) else bytes(leaf) for leaf in leaves]
 
 
 def _objects(leaves: list[Any], shape: tuple[int, ...]) -> Array:
@@ -189,36 +253,9 @@ def _encoded(text: str, target: Target) -> bytes:
         raise wrong_type(target, f"the text {around!a}, which is no UTF-8", hint=hint) from error
 
 
-def _check_kinds(kinds: set[type], accepted: tuple[type, ...], target: Target) -> None:
-    for kind in kinds.difference(accepted):
+def _check_kinds(kinds: set[type], target: Target) -> None:
+    for kind in kinds.difference(target.datatype.scalars):
         if kind in (list, tuple):
             raise ragged(target)
         names = " or ".join(kind.__name__ for kind in target.datatype.python)
         raise wrong_type(target, f"a value of type {kind.__name__}", hint=f"{target.datatype.name} takes {names}")
-
-
-def _narrowed(array: Array, target: Target) -> Array:
-    """``array`` in the tensor's type; a value that does not fit is refused, not wrapped or turned into infinity."""
-    wanted = target.datatype.numpy
-    if array.size == 0 or wanted.kind == "b":
-        return array.astype(wanted)
-    if wanted.kind in "iu":
-        limits = np.iinfo(wanted)
-        if array.min() < limits.min or array.max() > limits.max:
-            raise out_of_range(target, f"{limits.min} to {limits.max}")
-        return array.astype(wanted)
-    return _narrowed_floats(array, target)
-
-
-def _narrowed_floats(array: Array, target: Target) -> Array:
-    wanted = target.datatype.numpy
-    try:
-        wide = array.astype(np.float64) if array.dtype.kind == "O" else array
-    except OverflowError as error:
-        raise out_of_range(target, "finite") from error
-    with np.errstate(over="ignore"):
-        narrow = wide.astype(wanted)
-    infinite = np.isinf(narrow)
-    if infinite.any() and np.any(infinite & np.isfinite(wide)):
-        raise out_of_range(target, f"up to {np.finfo(wanted).max:g}")
-    return narrow

@@ -4,7 +4,10 @@
 from dataclasses import dataclass, replace
 from itertools import permutations
 from math import prod
-from typing import Literal
+from reprlib import repr as short_repr
+from typing import Any, Literal
+
+import numpy as np
 
 from repo_client._datatypes import DATATYPES, Datatype
 from repo_client._errors import DatatypeError, Facts, RankError, ShapeError, UnsupportedCallError
@@ -22,6 +25,7 @@ class Target:
     tensor: TensorSpec
     cast: Cast = "no"
     column: str = ""  # of a table, where the value is one
+    is_part: bool = False  # of a list of arrays; the tensor is then what a part of it should be
 
     @property
     def datatype(self) -> Datatype:
@@ -45,9 +49,18 @@ class Target:
         column = f", column '{self.column}'" if self.column else ""
         return f"model '{self.model}', input '{self.tensor.name}'{column}"
 
+    @property
+    def of_what(self) -> str:
+        """What follows a shape, or a place."""
+        return " of a part of the list" if self.is_part else ""
+
     def of_column(self, column: str) -> "Target":
         """The same for one column of a table."""
         return replace(self, column=column)
+
+    def of_part(self, depth: int) -> "Target":
+        """The same for one of the values within lists that are ``depth`` deep."""
+        return replace(self, tensor=replace(self.tensor, shape=self.tensor.shape[depth:]), is_part=True)
 
     def facts(self, expected: str, received: str) -> Facts:
         """What an error is about."""
@@ -67,22 +80,37 @@ def missing_values(target: Target, received: str, *, hint: str) -> DatatypeError
     return wrong_type(target, f"{received} with missing values", hint=hint)
 
 
-def out_of_range(target: Target, limits: str) -> DatatypeError:
-    """A number that the data type cannot hold."""
+def out_of_range(target: Target, value: Any, place: list[int], *, low: float, high: float) -> DatatypeError:
+    """A number beyond what the data type can hold."""
+    least, most = (str(low), str(high)) if isinstance(low, int) else (f"{low:g}", f"{high:g}")
+    hint = f"limit what you send: numpy.clip(values, {least}, {most})"
+    return _no_value(target, value, place, limits=f"{least} to {most}", hint=hint)
+
+
+def inexact(target: Target, value: int, place: list[int]) -> DatatypeError:
+    """An ``int`` between two values of a float type."""
+    limits = f"every integer up to {2**target.datatype.digits}, few beyond"
+    return _no_value(target, value, place, limits=limits, hint='cast="same_kind" rounds it, and so does float()')
+
+
+def _no_value(target: Target, value: Any, place: list[int], *, limits: str, hint: str) -> DatatypeError:
     datatype = target.tensor.datatype
+    shown = short_repr(value.item() if isinstance(value, np.generic) else value)
+    received = f"{shown} at {place}{target.of_what}" if place else shown
     return DatatypeError(
-        f"{target.place}: a value does not fit into {datatype} ({limits})",
-        facts=target.facts(datatype, "a value out of range"),
+        f"{target.place}: received {received}, which does not fit into {datatype} ({limits})",
+        hint=hint,
+        facts=target.facts(datatype, received),
     )
 
 
-def ragged(target: Target) -> ShapeError:
-    """Rows of different lengths."""
+def ragged(target: Target, received: str = "lists of different lengths") -> ShapeError:
+    """Rows that differ in length, or in shape."""
     expected = str(list(target.tensor.shape))
     return ShapeError(
-        f"{target.place}: received lists of different lengths, expected {expected}",
+        f"{target.place}: received {received}, expected {expected}",
         hint="a tensor is rectangular: pad the rows, or send them one by one",
-        facts=target.facts(expected, "ragged lists"),
+        facts=target.facts(expected, received),
     )
 
 
@@ -93,7 +121,7 @@ def wrong_shape(target: Target, shape: tuple[int, ...], *, hint: str = "", kind:
     if len(shape) != len(target.tensor.shape):
         kind, error = f"rank {len(shape)}, {kind}", RankError
     return error(
-        f"{target.place}: received {kind} {received}, expected {expected}",
+        f"{target.place}: received {kind} {received}{target.of_what}, expected {expected}",
         hint=hint or _shape_hint(shape, target.tensor.shape),
         facts=target.facts(expected, received),
     )

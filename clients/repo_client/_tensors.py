@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from repo_client._bfloat16 import from_bfloat16
 from repo_client._byte_strings import decode_strings, encode_strings
-from repo_client._datatypes import BFLOAT16_BITS, DATATYPES
+from repo_client._datatypes import DATATYPES
 from repo_client._errors import Facts, UnexpectedAnswerError
 from repo_client._messages import WireTensor
 
@@ -23,24 +24,16 @@ _WORTH_A_VIEW = 16_384  # bytes; below it the copy is cheaper than the view
 def encode(array: NDArray[Any], datatype: str) -> bytes | memoryview:
     """The bytes of ``array``, which already has the numpy type of ``datatype``.
 
-    BYTES are an array of ``S``, or of objects that are all ``bytes`` or all ``str``. A large array in one piece is not
-    copied: the bytes are a view of it.
+    BYTES are an array of ``S``, or of objects that are all ``bytes`` or all ``str``; BF16 one of ``BFLOAT16_BITS``. A
+    large array in one piece is not copied: the bytes are a view of it.
     """
     if datatype == "BYTES":
         return encode_strings(array.ravel().tolist())
     if datatype == "BF16":
-        array = array.view("<u2") if array.dtype == BFLOAT16_BITS else _upper_halves(array)
+        array = array.view("<u2")
     if array.nbytes < _WORTH_A_VIEW or not array.flags.c_contiguous:
         return array.tobytes()
     return array.data.cast("B")
-
-
-def _upper_halves(array: NDArray[Any]) -> NDArray[np.uint16]:
-    """Round float32 to bfloat16, ties to even; a NaN stays one."""
-    bits = np.ascontiguousarray(array, dtype="<f4").view("<u4")
-    rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
-    quiet = (bits >> 16) | 0x40  # a NaN whose payload lies in the lower half alone would become infinity
-    return np.where(np.isnan(array), quiet, rounded).astype("<u2")
 
 
 def decode(tensor: WireTensor, *, model: str) -> NDArray[Any]:
@@ -63,7 +56,7 @@ def _flat(tensor: WireTensor) -> NDArray[Any]:
     if tensor.datatype == "BYTES":
         return _strings(tensor)
     if tensor.datatype == "BF16":
-        return (np.frombuffer(tensor.data, dtype="<u2").astype("<u4") << 16).view("<f4")
+        return from_bfloat16(np.frombuffer(tensor.data, dtype="<u2"))
     return np.frombuffer(tensor.data, dtype=DATATYPES[tensor.datatype].numpy)
 
 

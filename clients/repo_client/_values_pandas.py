@@ -10,6 +10,14 @@ from repo_client._columns import Column, as_column, column_order
 from repo_client._refusals import Target, missing_values, wrong_type
 from repo_client._values_arrow import read_arrow_array
 
+# Types whose values no tensor has, and what to pass instead.
+_NO_NUMBERS = {
+    "SparseDtype": "make it dense: .sparse.to_dense()",
+    "IntervalDtype": "pass its bounds: .array.left, .array.right",
+    "PeriodDtype": "pass numbers, e.g. .dt.year",
+    "DatetimeTZDtype": "pass numbers, in the unit that the model was trained on",
+}
+
 
 def read_pandas(value: Any, target: Target) -> NDArray[Any] | list[Column]:
     """The columns of a frame by name, in the model's order, or those of one row of it; of anything else its values.
@@ -31,9 +39,14 @@ def read_pandas(value: Any, target: Target) -> NDArray[Any] | list[Column]:
 
 
 def _is_row(value: Any, target: Target) -> bool:
-    """Whether a series is one row of a table: its index has the names of the columns."""
-    names = target.tensor.columns
-    return bool(names) and hasattr(value, "index") and sorted(map(str, value.index)) == sorted(names)
+    """Whether a series is one row of a table: as long as one, and its index has names, the right ones or not."""
+    columns = target.tensor.columns
+    if target.column or not hasattr(value, "index") or len(value) != len(columns):
+        return False
+    names = [*value.index]
+    return sorted(map(str, names)) == sorted(columns) or (
+        len(names) > 1 and all(isinstance(name, str) for name in names)
+    )
 
 
 def _read_frame(frame: Any, target: Target) -> NDArray[Any] | list[Column]:
@@ -51,10 +64,12 @@ def _read_values(values: Any, target: Target) -> NDArray[Any]:
     kind = type(values.dtype).__name__
     if isinstance(values.dtype, np.dtype):
         return np.asarray(values)
-    if kind == "CategoricalDtype" and not values.isna().any():
+    if kind == "CategoricalDtype" and (values.dtype.categories.dtype.kind == "f" or not values.isna().any()):
         return _read_values(values.astype(values.dtype.categories.dtype), target)
     if kind == "ArrowDtype":
         return read_arrow_array(getattr(values, "array", values).__arrow_array__(), target)
+    if kind in _NO_NUMBERS:
+        raise wrong_type(target, _described(values), hint=_NO_NUMBERS[kind])
     return _read_extension(values, target)
 
 
@@ -67,6 +82,9 @@ def _read_extension(values: Any, target: Target) -> NDArray[Any]:
     if wanted.kind == "f":
         filled: NDArray[Any] = values.to_numpy(dtype=wanted, na_value=np.nan)
         return filled
-    raise missing_values(
-        target, f"a pandas {type(values).__name__} of {values.dtype}", hint="fill them: .fillna(value)"
-    )
+    filled_by = ".cat.add_categories([value])" if hasattr(values, "cat") else ""
+    raise missing_values(target, _described(values), hint=f"fill them: {filled_by}.fillna(value)")
+
+
+def _described(values: Any) -> str:
+    return f"a pandas {type(values).__name__} of {values.dtype}"

@@ -15,20 +15,24 @@ def read_image(image: Any, target: Target) -> NDArray[Any]:
     """The pixels as ``[1, height, width, channels]``, or with fewer dimensions where the tensor has fewer.
 
     Raises:
-        DatatypeError: the pixels are places in a palette, or the model wants the bytes of a file.
+        DatatypeError: the pixels are places in a palette or other colours than red, green and blue, or the model wants
+            the bytes of a file.
         ShapeError: another size, other channels, or channels first.
     """
     if target.datatype.name == "BYTES":
         raise wrong_type(target, "a Pillow image", hint="the model decodes images itself: pass the bytes of the file")
     if image.mode in ("P", "PA"):
         raise wrong_type(target, "an image whose pixels are places in a palette", hint='pass image.convert("RGB")')
+    if len(image.getbands()) > 2 and image.mode not in _MODES.values():
+        hint = f'pass image.convert("RGB"), or numpy.asarray(image) to a model that was trained on {image.mode}'
+        raise wrong_type(target, f"an image of {image.mode}", hint=hint)
     pixels = _with_missing_axes(np.asarray(image), target.tensor.shape)
     _check_shape(image, pixels.shape, target)
     return pixels
 
 
 def _with_missing_axes(pixels: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    if pixels.ndim == 2 and len(shape) > 2 and shape[-1] == 1:
+    if pixels.ndim == 2 and len(shape) > 2 and (shape[-1] == 1 or (len(shape) == 4 and shape[-1] == -1)):
         pixels = pixels[..., np.newaxis]
     return pixels[np.newaxis] if pixels.ndim == len(shape) - 1 else pixels
 

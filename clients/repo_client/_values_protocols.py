@@ -50,10 +50,12 @@ def _described(value: Any) -> str:
     return f"a {kind.__module__.partition('.')[0]} {kind.__name__}"
 
 
-def read_sparse(value: Any, target: Target) -> NDArray[Any]:
+def read_scipy(value: Any, target: Target) -> NDArray[Any]:
     """No value of scipy is a tensor.
 
     Raises:
         DatatypeError: always, with the way out.
     """
-    raise wrong_type(target, f"{_described(value)}, which is sparse", hint="make it dense: matrix.toarray()")
+    if hasattr(value, "toarray"):
+        raise wrong_type(target, f"{_described(value)}, which is sparse", hint="make it dense: matrix.toarray()")
+    raise wrong_type(target, _described(value), hint="pass its values as an array of numpy")

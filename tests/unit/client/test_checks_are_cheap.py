@@ -152,7 +152,9 @@ def test_options_are_one_of_their_choices(client):
     with pytest.raises(InputError, match="nan is 'Refuse'\nhint: it is one of 'allow', 'refuse'"):
         client.model("m", nan="Refuse")
     with pytest.raises(InputError, match="cast is 'unsafe'\nhint: it is one of 'no', 'same_kind'"):
-        client.model("m").infer({"x": LARGE.astype(np.float64)}, cast="unsafe")
+        client.model("m").infer({"x": LARGE}, cast="unsafe")
+    with pytest.raises(InputError, match="outputs is 5\nhint: pass a list of names"):
+        client.model("m").infer({"x": LARGE}, outputs=5)
 
 
 def test_a_data_type_of_the_future_is_told_at_the_call():

@@ -70,7 +70,7 @@ CASES = {
         {"image": IMAGE.astype(np.complex64)},
         DatatypeError,
         "model 'digits', input 'image': received a numpy array of complex64, expected FP32\n"
-        "hint: convert it with .astype(numpy.float32)",
+        "hint: take what the model wants of it: .real, or abs()",
     ),
     "text": (
         {"image": "seven"},

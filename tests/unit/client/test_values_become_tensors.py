@@ -76,7 +76,16 @@ def test_any_bytes_come_back_equal(rows):
         ("FP32", 7, [[7.0]]),
         ("FP32", np.float32(7), [[7.0]]),
         ("INT32", [[]], [[]]),
+        ("FP32", np.float64(0.5), [[0.5]]),
+        ("FP32", [[np.float32(1), 0.1875, np.int64(3), 4]], [[1.0, 0.1875, 3.0, 4.0]]),
+        ("UINT64", [[np.uint64(2**64 - 1), np.int8(3)]], [[2**64 - 1, 3]]),
+        ("FP32", [[2**24, -(2**30), 3 * 2**100]], [[2.0**24, -(2.0**30), 3 * 2.0**100]]),
+        ("BYTES", [[np.bytes_(b"a\0"), np.str_("é\0"), b"\xff"]], [[b"a\0", b"\xc3\xa9\0", b"\xff"]]),
+        ("BYTES", np.str_("a\0"), [[b"a\0"]]),
+        ("BYTES", [[bytearray(b"\0")]], [[b"\0"]]),
+        ("BYTES", [np.array(["a"]), np.array([b"b"]), ["c"]], [[b"a"], [b"b"], [b"c"]]),
         ("FP32", [np.array([1, 2], np.float32)], [[1.0, 2.0]]),
+        ("FP32", [[1, 2.5], np.array([1, 2], np.float32), range(2)], [[1.0, 2.5], [1.0, 2.0], [0.0, 1.0]]),
         ("FP32", np.array([[1, 2]], ">f4"), [[1.0, 2.0]]),
         ("FP32", np.arange(4, dtype=np.float32).reshape(2, 2).T, [[0.0, 2.0], [1.0, 3.0]]),
     ],
@@ -106,6 +115,20 @@ def test_values_of_a_kind_that_fits_are_taken(datatype, value, expected):
         ("INT64", [[2**63]]),
         ("FP16", [[70000.0]]),
         ("FP64", [[10**400]]),
+        ("FP64", [[0.5, 2**53 + 1]]),
+        ("FP64", [[float("nan"), -(2**62) + 1]]),
+        ("FP64", [[np.int64(2**62 + 1), np.uint64(3)]]),
+        ("FP32", 2**24 + 1),
+        ("FP16", [[2049]]),
+        ("BF16", [[257]]),
+        ("BF16", [[3.4e38]]),
+        ("BF16", np.array([[3.4e38]], np.float32)),
+        ("BYTES", [[np.str_("a"), 5]]),
+        ("BYTES", [[np.str_("a"), float("nan")]]),
+        ("INT64", [[np.bool_(True), 7]]),
+        ("FP32", [np.ma.array([1, 2], mask=[0, 1], dtype="f4")]),
+        ("FP32", [[1.0, np.ma.masked]]),
+        ("FP32", [np.zeros(1, [("a", "f4")])]),
     ],
 )
 def test_values_that_would_change_are_refused(datatype, value):
@@ -114,8 +137,31 @@ def test_values_that_would_change_are_refused(datatype, value):
 
 
 def test_a_cast_never_wraps_around():
-    with pytest.raises(DatatypeError, match=r"does not fit into INT8 \(-128 to 127\)"):
-        echoed("INT8", np.array([[300]]), cast="same_kind")
+    words = r"received 300 at \[0, 1\], which does not fit into INT8 \(-128 to 127\)\nhint: .*clip\(values, -128, 127\)"
+    with pytest.raises(DatatypeError, match=words):
+        echoed("INT8", np.array([[1, 300]]), cast="same_kind")
+
+
+def test_an_integer_is_rounded_only_when_that_is_asked_for():
+    words = r"received 16777217 at \[0, 1\], which does not fit into FP32 .*\nhint: cast=\"same_kind\" rounds it"
+    with pytest.raises(DatatypeError, match=words):
+        echoed("FP32", [[0.5, 2**24 + 1]])
+    for value in ([[2**24 + 1]], np.array([[2**24 + 1]])):
+        assert echoed("FP32", value, cast="same_kind")[0].tolist() == [[2.0**24]]
+
+
+def test_a_list_that_contains_itself_is_refused():
+    endless = []
+    endless.extend([endless, endless])
+    with pytest.raises(ShapeError, match="received rank 32"):
+        echoed("FP32", endless)
+
+
+def test_parts_of_a_list_are_alike():
+    with pytest.raises(ShapeError, match=r"received parts of different shapes: \[2\], \[3\], expected \[-1, 2\]"):
+        echoed("FP32", [np.zeros(2, "f4"), np.zeros(3, "f4")], shape=[-1, 2])
+    with pytest.raises(ShapeError, match="different"):
+        echoed("FP32", [[1.0], 2.0])
 
 
 def test_a_cast_never_leaves_the_kind():
@@ -134,6 +180,7 @@ def test_a_single_value_does_not_fill_a_larger_tensor():
         (1.0, 0x3F80),
         (1.0 + 2**-8, 0x3F80),  # a tie goes to the even neighbour
         (1.0 + 3 * 2**-8, 0x3F82),
+        (3.3895e38, 0x7F7F),  # the largest
         (np.inf, 0x7F80),
         (-np.inf, 0xFF80),
         (-0.0, 0x8000),

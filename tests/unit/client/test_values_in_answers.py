@@ -69,3 +69,11 @@ def test_an_answer_shows_its_outputs():
 
 def test_a_large_answer_is_shown_in_few_lines():
     assert len(repr(answer(image=np.zeros((8, 224, 224, 3), np.uint8)))) < 250
+
+
+def test_an_answer_equals_itself_alone():
+    one, other = answer(label=np.array([7, 2])), answer(label=np.array([7, 2]))
+    assert one == one  # noqa: PLR0124  # what is tested
+    assert one != other
+    assert other in [one, other]
+    assert {one: 1}[one] == 1

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy import sparse
+from scipy.spatial.transform import Rotation
 
 from repo_client import Client, DatatypeError, NanError, ShapeError
 from repo_client.testing import InMemoryTransport, model_signature
@@ -134,6 +135,22 @@ def test_a_row_of_a_frame_goes_by_name():
     row = TABLES["pandas"].iloc[1]
     np.testing.assert_array_equal(sent("FP32", [-1, 2], row, columns=NAMES)[0], FLOATS[1:])
     np.testing.assert_array_equal(sent("FP32", [2], row, columns=NAMES)[0], FLOATS[1])
+    rows = [row, TABLES["pandas"].iloc[0]]
+    np.testing.assert_array_equal(sent("FP32", [-1, 2], rows, columns=NAMES)[0], FLOATS[::-1])
+
+
+def test_a_row_with_another_name_is_refused_as_its_frame_is():
+    row = TABLES["pandas"].iloc[1].rename({"age": "Age"})
+    for value, shape in ((row, [2]), (row, [-1, 2]), ([row], [-1, 2])):
+        with pytest.raises(ShapeError, match="missing: 'age'; unknown: 'Age'"):
+            sent("FP32", shape, value, columns=NAMES)
+    np.testing.assert_array_equal(sent("FP32", [2], pd.Series(FLOATS[1]), columns=NAMES)[0], FLOATS[1])
+
+
+def test_a_column_of_a_frame_is_no_row_whatever_its_index():
+    named = pd.DataFrame({"income": FLOATS[:, 1], "age": pd.array(FLOATS[:, 0], dtype="Float32")}, index=["ann", "bob"])
+    np.testing.assert_array_equal(sent("FP32", [-1, 2], named, columns=NAMES)[0], FLOATS)
+    assert sent("FP32", [-1, 1], pd.Series(FLOATS[:1, 0], index=["ann"]), columns=["age"])[0].tolist() == [[1.5]]
 
 
 @pytest.mark.parametrize("table", [pd.DataFrame(), pa.table({})], ids=["pandas", "arrow"])
@@ -150,6 +167,10 @@ def test_a_reader_of_arrow_is_read():
 
 def test_columns_that_are_only_counted_go_as_they_are():
     np.testing.assert_array_equal(sent("FP32", [-1, 2], pd.DataFrame(FLOATS), columns=NAMES)[0], FLOATS)
+
+
+def test_numbers_are_names_where_the_model_has_them():
+    np.testing.assert_array_equal(sent("FP32", [-1, 2], pd.DataFrame(FLOATS), columns=("1", "0"))[0], FLOATS[:, ::-1])
 
 
 WRONG_COLUMNS = {
@@ -213,6 +234,7 @@ FLOATS_WITH_GAPS = [
     pd.Series([1.0, None], dtype="Float32"),
     pd.Series([1.0, None], dtype="float[pyarrow]"),
     pa.array([1.0, None], pa.float32()),
+    pd.Series(np.array([1.0, np.nan], np.float32)).astype("category"),
 ]
 
 
@@ -291,6 +313,13 @@ def test_bfloat16_keeps_its_bits(value):
     assert wire == b"\xc0\x3f\x80\xff"
 
 
+def test_tensors_of_several_types_are_one_batch():
+    rows = [torch.tensor([1.5], dtype=torch.bfloat16), torch.tensor([2.5]), [3]]
+    assert sent("BF16", [-1, 1], rows)[0].tolist() == [[1.5], [2.5], [3.0]]
+    with pytest.raises(DatatypeError, match=r"a torch Tensor of float64, expected FP32"):
+        sent("FP32", [-1, 1], [torch.tensor([1.5]), torch.tensor([2.5], dtype=torch.float64)])
+
+
 def test_bfloat16_is_widened_only_when_asked():
     value = torch.tensor([1.5], dtype=torch.bfloat16)
     with pytest.raises(DatatypeError, match="received a torch tensor of bfloat16, expected FP32"):
@@ -318,11 +347,20 @@ REFUSED = {
     ),
     "sparse": (torch.zeros(1).to_sparse(), r"sparse.*\n.*to_dense\(\)"),
     "scipy": (sparse.csr_array(FLOATS), r"csr_array, which is sparse.*\n.*toarray\(\)"),
+    "no sparse matrix": (Rotation.identity(), "a scipy Rotation, expected FP32\nhint: .*as an array of numpy"),
     "a device of its own": (Elsewhere(), r"Elsewhere that cannot be read from here.*\n.*use \.get\(\)"),
     "a matrix": (np.matrix(FLOATS), r"a numpy matrix.*\n.*numpy\.asarray"),
+    "a matrix in a list": ([np.matrix(FLOATS)], "a numpy matrix"),
     "masked": (np.ma.masked_array([1.0], mask=[True]), r"masked values.*\n.*filled"),
     "fields": (np.zeros(1, [("a", "f4")]), r"a structured array.*\n.*structured_to_unstructured"),
-    "times": (pd.Series(pd.to_datetime(["2024-01-01"])), "a pandas Series of datetime64"),
+    "times": (
+        pd.Series(pd.to_datetime(["2024-01-01"])),
+        r"a pandas Series of datetime64.*\nhint: pass numbers, in the unit",
+    ),
+    "objects": (np.array([1.0, None]), r"a numpy array of object.*\nhint: pass it with \.tolist\(\)"),
+    "complex": (np.array([1j]), r"of complex128.*\nhint: .*\.real"),
+    "sparse columns": (pd.Series(pd.arrays.SparseArray([1.0])), r"of Sparse.*\nhint: .*\.sparse\.to_dense\(\)"),
+    "bounds": (pd.Series(pd.interval_range(0, 1)), r"of interval.*\nhint: .*\.array\.left"),
     "decimals": (pa.array([1], pa.decimal128(5)), "a pyarrow Decimal128Array of object"),
     "another type of arrow": (pa.array([1.0]), r'a pyarrow DoubleArray of float64.*\n.*\.cast\("float32"\)'),
     "intervals": (pa.array([(1, 2, 3)], pa.month_day_nano_interval()), "a pyarrow .*of (object|month_day_nano)"),
@@ -355,6 +393,7 @@ RED = Image.new("RGB", (3, 2), (255, 0, 1))
         ([-1, 2, 3, 1], RED.convert("L"), (1, 2, 3, 1)),
         ([2, 3, 1], RED.convert("L"), (2, 3, 1)),
         ([2, 3], RED.convert("L"), (2, 3)),
+        ([-1, 2, 3, -1], RED.convert("L"), (1, 2, 3, 1)),
     ],
 )
 def test_an_image_gets_the_dimensions_that_it_lacks(shape, value, found):
@@ -372,6 +411,10 @@ def test_an_image_gets_the_dimensions_that_it_lacks(shape, value, found):
         ("UINT8", [-1, 2, 3, 1], RED, ShapeError, r'mode RGB: pass image\.convert\("L"\)'),
         ("UINT8", [-1, 3, 2, 3], RED, ShapeError, r"channels come first: .*transpose\(2, 0, 1\)\[numpy\.newaxis\]"),
         ("UINT8", [-1, 2, 3, 3], RED.convert("P"), DatatypeError, r'palette.*\n.*image\.convert\("RGB"\)'),
+        ("UINT8", [-1, 2, 3, 3], RED.convert("HSV"), DatatypeError, r'image of HSV.*\n.*image\.convert\("RGB"\)'),
+        ("UINT8", [-1, 2, 3, 3], [RED, RED.convert("YCbCr")], DatatypeError, "image of YCbCr"),
+        ("UINT8", [-1, 2, 3, 4], RED.convert("CMYK"), DatatypeError, "image of CMYK"),
+        ("UINT8", [-1, 2, 4, 3], [RED], ShapeError, r"\[2, 3, 3\] of a part of the list, expected \[2, 4, 3\]"),
         ("BYTES", [-1, 1], RED, DatatypeError, "pass the bytes of the file"),
         (
             "FP32",
@@ -386,6 +429,13 @@ def test_an_image_gets_the_dimensions_that_it_lacks(shape, value, found):
 def test_an_image_that_does_not_fit_says_what_to_do(datatype, shape, image, kind, words):
     with pytest.raises(kind, match=words):
         sent(datatype, shape, image)
+
+
+def test_the_hint_for_bool_is_a_type_of_every_numpy():
+    with pytest.raises(DatatypeError, match=r"\.astype\(numpy\.bool_\)"):
+        sent("BOOL", [-1], np.array([1]))
+    with pytest.raises(DatatypeError, match=r"\.to\(torch\.bool\)"):
+        sent("BOOL", [-1], torch.tensor([1]))
 
 
 def test_an_image_is_cast_when_that_is_asked_for():
