@@ -6,12 +6,12 @@ import ssl
 from asyncio import Semaphore
 from collections.abc import Sequence
 from contextlib import suppress
-from time import monotonic
 
 from httptools import HttpParserError
 
 from repo_client._http_wire import ReplyReader
 from repo_client._network import is_readable
+from repo_client._timeouts import time_left
 
 _SCRATCH = 65_536
 
@@ -156,4 +156,4 @@ async def open_connection(host: str, port: int, *, deadline: float) -> Connectio
 
 
 def _until(deadline: float) -> asyncio.Timeout:
-    return asyncio.timeout(deadline - monotonic())
+    return asyncio.timeout(time_left(deadline))

@@ -9,13 +9,13 @@ from concurrent.futures import Future
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
-from time import monotonic
 from typing import Any
 
 from httptools import HttpParserError
 
 from repo_client._http_wire import ReplyReader
 from repo_client._network import is_readable
+from repo_client._timeouts import time_left
 
 _SCRATCH = 65_536
 _AddressInfo = tuple[Any, ...]  # family, kind, protocol, canonical name, address
@@ -41,7 +41,7 @@ class Slots:
             TimeoutError: none came free in time.
         """
         try:
-            self._free.get(timeout=_remaining(deadline))
+            self._free.get(timeout=time_left(deadline))
         except Empty as error:
             raise TimeoutError from error
 
@@ -60,7 +60,7 @@ class Connection:
 
     def start_tls(self, context: ssl.SSLContext, server_name: str, deadline: float) -> None:
         """Agree on keys; from here on everything is encrypted."""
-        self._socket.settimeout(_remaining(deadline))
+        self._socket.settimeout(time_left(deadline))
         self._socket = context.wrap_socket(self._socket, server_hostname=server_name)
 
     def is_usable(self) -> bool:
@@ -91,7 +91,7 @@ class Connection:
     def _receive(self, reader: ReplyReader, deadline: float) -> None:
         connected = self._socket
         while not reader.is_complete:
-            connected.settimeout(_remaining(deadline))
+            connected.settimeout(time_left(deadline))
             reader.received(connected.recv_into(reader.buffer()))
 
     def _receive_last(self, reader: ReplyReader, deadline: float, error: ConnectionError) -> None:
@@ -108,7 +108,7 @@ class Connection:
         for part in (head, *body):
             left = memoryview(part)
             while left:
-                self._socket.settimeout(_remaining(deadline))
+                self._socket.settimeout(time_left(deadline))
                 left = left[self._send_some(left) :]
 
     def _send_some(self, data: memoryview) -> int:
@@ -149,7 +149,7 @@ def open_socket(host: str, port: int, *, deadline: float) -> socket.socket:
         connecting = socket.socket(family, kind, protocol)
         left = len(addresses) - number
         try:
-            connecting.settimeout(_remaining(deadline) / left)
+            connecting.settimeout(time_left(deadline) / left)
             connecting.connect(address)
         except BaseException as error:
             connecting.close()
@@ -174,11 +174,4 @@ def _resolve(host: str, port: int, deadline: float) -> Sequence[_AddressInfo]:
             found.set_exception(error)
 
     Thread(target=ask, daemon=True).start()
-    return found.result(_remaining(deadline))
-
-
-def _remaining(deadline: float) -> float:
-    remaining = deadline - monotonic()
-    if remaining <= 0:
-        raise TimeoutError
-    return remaining
+    return found.result(time_left(deadline))

@@ -27,9 +27,9 @@ from repo_client._http_wire import ReplyReader, compress, decompress, encode_hea
 from repo_client._network import network_failure
 from repo_client._options import Tls, TransportOptions
 from repo_client._thread_connection import Connection, Slots, home, open_connection
+from repo_client._timeouts import LONGEST_S
 from repo_client._urls import Url
 
-_LONGEST_WAIT_S = 1e6  # eleven days: operating systems count the milliseconds of a wait in 32 bits
 _HEADER_LENGTH = HEADER_LENGTH.lower().encode()
 
 # First match wins: the classes overlap.
@@ -102,7 +102,7 @@ class HttpExchange:
         Raises:
             RepoClientError: the network failed, the deadline passed, or the client was closed.
         """
-        deadline = monotonic() + min(timeout_s, _LONGEST_WAIT_S)
+        deadline = monotonic() + min(timeout_s, LONGEST_S)
         request = self._request(method, path, body, header_length, headers)
         pool = self._open_pool()
         try:
