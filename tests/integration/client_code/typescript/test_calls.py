@@ -85,6 +85,40 @@ class TestMany:
         assert told == ["closed", True]
 
 
+class TestArraysThatChange:
+    def test_a_call_sends_what_its_arrays_held_when_it_was_made(self, odd):
+        told = odd.run(
+            "const client = new clients.Client(url);\n"
+            "const whole = new clients.Whole(client), tokens = new clients.Tokens(client);\n"
+            "const first = async (answers: AsyncGenerator<clients.TokensResult>): Promise<unknown> => {\n"
+            "  for await (const { text, weights } of answers) return [text, ...weights];\n"
+            "};\n"
+            "const numbers = Float32Array.of(1, 2), word = Buffer.from('abc'), list = [{ matrix: [[1]] }];\n"
+            "for (let row = 0; row < 8; row++) list.push({ matrix: [[row]] });\n"
+            "const calls = [\n"
+            "  whole.predict({ matrix: new clients.Tensor(numbers, [1, 2]) }).then(({ sums }) => sums[0]),\n"
+            "  whole.predictBatch(list).then((answers) => answers.map(({ sums }) => sums[0])),\n"
+            "  first(tokens.predict({ prompt: word, count: 1, weights: numbers })),\n"
+            "];\n"
+            "numbers.fill(0); word.fill(0); list.forEach((each) => { each.matrix[0]![0] = 9; }); list.length = 1;\n"
+            "tell(await Promise.all(calls));"
+        )
+        assert told == [3, [1, *range(8)], ["abc 0", 1, 2]]
+
+    def test_one_buffer_can_hold_every_row(self, odd):
+        told = odd.run(
+            "const matrix = Float32Array.of(0);\n"
+            "function* rows() { for (let row = 0; row < 20; row++) {\n"
+            "  matrix.fill(row); yield { matrix: new clients.Tensor(matrix, [1, 1]) };\n"
+            "} }\n"
+            "const sums: number[] = [];\n"
+            "const whole = new clients.Whole(new clients.Client(url));\n"
+            "for await (const answer of whole.predictMany(rows())) sums.push(answer.sums[0]!);\n"
+            "tell(sums);"
+        )
+        assert told == list(range(20))
+
+
 class TestStreams:
     def test_the_answers_come_one_by_one(self, odd):
         told = odd.run(
@@ -93,7 +127,13 @@ class TestStreams:
             "for await (const each of tokens.predict(input)) tell(each);"
         )
         assert told == [
-            {"text": f"gr\u00f6\u00dfer {n}", "index": f"{n}n", "weights": ["Float32Array", 1, 2.5]} for n in range(2)
+            {
+                "text": f"gr\u00f6\u00dfer {n}",
+                "index": f"{n}n",
+                "weights": ["Float32Array", 1, 2.5],
+                "square": {"shape": [2, 2], "data": ["Float32Array", 0, 0, 0, 0]},
+            }
+            for n in range(2)
         ]
 
     def test_a_stream_can_be_left(self, odd):
@@ -134,14 +174,38 @@ class TestStreams:
         )
         assert told == ["ConnectionLostError", True]
 
+    def test_an_event_that_is_not_whole_is_no_end(self, odd):
+        told = odd.run(
+            "const client = new clients.Client(url, { fetch: async (to, options) => {\n"
+            "  const response = await fetch(to, options);\n"
+            "  return String(to).endsWith('_stream') ? new Response((await response.text()).slice(0, -9)) : response;\n"
+            "} });\n"
+            "const error = await caught(async () => {\n"
+            '  const answers = new clients.Tokens(client).predict({ prompt: "p", count: 2, weights: [1] });\n'
+            "  for await (const { index } of answers) tell(index);\n"
+            "});\ntell(error.name);"
+        )
+        assert told == ["0n", "ConnectionLostError"]
+
+    def test_an_answer_of_another_shape_is_told(self, odd):
+        told = odd.run(
+            "const tokens = new clients.Tokens(new clients.Client(url));\n"
+            'const error = await caught(() => tokens.predict({ prompt: "short", count: 1, weights: [1] }).next());\n'
+            "tell([error.name, error.tensor, error.received, error.expected]);"
+        )
+        assert told == ["UnexpectedAnswerError", "square", "FP32 [3]", "FP32 [2, 2]"]
+
     def test_what_text_cannot_carry_is_refused_here(self, odd):
         told = odd.run(
             "const tokens = new clients.Tokens(new clients.Client(url));\n"
             "const first = (input: clients.TokensInput) => tokens.predict(input).next();\n"
             "tell((await caught(() => first({ prompt: new Uint8Array([255]), count: 1, weights: [1] }))).name);\n"
             'tell((await caught(() => first({ prompt: "p", count: 1, weights: [NaN] }))).message);\n'
+            'const urgent = { prompt: "p", count: 1, weights: [1] };\n'
+            "tell((await caught(async () => tokens.predict(urgent, { priority: 1 }))).message);\n"
         )
         assert told[0] == "UnsupportedCallError"
+        assert "no priority" in told[2]
         assert "holds NaN" in told[1]
         assert "gRPC" in told[1]
 
@@ -161,6 +225,29 @@ class TestSequences:
         assert told[:2] == [True, [1, 3, 6, 10]] or told[:2] == [True, [1, 3, 10, 6]]
         assert "has ended" in told[2]
         assert told[3] == 15
+
+    def test_a_call_that_failed_neither_starts_nor_ends_a_sequence(self, odd):
+        told = odd.run(
+            "let isThere = false;\n"
+            "const client = new clients.Client(url, { fetch: (to, options) => fetch(\n"
+            "  isThere || !String(to).endsWith('/infer') ? to : 'http://127.0.0.1:19999', options) });\n"
+            "const sequence = new clients.Counter(client).sequence();\n"
+            "tell((await caught(() => sequence.predict({ amount: 1 }))).name);\n"
+            "isThere = true; tell((await sequence.predict({ amount: 2 })).total);\n"
+            "isThere = false; tell((await caught(() => sequence.predict({ amount: 4 }, { last: true }))).name);\n"
+            "isThere = true; tell((await sequence.predict({ amount: 8 }, { last: true })).total);"
+        )
+        assert told == ["ServerUnreachableError", 2, "ServerUnreachableError", 10]
+
+    def test_ids_that_are_none_are_refused(self, odd):
+        told = odd.run(
+            "const counter = new clients.Counter(new clients.Client(url));\n"
+            "for (const id of [0, -5, 1.5, NaN, 2 ** 60, '', '\\ud800', 'x'.repeat(129)]) {\n"
+            "  tell((await caught(async () => counter.sequence(id))).name);\n"
+            "}\n"
+            "tell((await counter.sequence('gr\u00f6\u00dfer').predict({ amount: 3 }, { last: true })).total);"
+        )
+        assert told == ["InputError"] * 8 + [3]
 
     def test_a_lost_call_of_a_sequence_is_not_repeated(self, odd):
         told = odd.run(
@@ -286,19 +373,27 @@ class TestWays:
     def test_addresses_that_cannot_be_are_refused(self, odd):
         told = odd.run(
             "for (const [address, options] of [['grpc://localhost:8001', {}], ['nowhere', {}],\n"
-            "  ['http://triton.example:8000', { token: 't' }]] as const) {\n"
+            "  ['http://triton.example:8000', { token: 't' }], ['http://bob:secret@triton.example', {}],\n"
+            "  ['http://bob:secret@triton.example:99999', {}], ['http://triton.example/p?key=secret', {}],\n"
+            "  ['http://triton.example/p#secret', {}]] as const) {\n"
             "  const error = await caught(async () => new clients.Client(address, options));\n"
-            "  tell([error.name, error.hint]);\n"
+            "  tell([error.name, error.hint, error.message.includes('secret')]);\n"
             "}\n"
             "tell(new clients.Client('https://triton.example/models/', { token: 't' }).url);"
         )
-        assert [name for name, _ in told[:3]] == ["UrlError"] * 3
-        assert [hint for _, hint in told[:3]] == [
-            "use http:// or https://",
-            "e.g. http://localhost:8000",
-            "use https://",
+        assert told[:7] == [
+            ["UrlError", hint, False]
+            for hint in (
+                "use http:// or https://",
+                "e.g. http://localhost:8000",
+                "use https://",
+                "pass headers: { authorization: ... }",
+                "e.g. http://localhost:8000",
+                "pass the address without them",
+                "pass the address without them",
+            )
         ]
-        assert told[3] == "https://triton.example/models"
+        assert told[7] == "https://triton.example/models"
 
     def test_a_page_can_call_its_own_origin(self, odd):
         told = odd.run(

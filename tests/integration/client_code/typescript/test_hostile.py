@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nothing that a model says becomes code of the generated file."""
 
+import re
+
 import numpy as np
 
 from repo_tool.client_code.description import Example, ModelDescription, TensorDescription
@@ -55,3 +57,16 @@ def test_nothing_that_a_model_says_becomes_code(program, tmp_path):
         "tell(specs.map((spec) => [spec.name, spec.inputs[0].name, spec.outputs[0].classes.words[0]]));"
     )
     assert sorted(told) == sorted([text, text, text] for text in HOSTILE)
+
+
+def test_no_name_is_given_twice():
+    scores = [
+        TensorDescription(name=f"y{number}", datatype=DataType.FP32, shape=(2,), classes=(str(number), "other"))
+        for number in range(12)
+    ]
+    many = ModelDescription(name="many", max_batch_size=4, inputs=(), outputs=tuple(scores))
+    names = ("ManyLabel11", "ManyLabels12", "Tensor", "Checked")
+    others = [ModelDescription(name=name, max_batch_size=4, inputs=(), outputs=()) for name in names]
+    text = render_typescript([many, *others])
+    given = re.findall(r"^export (?:const|type|class|interface) (\w+)", text, re.MULTILINE)
+    assert len(given) == len(set(given))

@@ -12,6 +12,7 @@ from repo_tool.triton.server import EmbeddedServer, ServerOptions
 
 HERE = Path(__file__).parent
 CALL = "await new clients.Rows(new clients.Client(url)).predict({ image: [[1, 2, 3], [4, 5, 6]] })"
+COLUMNS = r'parameters [ { key: "columns" value: { string_value: "{\"weight\": [\"kg\"]}" } } ]'
 ROWS = HERE.parents[1] / "client" / "repository" / "rows"
 
 
@@ -19,6 +20,8 @@ ROWS = HERE.parents[1] / "client" / "repository" / "rows"
 def server(tmp_path_factory):
     repository = tmp_path_factory.mktemp("changing") / "repository"
     shutil.copytree(ROWS, repository / "rows")
+    with (repository / "rows" / "config.pbtxt").open("a") as config:
+        config.write(COLUMNS)
     with EmbeddedServer(repository, ServerOptions(graceful_stop_s=0)) as server:
         yield server
 
@@ -65,6 +68,7 @@ FINE = {
     "one more optional input": {
         "input_more": {"name": "bias", "data_type": "TYPE_FP32", "dims": [1], "optional": True}
     },
+    "the same columns": {"parameters": {"columns": {"string_value": '{"weight": ["kg"]}'}}},
     "one more output": {"output_more": {"name": "extra", "data_type": "TYPE_FP32", "dims": [1]}},
 }
 BREAKING = {
@@ -76,6 +80,12 @@ BREAKING = {
         "input 'image' is gone\n  input 'picture' is new, and not optional",
     ),
     "another output": ({"output_1": {"data_type": "TYPE_INT64"}}, "output 'total' was FP32, is INT64"),
+    "an input that is needed now": ({"input_1": {"optional": False}}, "input 'weight' is no longer optional"),
+    "other columns": (
+        {"parameters": {"columns": {"string_value": '{"weight": ["lb"]}'}}},
+        "the columns of input 'weight' are lb",
+    ),
+    "sequences": ({"sequence_batching": {}}, "its requests now belong to sequences"),
     "an output of any size": ({"output_1": {"dims": [-1]}}, "output 'total' was [-1, 1], is [-1, -1]"),
 }
 

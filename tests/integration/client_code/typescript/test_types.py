@@ -26,6 +26,7 @@ const whole = new odd.Whole(client as unknown as odd.Client);
 const tokens = new odd.Tokens(client as unknown as odd.Client);
 const counter = new odd.Counter(client as unknown as odd.Client);
 const singles = new odd.Singles(client as unknown as odd.Client);
+const places = new odd.Places(client as unknown as odd.Client);
 const row = { measurements: new Float32Array(13) };
 """
 RIGHT_CALLS = """
@@ -48,6 +49,8 @@ export async function calls(signal: AbortSignal, maybe: number | undefined): Pro
   const bytes: Uint8Array = (await raw.predict({ matrix: new odd.Tensor(new Float32Array(2), [1, 2]) })).class;
   for await (const { text, index } of tokens.predict({ prompt: "a", count: 1, weights: [1] })) [text, index];
   const total: number = (await counter.sequence().predict({ amount: 1 }, { last: true })).total;
+  await places.predict({ place: { city: "Bern", zip: new Uint8Array(4) } });
+  await places.predictBatch({ place: [{ city: "Bern", zip: "3000" }] });
   [cancer, kinds, singles, word, cultivar, likeliest, all, words, digit, text, bytes, total];
 }
 """
@@ -83,6 +86,8 @@ WRONG = [
     "whole.predict({ matrix: [[1]], factor: [[1]] });",
     "whole.predict({ matrix: new odd.Tensor(new Int8Array(1), [1, 1]) });",
     "whole.predict({ matrix: [[1]] }).then((answer): Uint8Array => answer.class);",
+    "places.predict({ place: { city: 1, zip: 2 } });",
+    'places.predict({ place: { city: "Bern" } });',
     "whole.sequence();",
     "counter.predict({ amount: 1 });",
     "tokens.predictBatch([]);",

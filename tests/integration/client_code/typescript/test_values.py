@@ -122,6 +122,29 @@ class TestBatches:
         assert told == [6, [[1, 2, 3], [4, 5, 6]], "RangeError", "ShapeError"]
 
 
+class TestAnswersOfAnotherShape:
+    def test_rows_are_never_matched_with_answers_to_others(self, odd):
+        told = odd.run(
+            "const places = new clients.Places(new clients.Client(url));\n"
+            "const wrong = async (call: () => Promise<unknown>): Promise<void> => {\n"
+            "  const error = await caught(call);\n"
+            "  tell([error.name, error.tensor, error.received, error.expected, error.hint !== '']);\n"
+            "};\n"
+            "const rows = (city: string, count: number) => Array.from({ length: count }, () => ({ city, zip: '1' }));\n"
+            "await wrong(() => places.predictBatch({ place: rows('fewer', 3) }));\n"
+            "await wrong(() => places.predictBatch({ place: rows('fewer', 9) }));\n"
+            "await wrong(() => places.predict({ place: { city: 'wide', zip: '1' } }));\n"
+            "tell((await places.predictBatch({ place: rows('Bern', 9) })).lengths.shape);"
+        )
+        wrong = ["UnexpectedAnswerError", "lengths"]
+        assert told[:3] == [
+            [*wrong, "INT32 [1, 2]", "INT32 [3, 2]", True],
+            [*wrong, "INT32 [1, 2]", "INT32 [4, 2]", True],
+            [*wrong, "INT32 [1, 3]", "INT32 [1, 2]", True],
+        ]
+        assert told[3] == [9, 2]
+
+
 class TestWholeTensors:
     def test_a_model_without_batching_takes_any_size(self, odd):
         told = odd.run(
@@ -158,20 +181,20 @@ def test_nan_is_refused_where_the_model_is_made_so(odd):
         "const client = new clients.Client(url);\n"
         "const whole = new clients.Whole(client, { nan: 'refuse' });\n"
         "const error = await caught(() => whole.predict({ matrix: [[1, NaN]] }));\n"
-        "tell([error.name, error.tensor, error instanceof clients.InputError]);\n"
+        "tell([error.name, error.tensor, error.message.includes('first at [0, 1]'), error.hint !== '']);\n"
         "tell((await whole.predict({ matrix: [[1, 2]] })).sums[0]);\n"
         "tell((await new clients.Whole(client).predict({ matrix: [[1, NaN]] })).sums);\n"
         "const halves = new clients.Halves(client, { nan: 'refuse' });\n"
         "tell((await caught(() => halves.predict({ half_in: [1, NaN] }))).name);\n"
         "tell((await halves.predict({ half_in: [1, Infinity] })).half_out[0]);"
     )
-    assert told == [["NanError", "matrix", True], 3, ["Float32Array", None], "NanError", 1]
+    assert told == [["NanError", "matrix", True, True], 3, ["Float32Array", None], "NanError", 1]
 
 
 WRONG = {
     "a name that is nearly right": ("whole", "{ matrx: [[1]] }", "UnknownTensorError", "did you mean 'matrix'?"),
     "a name of nothing": ("whole", "{ matrix: [[1]], q: 1 }", "UnknownTensorError", "'matrix', 'factor'"),
-    "no value": ("whole", "{ factor: 1 }", "MissingInputError", "'matrix'"),
+    "no value": ("whole", "{ factor: 1 }", "MissingInputError", "it needs 'matrix'"),
     "no value, and a word of every object": ("whole", "{ constructor: 1 }", "UnknownTensorError", "'constructor'"),
     "another array": ("whole", "{ matrix: Float64Array.of(1) }", "DatatypeError", "Float32Array.from(values)"),
     "an array of bits": ("whole", "{ matrix: new DataView(new ArrayBuffer(8)) }", "DatatypeError", "DataView"),
@@ -183,7 +206,20 @@ WRONG = {
     "rows that are none": ("whole", "{ matrix: [[1], 2] }", "ShapeError", "different lengths"),
     "nothing but null": ("whole", "{ matrix: null }", "DatatypeError", "null does not fit FP32"),
     "a fraction": ("counter", "{ amount: 1.5 }", "DatatypeError", "1.5 does not fit INT32"),
-    "a number beyond": ("counter", "{ amount: 2147483648 }", "DatatypeError", "2147483648 does not fit INT32"),
+    "a number beyond": (
+        "counter",
+        "{ amount: 2147483648 }",
+        "DatatypeError",
+        "2147483648 does not fit INT32\nhint: INT32 takes whole numbers from -2147483648 to 2147483647",
+    ),
+    "a number that has lost digits": (
+        "kinds",
+        f"{{ {fields(SIX)}, uint64_in: [[2 ** 53, 0, 0], [0, 0, 0]] }}",
+        "DatatypeError",
+        "pass a bigint",
+    ),
+    "half a pair": ("places", '{ place: ["\\ud83d", "a"] }', "DatatypeError", "half a surrogate pair"),
+    "a column less": ("places", '{ place: { city: "a" } }', "MissingInputError", "its columns are 'city', 'zip'"),
     "a word for a number": ("counter", '{ amount: "1" }', "DatatypeError", "string '1' does not fit INT32"),
     "a bigint for a number": ("counter", "{ amount: 1n }", "DatatypeError", "bigint 1 does not fit INT32"),
     "two for one": ("counter", "{ amount: [1, 2] }", "ShapeError", "received [2], expected [1]"),
@@ -197,6 +233,8 @@ BATCHES = {
 }
 CALLS = {
     "whole": "new clients.Whole(nobody).predict",
+    "kinds": "new clients.Kinds(nobody).predict",
+    "places": "new clients.Places(nobody).predict",
     "counter": "new clients.Counter(nobody).sequence().predict",
     "slow": "new clients.SlowModel(nobody).predictBatch",
 }

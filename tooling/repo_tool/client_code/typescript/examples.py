@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from repo_tool.client_code.description import FREE, Example, ModelDescription, TensorDescription
-from repo_tool.client_code.typescript.literals import array_literal, quoted, value_literal
+from repo_tool.client_code.typescript.literals import array_literal, key_text, quoted, value_literal
 from repo_tool.datatypes import DataType
 from repo_tool.samples import Array
 
@@ -39,7 +39,7 @@ def example_lines(
 ) -> tuple[str, ...]:
     """The lines of the example, without indentation beyond their own."""
     values = [(view, _input_text(view.tensor, model.example)) for view in inputs]
-    passed = [f"  {_key(view.member)}: {text}," for view, text in values if text is not None]
+    passed = [f"  {key_text(view.member)}: {text}," for view, text in values if text is not None]
     known = {view.tensor.name for view, text in values if text is not None and _is_from(model.example, view.tensor)}
     is_whole = model.example is not None and known >= model.example.inputs.keys()
     shown = list(_answer_lines(model.example, outputs)) if is_whole and model.example else []
@@ -51,10 +51,6 @@ def example_lines(
         calls = ("const sequence = model.sequence();", "const answer = await sequence.predict({", *rows)
         return (*opened, *calls, "}, { last: true });", *shown)
     return (*opened, "const answer = await model.predict({", *rows, "});", *shown)
-
-
-def _key(name: str) -> str:
-    return name if name.isidentifier() else quoted(name)
 
 
 def _is_from(example: Example | None, tensor: TensorDescription) -> bool:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values as TypeScript writes them."""
 
-__all__ = ["array_literal", "comment_text", "quoted", "value_literal"]
+__all__ = ["array_literal", "comment_text", "key_text", "quoted", "value_literal"]
 
 import base64
 import json
@@ -18,6 +18,11 @@ _BIG = (DataType.INT64, DataType.UINT64)
 def quoted(text: str) -> str:
     """A string literal."""
     return json.dumps(text, ensure_ascii=False).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def key_text(name: str) -> str:
+    """The name of a property where an object is written."""
+    return name if name.isidentifier() else quoted(name)
 
 
 def comment_text(text: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repo_tool.client_code.description import ModelDescription
-from repo_tool.client_code.typescript.literals import comment_text, quoted
+from repo_tool.client_code.typescript.literals import comment_text, key_text, quoted
 from repo_tool.client_code.typescript.runtime_text import runtime_text
 from repo_tool.client_code.typescript.views import view_models
 
@@ -36,14 +36,10 @@ def _template() -> "jinja2.Template":
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701  # TypeScript, not HTML; strings are quoted by the filters below
     )
-    environment.filters |= {"quoted": quoted, "comment": comment_text, "listed": _listed, "key": _key}
+    environment.filters |= {"quoted": quoted, "comment": comment_text, "listed": _listed, "key": key_text}
     return environment.get_template("clients.ts.j2")
 
 
 def _listed(values: Sequence[object]) -> str:
     texts = (quoted(value) if isinstance(value, str) else str(value) for value in values)
     return f"[{', '.join(texts)}]"
-
-
-def _key(name: str) -> str:
-    return name if name.isidentifier() else quoted(name)

@@ -8,7 +8,20 @@ from functools import cache
 from pathlib import Path
 
 _FOLDER = Path(__file__).with_name("runtime")
-_ORDER = ("errors", "values", "wire", "client", "calls")
+_ORDER = (
+    "errors",
+    "values",
+    "wire",
+    "client",
+    "signatures",
+    "inputs",
+    "answers",
+    "calls",
+    "many",
+    "models",
+    "sequences",
+    "streams",
+)
 # What binds the modules together, and the line of the licence, which the generated file has once.
 _SEAMS = re.compile(r"^(?:import [^;]*;|export \{[^}]*\};|// SPDX[^\n]*)\n", re.MULTILINE)
 _COMMENTS = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)

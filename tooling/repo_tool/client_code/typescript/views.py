@@ -5,7 +5,6 @@ __all__ = ["ModelView", "TensorView", "view_models"]
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import count
 
 from repo_tool.client_code.description import ModelDescription, TensorDescription
 from repo_tool.client_code.naming import class_names, member_name, member_names
@@ -30,8 +29,7 @@ _ARRAYS = {
     DataType.FP64: "Float64Array",
 }
 _SCALARS = {DataType.BOOL: "boolean", DataType.INT64: "bigint", DataType.UINT64: "bigint"}
-_LABELS = tuple(f"{plural}{number}" for plural in ("Label", "Labels") for number in ("", *range(2, 10)))
-_SUFFIXES = ("", "Input", "Batch", "Result", "BatchResult", *_LABELS)
+_SUFFIXES = ("", "Input", "Batch", "Result", "BatchResult")
 # Of every object: a property that is absent must not be found there.
 _OF_OBJECTS = frozenset({"constructor", "hasOwnProperty", "isPrototypeOf", "prototype", "toString", "valueOf"})
 
@@ -97,9 +95,11 @@ class ModelView:
 
 def view_models(models: Sequence[ModelDescription]) -> tuple[ModelView, ...]:
     """The models by name, each with a class of its own."""
+    most = max((len(_word_lists(model)) for model in models), default=0)
+    suffixes = (*_SUFFIXES, *(f"{plural}{number}" for number in _numbers(most) for plural in ("Label", "Labels")))
     names = class_names(
         (model.name for model in models),
-        lambda stem: [f"{stem}{suffix}" for suffix in _SUFFIXES],
+        lambda stem: [f"{stem}{suffix}" for suffix in suffixes],
         taken=runtime_names(),
     )
     return tuple(_view(model, names[model.name]) for model in sorted(models, key=lambda model: model.name))
@@ -146,7 +146,8 @@ def _passed_batch(tensor: TensorDescription) -> str:
 
 
 def _columns(tensor: TensorDescription) -> str:
-    return f"Columns<{' | '.join(map(quoted, dict.fromkeys(tensor.columns)))}>"
+    names = " | ".join(map(quoted, dict.fromkeys(tensor.columns)))
+    return f'Columns<{names}, Value<"{tensor.datatype.wire_name}">>'
 
 
 def _outputs(model: ModelDescription, name: str) -> tuple[TensorView, ...]:
@@ -176,12 +177,21 @@ def _label_name(member: str, used: Collection[str]) -> str:
 
 
 def _labels(model: ModelDescription, name: str) -> dict[tuple[str, ...], Labels]:
-    lists = dict.fromkeys(words for tensor in model.outputs if (words := tensor.classes or tensor.words))
-    numbers = ("" if number == 1 else str(number) for number in count(1))
+    lists = _word_lists(model)
     return {
         words: Labels(words=words, constant=f"{name}Labels{number}", type=f"{name}Label{number}")
-        for words, number in zip(lists, numbers, strict=False)
+        for words, number in zip(lists, _numbers(len(lists)), strict=True)
     }
+
+
+def _word_lists(model: ModelDescription) -> Sequence[tuple[str, ...]]:
+    """All lists of words that outputs say, each once."""
+    return list(dict.fromkeys(words for tensor in model.outputs if (words := tensor.classes or tensor.words)))
+
+
+def _numbers(size: int) -> Sequence[str]:
+    """What so many names of one kind end with: nothing, 2, 3 ..."""
+    return ["" if number == 1 else str(number) for number in range(1, size + 1)]
 
 
 def _is_raw(tensor: TensorDescription) -> bool:

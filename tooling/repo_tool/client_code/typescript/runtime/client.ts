@@ -298,12 +298,25 @@ function parseUrl(url: string | URL): URL {
   try {
     parsed = new URL(url, location?.href);
   } catch {
-    throw new UrlError(`'${url}' is no address`, "e.g. http://localhost:8000");
+    // What is no address may hold a password all the same.
+    throw new UrlError(`'${String(url).replace(/.*@/s, "")}' is no address`, "e.g. http://localhost:8000");
   }
   if (parsed.protocol !== "http:" && parsed.protocol !== "https:") {
     throw new UrlError(`'${parsed.protocol}//' is no protocol of this client`, "use http:// or https://");
   }
+  requireAddress(parsed);
   return parsed;
+}
+
+/** Refuse what no request may carry; the error says nothing that may be secret. */
+function requireAddress({ origin, pathname, username, password, search, hash }: URL): void {
+  const address = `${origin}${pathname}`;
+  if (username || password) {
+    throw new UrlError(`the address ${address} comes with a user or password`, "pass headers: { authorization: ... }");
+  }
+  if (search || hash) {
+    throw new UrlError(`the address ${address} comes with a query or a fragment`, "pass the address without them");
+  }
 }
 
 async function compressed(body: ArrayBuffer | string, format: "gzip" | "deflate"): Promise<ArrayBuffer> {

@@ -85,7 +85,7 @@ export interface TensorSpec {
 }
 
 /** A row told by the names of its columns. */
-export type Columns<Name extends string> = Readonly<Record<Name, number>>;
+export type Columns<Name extends string, V> = Readonly<Record<Name, V>>;
 
 type NumericArray =
   | Uint8Array
@@ -99,7 +99,7 @@ type NumericArray =
   | Float64Array;
 type FlatArray = NumericArray | BigInt64Array | BigUint64Array | readonly unknown[];
 
-/** A value that fits its tensor: packed, with the whole shape. */
+/** A value that fits its tensor: packed into memory of its own, with the whole shape. */
 interface Checked {
   readonly spec: TensorSpec;
   readonly data: FlatArray;
@@ -109,7 +109,9 @@ interface Checked {
 interface Codec {
   /** The arrays that are taken as they are. */
   readonly arrays: readonly (new (length: number) => FlatArray)[];
-  /** Values as an array whose memory is what travels; for BYTES, whose elements do. */
+  /** What fits, in words. */
+  readonly takes: string;
+  /** A copy of the values as an array whose memory is what travels; for BYTES, whose elements do. */
   readonly pack: (values: FlatArray, fits: Fits) => FlatArray;
   readonly encode: (packed: FlatArray) => Uint8Array;
   readonly decode: (buffer: ArrayBuffer) => FlatArray;
@@ -121,6 +123,7 @@ type Fits = (value: unknown, fits: boolean) => void;
 interface NumericClass {
   new (buffer: ArrayBuffer): NumericArray;
   new (length: number): NumericArray;
+  new (values: ArrayLike<number>): NumericArray;
 }
 
 function bytesOf(packed: FlatArray): Uint8Array {
@@ -130,13 +133,14 @@ function bytesOf(packed: FlatArray): Uint8Array {
 
 function numeric(
   kind: NumericClass,
+  takes: string,
   fitsType: (value: number) => boolean,
   ...alsoTaken: readonly (new (length: number) => FlatArray)[]
 ): Codec {
   const arrays = [kind, ...alsoTaken];
   const pack = (values: FlatArray, fits: Fits): FlatArray => {
     if (arrays.some((each) => values instanceof each)) {
-      return values;
+      return new kind(values as NumericArray);
     }
     const target = new kind(values.length);
     for (let index = 0; index < values.length; index++) {
@@ -146,18 +150,19 @@ function numeric(
     }
     return target;
   };
-  return { arrays, pack, encode: bytesOf, decode: (buffer) => new kind(buffer) };
+  return { arrays, takes, pack, encode: bytesOf, decode: (buffer) => new kind(buffer) };
 }
 
 function integer(kind: NumericClass, low: number, high: number): Codec {
   const alsoTaken = kind === Uint8Array ? [Uint8ClampedArray] : [];
-  return numeric(kind, (value) => Number.isInteger(value) && low <= value && value <= high, ...alsoTaken);
+  const fitsType = (value: number): boolean => Number.isInteger(value) && low <= value && value <= high;
+  return numeric(kind, `whole numbers from ${low} to ${high}`, fitsType, ...alsoTaken);
 }
 
 function wideInteger(kind: typeof BigInt64Array | typeof BigUint64Array, low: bigint, high: bigint): Codec {
   const pack = (values: FlatArray, fits: Fits): FlatArray => {
     if (values instanceof kind) {
-      return values;
+      return new kind(values as ArrayLike<bigint>);
     }
     const target = new kind(values.length);
     for (let index = 0; index < values.length; index++) {
@@ -168,11 +173,13 @@ function wideInteger(kind: typeof BigInt64Array | typeof BigUint64Array, low: bi
     }
     return target;
   };
-  return { arrays: [kind], pack, encode: bytesOf, decode: (buffer) => new kind(buffer) };
+  const takes = `bigints from ${low} to ${high}, and of numbers those that are whole and below 2^53: pass a bigint`;
+  return { arrays: [kind], takes, pack, encode: bytesOf, decode: (buffer) => new kind(buffer) };
 }
 
 /** Types of 16 bits that JavaScript has no array for: they are Float32Array here. */
 function shortFloat(toBits: (value: number) => number, fromBits: (bits: number) => number, infinity: number): Codec {
+  const takes = `numbers up to ${fromBits(infinity - 1)}`;
   const pack = (values: FlatArray, fits: Fits): FlatArray => {
     const target = new Uint16Array(values.length);
     for (let index = 0; index < values.length; index++) {
@@ -184,7 +191,7 @@ function shortFloat(toBits: (value: number) => number, fromBits: (bits: number) 
     return target;
   };
   const decode = (buffer: ArrayBuffer): FlatArray => Float32Array.from(new Uint16Array(buffer), fromBits);
-  return { arrays: [Float32Array], pack, encode: bytesOf, decode };
+  return { arrays: [Float32Array], takes, pack, encode: bytesOf, decode };
 }
 
 function roundedToEven(value: number): number {
@@ -252,13 +259,21 @@ function readText(raw: Uint8Array): string {
   }
 }
 
+const HALF_PAIR = /\p{Surrogate}/u;
+
+/** Whether a string can be written as UTF-8, which half of a surrogate pair cannot. */
+function isWellFormed(text: string): boolean {
+  return !HALF_PAIR.test(text);
+}
+
 // On the wire each element follows its length, a UINT32.
 const BYTES_CODEC: Codec = {
   arrays: [],
+  takes: "Uint8Arrays, and strings without half a surrogate pair",
   pack: (values, fits) =>
     Array.from(values as readonly unknown[], (value) => {
-      fits(value, typeof value === "string" || value instanceof Uint8Array);
-      return typeof value === "string" ? TEXT_TO_BYTES.encode(value) : value;
+      fits(value, typeof value === "string" ? isWellFormed(value) : value instanceof Uint8Array);
+      return typeof value === "string" ? TEXT_TO_BYTES.encode(value) : new Uint8Array(value as Uint8Array);
     }),
   encode: (packed) => {
     const elements = packed as readonly Uint8Array[];
@@ -286,12 +301,13 @@ const BYTES_CODEC: Codec = {
 
 const BOOL_CODEC: Codec = {
   arrays: [Uint8Array],
+  takes: "true and false",
   pack: (values, fits) => {
     const asBit = (value: unknown): number => {
       fits(value, typeof value === "boolean");
       return value ? 1 : 0;
     };
-    return values instanceof Uint8Array ? values : Uint8Array.from(Array.from(values as readonly unknown[], asBit));
+    return new Uint8Array(values instanceof Uint8Array ? values : Array.from(values as readonly unknown[], asBit));
   },
   encode: bytesOf,
   decode: (buffer) => new Uint8Array(buffer),
@@ -311,8 +327,8 @@ const CODECS: Readonly<Record<Datatype, Codec>> = {
   INT64: wideInteger(BigInt64Array, -(2n ** 63n), 2n ** 63n - 1n),
   FP16: shortFloat(halfBits, halfValue, 0x7c00),
   BF16: shortFloat(brainBits, brainValue, 0x7f80),
-  FP32: numeric(Float32Array, fitsFloat32),
-  FP64: numeric(Float64Array, () => true),
+  FP32: numeric(Float32Array, "numbers up to 3.4028234e38", fitsFloat32),
+  FP64: numeric(Float64Array, "numbers", () => true),
   BYTES: BYTES_CODEC,
 };
 
@@ -330,22 +346,27 @@ function encode(tensor: Checked): Uint8Array {
   return CODECS[tensor.spec.datatype].encode(tensor.data);
 }
 
-/** Values as they travel, in an array that can still be cut into rows. */
+/** A copy of the values as they travel, in an array that can still be cut into rows. */
 function packed(data: FlatArray, { name, datatype }: TensorSpec, model: string): FlatArray {
-  return CODECS[datatype].pack(data, (value, fits) => {
+  const { pack, takes } = CODECS[datatype];
+  return pack(data, (value, fits) => {
     if (!fits) {
       const facts = { model, tensor: name, expected: datatype, received: shown(value) };
-      throw new DatatypeError(`model '${model}', input '${name}': ${shown(value)} does not fit ${datatype}`, "", facts);
+      const fact = `model '${model}', input '${name}': ${shown(value)} does not fit ${datatype}`;
+      throw new DatatypeError(fact, `${datatype} takes ${takes}`, facts);
     }
   });
 }
 
-/** Whether a value that fits its tensor holds a NaN. */
-function holdsNan(tensor: Checked): boolean {
+/** Where a value that fits its tensor holds its first NaN, one index per dimension; `undefined` for nowhere. */
+function nanPlace(tensor: Checked): readonly number[] | undefined {
   const { datatype } = tensor.spec;
   const isShort = datatype === "FP16" || datatype === "BF16";
   const values = isShort ? decode(datatype, encode(tensor).slice().buffer) : tensor.data;
-  return (isShort || datatype === "FP32" || datatype === "FP64") && (values as Float64Array).some(Number.isNaN);
+  const isFloat = isShort || datatype === "FP32" || datatype === "FP64";
+  const first = isFloat ? (values as Float64Array).findIndex(Number.isNaN) : -1;
+  const steps = tensor.shape.map((_, axis) => sizeOf(tensor.shape.slice(axis + 1)));
+  return first < 0 ? undefined : tensor.shape.map((size, axis) => Math.floor(first / (steps[axis] ?? 1)) % size);
 }
 
 /** A flat array out of the bytes that came, aligned and of its own. */
@@ -353,14 +374,29 @@ function decode(datatype: Datatype, bytes: ArrayBuffer): FlatArray {
   return CODECS[datatype].decode(bytes);
 }
 
-/** `value` flat and with its shape, which is `declared` but for its -1. */
+/** Whether a tensor holds exactly one value. */
+function isSingle(spec: TensorSpec): boolean {
+  return spec.dims.length === 0 || (spec.dims.length === 1 && spec.dims[0] === 1);
+}
+
+/** Whether a shape is the declared one, whose -1 stands for any size. */
+function isLike(declared: readonly number[], shape: readonly number[]): boolean {
+  return shape.length === declared.length && declared.every((size, axis) => size === -1 || size === shape[axis]);
+}
+
+/** The shape of so many flat values: `declared`, its one -1 counted out; `undefined` where they do not fill it. */
+function filledShape(length: number, declared: readonly number[]): readonly number[] | undefined {
+  const free = declared.filter((size) => size === -1).length;
+  const fixed = sizeOf(declared.filter((size) => size !== -1));
+  const count = free === 1 ? length / fixed : 1;
+  const isFilled = free < 2 && Number.isInteger(count) && count * fixed === length;
+  return isFilled ? declared.map((size) => (size === -1 ? count : size)) : undefined;
+}
+
+/** `value` flat and with its shape, which is `declared` but for its -1; nothing of it is shared with `value`. */
 function checked(value: unknown, spec: TensorSpec, declared: readonly number[], model: string): Checked {
   const found = flatten(value, spec, declared, model);
-  const fits =
-    found.shape.length === declared.length &&
-    declared.every((size, axis) => size === -1 || size === found.shape[axis]) &&
-    sizeOf(found.shape) === found.data.length;
-  if (!fits) {
+  if (!isLike(declared, found.shape) || sizeOf(found.shape) !== found.data.length) {
     throw wrongShape(spec, `[${found.shape.join(", ")}]`, declared, model);
   }
   return { spec, data: packed(found.data, spec, model), shape: found.shape };
@@ -397,17 +433,13 @@ function requireArray(data: FlatArray, spec: TensorSpec, model: string): void {
 
 /** The shape of a flat array: `declared`, its one -1 counted out. */
 function shapeOf(data: FlatArray, spec: TensorSpec, declared: readonly number[], model: string): readonly number[] {
-  const free = declared.filter((size) => size === -1).length;
-  const fixed = sizeOf(declared.filter((size) => size !== -1));
-  if (free > 1) {
-    const hint = "more than one dimension is free: pass new Tensor(data, shape)";
+  const shape = filledShape(data.length, declared);
+  if (shape === undefined) {
+    const isFree = declared.filter((size) => size === -1).length > 1;
+    const hint = isFree ? "more than one dimension is free: pass new Tensor(data, shape)" : undefined;
     throw wrongShape(spec, `${data.length} flat values`, declared, model, hint);
   }
-  const count = data.length / fixed;
-  if (free === 0 ? data.length !== fixed : !Number.isInteger(count)) {
-    throw wrongShape(spec, `${data.length} flat values`, declared, model);
-  }
-  return declared.map((size) => (size === -1 ? count : size));
+  return shape;
 }
 
 function fromNested(value: readonly unknown[], spec: TensorSpec, declared: readonly number[], model: string): Flat {
@@ -447,4 +479,19 @@ function wrongShape(
   );
 }
 
-export { type Checked, checked, CODECS, decode, encode, type FlatArray, holdsNan, packed, readText, sizeOf };
+export {
+  type Checked,
+  checked,
+  CODECS,
+  decode,
+  encode,
+  filledShape,
+  type FlatArray,
+  isLike,
+  isSingle,
+  isWellFormed,
+  nanPlace,
+  packed,
+  readText,
+  sizeOf,
+};
