@@ -24,7 +24,8 @@ def read_image(image: Any, target: Target) -> NDArray[Any]:
     if image.mode in ("P", "PA"):
         raise wrong_type(target, "an image whose pixels are places in a palette", hint='pass image.convert("RGB")')
     if len(image.getbands()) > 2 and image.mode not in _MODES.values():
-        hint = f'pass image.convert("RGB"), or numpy.asarray(image) to a model that was trained on {image.mode}'
+        mode = _MODES.get(target.tensor.shape[-1], "RGB") if target.tensor.shape else "RGB"
+        hint = f'pass image.convert("{mode}"), or numpy.asarray(image) to a model that was trained on {image.mode}'
         raise wrong_type(target, f"an image of {image.mode}", hint=hint)
     pixels = _with_missing_axes(np.asarray(image), target.tensor.shape)
     _check_shape(image, pixels.shape, target)

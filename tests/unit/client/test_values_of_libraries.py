@@ -413,7 +413,7 @@ def test_an_image_gets_the_dimensions_that_it_lacks(shape, value, found):
         ("UINT8", [-1, 2, 3, 3], RED.convert("P"), DatatypeError, r'palette.*\n.*image\.convert\("RGB"\)'),
         ("UINT8", [-1, 2, 3, 3], RED.convert("HSV"), DatatypeError, r'image of HSV.*\n.*image\.convert\("RGB"\)'),
         ("UINT8", [-1, 2, 3, 3], [RED, RED.convert("YCbCr")], DatatypeError, "image of YCbCr"),
-        ("UINT8", [-1, 2, 3, 4], RED.convert("CMYK"), DatatypeError, "image of CMYK"),
+        ("UINT8", [-1, 2, 3, 4], RED.convert("CMYK"), DatatypeError, r'image of CMYK.*\n.*convert\("RGBA"\)'),
         ("UINT8", [-1, 2, 4, 3], [RED], ShapeError, r"\[2, 3, 3\] of a part of the list, expected \[2, 4, 3\]"),
         ("BYTES", [-1, 1], RED, DatatypeError, "pass the bytes of the file"),
         (
