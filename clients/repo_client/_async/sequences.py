@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests that belong together, for models that keep a state from one to the next."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, aclosing, contextmanager
 from secrets import randbits
+from threading import Lock
 from types import TracebackType
 from typing import Self, Unpack
 
 from repo_client._answers import Answer
-from repo_client._calls import CallOptions, Inputs
+from repo_client._calls import CallOptions, Inputs, is_text
 from repo_client._errors import InputError, RepoClientError
 
 _FAREWELL_S = 5.0  # for the ending request of a sequence that failed
@@ -17,9 +18,9 @@ _FAREWELL_S = 5.0  # for the ending request of a sequence that failed
 class AsyncModelSequence:
     """A sequence of one model, begun by its first request and ended by ``last=True`` or with the ``with`` block.
 
-    All of it goes to one instance of the model, one request after the other; none is ever tried again. A block that
-    ends without ``last=True`` repeats its last inputs in an ending request, whose answer is dropped, because Triton
-    frees a sequence only by a request.
+    All of it goes to one instance of the model, one request after the other; none is ever tried again, and none taken
+    while another is under way. A block that ends without ``last=True`` repeats its last inputs in an ending request,
+    whose answer is dropped, because Triton frees a sequence only by a request.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class AsyncModelSequence:
         self._infer, self._stream, self._decoupled = infer, stream, decoupled
         self._sent: Inputs | None = None  # the last inputs that may have reached the server
         self._begun = self._ended = False
+        self._under_way = Lock()  # never waited for
 
     @property
     def id(self) -> int | str:
@@ -44,19 +46,19 @@ class AsyncModelSequence:
         """Run the model on the next request of the sequence; options as for ``AsyncModel.infer``.
 
         Raises:
-            InputError: also after the last request.
+            InputError: also after the last request, and while another one is under way.
             RepoClientError: as of any call. The sequence goes on; a first request that failed is sent as first again.
         """
-        own = self._flagged(options, last=last)
-        try:
-            answer = await self._infer(inputs, **own)
-        except InputError:
-            raise  # nothing was sent, or nothing was taken
-        except RepoClientError:
+        with self._turn():
+            own, before = self._flagged(options, last=last), self._sent
             self._sent = inputs
-            raise
-        self._sent, self._begun, self._ended = inputs, True, last
-        return answer
+            try:
+                answer = await self._infer(inputs, **own)
+            except InputError:
+                self._sent = before  # nothing was sent, or nothing was taken
+                raise
+            self._begun, self._ended = True, last
+            return answer
 
     async def stream(
         self, inputs: Inputs, *, last: bool = False, **options: Unpack[CallOptions]
@@ -66,12 +68,26 @@ class AsyncModelSequence:
         Raises:
             RepoClientError: as ``infer``.
         """
-        async with aclosing(self._stream(inputs, **self._flagged(options, last=last))) as answers:
-            self._sent = inputs
-            async for answer in answers:
-                self._begun = True
-                yield answer
-        self._begun, self._ended = True, last
+        with ExitStack() as turn:
+            turn.enter_context(self._turn())
+            async with aclosing(self._stream(inputs, **self._flagged(options, last=last))) as answers:
+                self._sent = inputs
+                async for answer in answers:
+                    self._begun = True
+                    turn.close()  # the server has the request; who wants no more answers may send the next one
+                    yield answer
+            self._begun, self._ended = True, last
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Two at once would both be the first, or come in any order."""
+        if not self._under_way.acquire(blocking=False):
+            hint = "send one after the other, or open another sequence beside it"
+            raise InputError(f"a request of the sequence {self._id!r} is under way", hint=hint)
+        try:
+            yield
+        finally:
+            self._under_way.release()
 
     def _flagged(self, options: CallOptions, *, last: bool) -> CallOptions:
         if self._ended:
@@ -112,7 +128,7 @@ def checked_id(sequence_id: int | str | None) -> int | str:
     if sequence_id is None:
         return randbits(63) or 1
     is_number = isinstance(sequence_id, int) and not isinstance(sequence_id, bool) and 0 < sequence_id < 2**63
-    if not is_number and not (isinstance(sequence_id, str) and 0 < len(sequence_id.encode()) <= 128):
+    if not is_number and not (is_text(sequence_id) and 0 < len(sequence_id.encode()) <= 128):
         raise InputError(
             f"the id of a sequence is {sequence_id!r}", hint="a number from 1 to 2^63 - 1, or 1 to 128 bytes of text"
         )

@@ -2,6 +2,9 @@
 """What becomes of many calls and of failed ones, over a server in memory whose every call is seen."""
 
 import asyncio
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -74,6 +77,29 @@ def test_many_are_in_order_whatever_is_in_flight(count, max_in_flight):
         answers = client.model("digits").infer_many(requests, max_in_flight=max_in_flight, request_id="n")
         found = [(answer["y"][0, 0], answer.request_id) for answer in answers]
     assert found == [(number * 2, f"n/{number}") for number in range(count)]
+
+
+INTERRUPTED = """
+import os, signal, time
+import numpy as np
+from repo_client import Client
+from repo_client.testing import InMemoryTransport, model_signature
+
+def answer(inputs):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+
+signature = model_signature("digits", inputs={"x": ("FP32", [1])}, outputs={})
+with Client("grpc://nowhere", transport=InMemoryTransport(signature, answer=answer)) as client:
+    for _ in client.model("digits").infer_many([{"x": np.ones(1, np.float32)}]):
+        pass
+"""
+
+
+def test_a_program_that_is_interrupted_does_not_wait_for_calls_under_way():
+    command = [sys.executable, "-c", INTERRUPTED]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == -signal.SIGINT, ended.stderr
 
 
 def refilled(buffer):
@@ -235,3 +261,33 @@ def test_a_sequence_whose_first_request_was_lost_begins_again():
     flags = [call.request.parameters for call in infer_calls(transport)]
     assert [each["sequence_start"] for each in flags] == [True, True, False]
     assert {each["sequence_id"] for each in flags} == {"a"}
+
+
+def test_a_sequence_whose_first_request_was_interrupted_is_ended():
+    sent = []
+
+    def answer(inputs):
+        sent.append(inputs)
+        if len(sent) == 1:
+            raise KeyboardInterrupt
+        return doubled(inputs)
+
+    transport = InMemoryTransport(digits(), answer=answer)
+    client = Client("grpc://nowhere", transport=transport)
+    with client, pytest.raises(KeyboardInterrupt), client.model("digits").sequence() as sequence:
+        sequence.infer(X)
+    flags = [call.request.parameters for call in infer_calls(transport)]
+    assert [(each["sequence_start"], each["sequence_end"]) for each in flags] == [(True, False), (True, True)]
+
+
+def test_a_sequence_takes_no_request_while_one_is_under_way():
+    def answer(inputs):
+        with pytest.raises(InputError, match="a request of the sequence 7 is under way"):
+            sequence.infer(X)
+        return doubled(inputs)
+
+    transport = InMemoryTransport(digits(), answer=answer)
+    with Client("grpc://nowhere", transport=transport) as client, client.model("digits").sequence(7) as sequence:
+        sequence.infer(X)
+        sequence.infer(X)
+    assert [call.request.parameters["sequence_start"] for call in infer_calls(transport)] == [True, False, False]
