@@ -100,8 +100,9 @@ class ConnectionOptions:
 class Retries:
     """Which failed calls are tried again: only those that cannot have an effect twice, within the call's deadline.
 
-    A call is safe to repeat when it was never sent, when the server says that its queue is full, or when the
-    connection was lost while it ran and it belongs to no sequence. The wait before the first retry is random, up to
+    A call is safe to repeat when the server never looked at it, when it says that its queue is full, or when the
+    connection was lost while it ran; in a sequence only the first of these. A call whose answer outgrew its place in
+    shared memory is made once more too, unless ``attempts`` is 1. The wait before the first retry is random, up to
     ``first_wait_s``, and its limit doubles with each further one, up to ``longest_wait_s``. A client may make a hundred
     retries, and then ``budget`` of one for each call that succeeds, so that it does not multiply the load of a server
     in trouble.

@@ -37,17 +37,14 @@ class RetryBudget:
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may well succeed a moment later."""
-    kinds = (ServerUnreachableError, ServerBusyError, ConnectionLostError)
-    return isinstance(error, kinds) or _is_unprocessed(error)
+    return isinstance(error, ServerUnreachableError | ServerBusyError | ConnectionLostError)
 
 
 def may_repeat(error: BaseException, request: InferRequest) -> bool:
     """Whether ``request`` can be sent again without doing something twice; in a sequence it could be counted twice."""
-    return _is_unprocessed(error) or (is_transient(error) and "sequence_id" not in request.parameters)
-
-
-def _is_unprocessed(error: BaseException) -> bool:
-    return isinstance(error, RepoClientError) and error.is_unprocessed
+    if not isinstance(error, RepoClientError) or not is_transient(error):
+        return False
+    return error.is_unprocessed or "sequence_id" not in request.parameters
 
 
 def told_attempts(error: E, attempts: int) -> E:
