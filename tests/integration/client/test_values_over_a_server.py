@@ -19,6 +19,8 @@ VALUES = {
     "lists": ("INT64", [[1, 2], [3, 4]], np.array([[1, 2], [3, 4]])),
     "torch": ("FP32", torch.from_numpy(GRID), GRID),
     "bfloat16": ("BF16", torch.tensor([[1.5, -2.0]], dtype=torch.bfloat16), np.array([[1.5, -2.0]], np.float32)),
+    "rounded to bfloat16": ("BF16", np.float32([[1.5, 3.14159]]), np.float32([[1.5, 3.140625]])),
+    "scalars of numpy": ("FP32", [[np.float64(0.5), np.int8(2)], GRID[0, :2]], np.float32([[0.5, 2], [0, 1]])),
     "pandas": ("FP64", pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}), np.array([[1.0, 3.0], [2.0, 4.0]])),
     "pyarrow": ("FP32", pa.FixedSizeListArray.from_arrays(pa.array(GRID.ravel()), 4_000), GRID),
     "image": ("UINT8", Image.new("L", (4, 2), 7), np.full((2, 4), 7, np.uint8)),

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from repo_client import Client, DatatypeError, ShapeError
-from repo_client.testing import InMemoryTransport, model_signature
+from repo_client import DatatypeError, ShapeError
+from support.sent_values import sent
 
 NUMBERS = {
     "BOOL": "bool",
@@ -30,12 +30,7 @@ NUMBERS = {
 
 def echoed(datatype, value, shape=None, **options):
     """``value`` after its way to the wire and back, and its bytes on the wire."""
-    tensor = (datatype, [-1, -1] if shape is None else shape)
-    signature = model_signature("echo", inputs={"x": tensor}, outputs={"x": tensor})
-    transport = InMemoryTransport(signature, answer=lambda inputs: inputs)
-    with Client("http://nowhere", transport=transport) as client:
-        answer = client.model("echo").infer({"x": value}, **options)
-    return answer["x"], transport.calls[-1].request.inputs[0].data
+    return sent(datatype, [-1, -1] if shape is None else shape, value, **options)
 
 
 @settings(max_examples=50, deadline=None)
@@ -132,7 +127,7 @@ def test_values_of_a_kind_that_fits_are_taken(datatype, value, expected):
     ],
 )
 def test_values_that_would_change_are_refused(datatype, value):
-    with pytest.raises(DatatypeError, match=f"model 'echo', input 'x': .*{datatype}"):
+    with pytest.raises(DatatypeError, match=f"model 'm', input 'x': .*{datatype}"):
         echoed(datatype, value)
 
 
