@@ -10,7 +10,7 @@ from typing import cast
 import grpc
 import grpc.aio
 
-from repo_client._http2 import Http2, ProtocolError, Stream
+from repo_client._http2 import Http2, LeavingError, ProtocolError, Stream
 from repo_client._network import is_readable, unreachable
 from repo_client._timeouts import time_left
 
@@ -117,8 +117,9 @@ class _Connection(asyncio.Protocol):
 
     async def run(self, headers: bytes, call: Stream, deadline: float) -> None:
         """See ``UnaryCalls.run``."""
-        if not self.is_usable():
-            raise EOFError("the server closed the connection")
+        if not self.is_usable():  # since it was chosen
+            call.failure = LeavingError("the server is going away")
+            return
         waiting = self._loop.create_future()
         timer = self._loop.call_later(time_left(deadline), _expire, waiting)
         self._waiting[call] = waiting

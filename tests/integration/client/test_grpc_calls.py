@@ -4,12 +4,13 @@
 import asyncio
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -37,6 +38,8 @@ from repo_client._http2 import Http2, encode_headers
 from repo_client._messages import WireTensor
 from repo_client._options import TransportOptions
 from repo_client._sync.grpc_transport import GrpcTransport
+from repo_client._thread_grpc import UnaryCalls
+from repo_client._thread_grpc import _Connection as Connection
 from repo_client._urls import parse_url
 from repo_tool.triton.ports import free_ports
 from support.own_triton import own_triton
@@ -71,10 +74,10 @@ def numbers(answer):
 class Calls:
     """Inference calls of either side, also many at a time."""
 
-    def __init__(self, side, address):
+    def __init__(self, side, address, **options):
         self._runner = asyncio.Runner() if side == "async" else None
         kind = AsyncGrpcTransport if side == "async" else GrpcTransport
-        self.transport = kind(parse_url(f"grpc://{address}"), TransportOptions())
+        self.transport = kind(parse_url(f"grpc://{address}"), TransportOptions(**options))
 
     def infer(self, request, *, timeout_s=20.0):
         return self.run(self.transport.infer(request, timeout_s=timeout_s))
@@ -108,8 +111,8 @@ class Calls:
 def connect(request):
     opened = []
 
-    def one(address):
-        opened.append(Calls(request.param, address))
+    def one(address, **options):
+        opened.append(Calls(request.param, address, **options))
         return opened[-1]
 
     yield one
@@ -131,6 +134,36 @@ def grpc_server(answer, **options):
         yield f"127.0.0.1:{port}"
     finally:
         server.stop(None)
+
+
+@contextmanager
+def speaking(*frames):
+    """A server that sends bytes to whoever connects, and listens; what comes after the first frames comes for ever."""
+    first, *others = frames
+
+    def listen(connected):
+        with suppress(OSError):
+            while connected.recv(65536):
+                pass
+
+    def serve():
+        with suppress(OSError):
+            while True:
+                connected = listener.accept()[0]
+                sockets.append(connected)
+                threading.Thread(target=listen, args=(connected,), daemon=True).start()
+                connected.sendall(first)
+                while others:
+                    connected.sendall(others[0])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        sockets = [listener]
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        for each in sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
 
 
 def echo(message, _):
@@ -204,6 +237,25 @@ def test_a_refusal_has_the_servers_own_words(connect, code, kind, is_answered, s
     assert caught.value.is_answered is is_answered
 
 
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_a_long_traceback_arrives(connect, compression):
+    def refuse(message, context):
+        context.abort(grpc.StatusCode.INTERNAL, "line\n" * 20_000)
+
+    with grpc_server(refuse, max_metadata_size=2**20, absolute_max_metadata_size=2**20) as address:
+        calls = connect(address, connection=ConnectionOptions(compression=compression))
+        with pytest.raises(ExecutionError, match=r"(line\n){19999}"):
+            calls.infer(ask([1]))
+
+
+def test_a_message_in_thousands_of_frames_arrives(connect):
+    options = {"http2.lookahead_bytes": 2**26, "http2.max_frame_size": 2**14, "http2.bdp_probe": 0}
+    with grpc_server(echo, max_receive_message_length=-1, **options) as address:
+        calls = connect(address)
+        assert numbers(calls.infer(ask([1]))) == [1]
+        assert len(numbers(calls.infer(ask([1] * 10_000_000)))) == 10_000_000
+
+
 def test_a_request_larger_than_the_server_takes_is_refused_in_its_words(connect):
     with (
         grpc_server(echo, max_receive_message_length=1000) as address,
@@ -259,6 +311,39 @@ def test_a_cancelled_call_is_taken_back_and_leaves_the_others_alone(address, rep
 
     asyncio.run(cancel())
     _until((repository / "confidant" / "1" / "regretted.cancelled").exists)
+
+
+SETTINGS = b"\0\0\0\4\0\0\0\0\0"
+LEAVING = b"\0\0\10\7\0\0\0\0\0" + bytes(8)
+PINGS = (b"\0\0\10\6\0\0\0\0\0" + bytes(8)) * 10_000
+
+
+def test_a_server_that_leaves_before_each_call_has_seen_none(connect):
+    with speaking(SETTINGS + LEAVING) as address, pytest.raises(ConnectionLostError, match="going away") as caught:
+        connect(address).infer(ask([1]))
+    assert (caught.value.is_unprocessed, caught.value.is_answered) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "is_unprocessed"), [(2, ServerError, False), (7, ServerBusyError, True), (8, ServerError, False)]
+)
+def test_a_reset_is_no_failure_of_the_model_and_no_answer(connect, code, kind, is_unprocessed):
+    reset = b"\0\0\4\3\0\0\0\0\1\0\0\0" + bytes([code])
+    with speaking(SETTINGS + reset + LEAVING) as address, pytest.raises(kind, match=f"code {code}") as caught:
+        connect(address).infer(ask([1]), timeout_s=5)
+    assert not isinstance(caught.value, ExecutionError)
+    assert (caught.value.is_unprocessed, caught.value.is_answered) == (is_unprocessed, False)
+    assert caught.value.server_words is None
+
+
+def test_a_server_that_always_has_something_to_say_does_not_keep_a_call_from_its_deadline():
+    with speaking(SETTINGS, PINGS) as address:
+        host, port = address.split(":")
+        connection = Connection(socket.create_connection((host, int(port))))
+        assert connection.is_usable()
+        with pytest.raises(TimeoutError):
+            connection.run(b"", Call([b"request"]), time.monotonic() + 0.2)
+        connection.close()
 
 
 def test_nobody_at_the_address_is_unreachable(connect):
@@ -363,6 +448,52 @@ def test_one_transport_serves_one_event_loop_after_the_other(address):
     transport = AsyncGrpcTransport(parse_url(f"grpc://{address}"), TransportOptions())
     for number in (1.0, 2.0):
         assert numbers(asyncio.run(transport.infer(ask([number]), timeout_s=20))) == [number]
+        assert asyncio.run(transport.is_live(timeout_s=20))
+    assert len(transport._direct._all) == 1
+    asyncio.run(transport.close())
+
+
+def test_a_call_that_is_late_before_it_begins_leaves_nothing_behind(address):
+    async def expire():
+        transport = AsyncGrpcTransport(parse_url(f"grpc://{address}"), TransportOptions())
+        await transport.infer(ask([1]), timeout_s=20)
+        for _ in range(3):
+            with pytest.raises(DeadlineExceededError):
+                await transport.infer(ask([1]), timeout_s=1e-9)
+        assert transport._direct._connection._waiting == {}
+        await transport.close()
+
+    asyncio.run(expire())
+
+
+def test_a_connection_that_nobody_waits_for_any_more_is_given_up():
+    async def expire(address):
+        transport = AsyncGrpcTransport(parse_url(f"grpc://{address}"), TransportOptions())
+        calls = [asyncio.ensure_future(transport.infer(ask([1]), timeout_s=timeout_s)) for timeout_s in (0.1, 0.3)]
+        await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        connecting = transport._direct._connecting
+        assert not connecting.done()
+        await asyncio.wait(calls)
+        await asyncio.wait((connecting,))
+        assert connecting.cancelled()
+        assert [type(call.exception()) for call in calls] == [DeadlineExceededError] * 2
+        await transport.close()
+
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as queue:
+        for _ in range(3):  # the queue of a listener that is full takes nobody
+            waiting = queue.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        asyncio.run(expire(f"127.0.0.1:{listener.getsockname()[1]}"))
+
+
+def test_what_is_connected_while_the_client_is_closed_is_not_kept(address):
+    host, port = address.split(":")
+    calls = UnaryCalls(host, int(port), kept=4)
+    calls.close()
+    with pytest.raises(EOFError):
+        calls.run(b"", Call([b"request"]), deadline=time.monotonic() + 20)
+    assert (len(calls._all), len(calls._idle)) == (0, 0)
 
 
 FORKING = """
@@ -376,6 +507,12 @@ assert ask(1)
 child = os.fork()
 if child == 0:
     os._exit(0 if all(ask(number) for number in range(50)) else 1)
+leaver = os.fork()
+if leaver == 0:
+    client.close()
+    os._exit(0)
+os.waitpid(leaver, 0)
+assert client._transport._direct._idle[-1].is_usable()  # which the one that left has not taken along
 assert all(ask(number) for number in range(50, 100))
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """

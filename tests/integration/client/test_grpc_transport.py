@@ -13,7 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from repo_client import ConnectionOptions, InferRequest, InputError, ModelNotFoundError, RepoClientError
+from repo_client import (
+    ConnectionOptions,
+    InferRequest,
+    InputError,
+    ModelNotFoundError,
+    RefusedRequestError,
+    RepoClientError,
+)
 from repo_client._async.grpc_transport import AsyncGrpcTransport
 from repo_client._messages import RegionSlice, WireTensor
 from repo_client._options import TransportOptions
@@ -153,6 +160,22 @@ def test_a_header_that_cannot_be_sent_is_refused(transport, headers):
         TransportOptions(headers=headers)
     with pytest.raises(InputError):
         transport.infer(ask(floats("first", [1]), headers=headers), timeout_s=20)
+
+
+@pytest.mark.parametrize("name", ["TE", "content-type", "connection", "host", "grpc-timeout", "grpc-encoding"])
+def test_a_header_of_the_protocols_own_is_refused(address, transport, connect, name):
+    with pytest.raises(InputError, match=f"own: {name.lower()}"):
+        transport.infer(ask(floats("first", [1]), headers={name: "gzip"}), timeout_s=20)
+    with pytest.raises(InputError, match=f"own: {name.lower()}"):
+        connect(address, headers={name: "gzip"})
+    compressing = connect(address, connection=ConnectionOptions(compression="gzip"))
+    with pytest.raises(InputError, match=f"own: {name.lower()}"):
+        compressing.infer(ask(floats("first", [1]), headers={name: "gzip"}), timeout_s=20)
+
+
+def test_headers_that_are_too_large_are_the_callers_fault(transport):
+    with pytest.raises(RefusedRequestError, match="metadata size"):
+        transport.infer(ask(floats("first", [1]), headers={"x-long": "y" * 70_000}), timeout_s=20)
 
 
 def test_regions_are_opened_listed_and_closed(transport):
