@@ -23,7 +23,7 @@ def checked_rows(answer: Answer, rows: int) -> Answer:
     """
     for name, array in answer.items():
         if array.shape[:1] != (rows,):
-            received = f"{array.shape[0]} rows" if array.ndim else "no rows"
+            received = f"{array.shape[0]} row{'s' * (array.shape[0] != 1)}" if array.ndim else "no rows"
             raise UnexpectedAnswerError(
                 f"model '{answer.model_name}': output '{name}' has {received} for {rows}",
                 hint="a model that batches gives one row for each; call infer_many, which gives the answers one by one",
