@@ -86,7 +86,8 @@ class Model:
                 longer: over gRPC always, over HTTP if the model's queue policy has ``allow_timeout_override`` and a
                 longer ``default_timeout_microseconds`` (with its default of 0 Triton does not look at ours).
             request_id: given back in the answer, and found in the server's log.
-            cast: ``"same_kind"`` converts arrays within a kind, e.g. float64 for FP32.
+            cast: ``"same_kind"`` converts what ``numpy.can_cast`` calls so: arrays of float64 for FP32, but also of
+                integers for floats, which then round them; the integers of lists too.
             priority: of the model's ``priority_levels``, 1 the highest; without it the model's default.
             parameters: a model's own request parameters.
             headers: sent with this call, over those of the client.
