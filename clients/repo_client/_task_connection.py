@@ -6,6 +6,7 @@ import ssl
 from asyncio import Semaphore
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Self
 
 from httptools import HttpParserError
 
@@ -27,7 +28,7 @@ class Slots:
     def __init__(self, count: int) -> None:
         self._semaphore = Semaphore(count)
 
-    async def take(self, deadline: float) -> None:
+    async def take(self, deadline: float) -> Self:
         """Wait for one.
 
         Raises:
@@ -35,12 +36,13 @@ class Slots:
         """
         if not self._semaphore.locked():
             await self._semaphore.acquire()
-            return
+            return self
         async with _until(deadline):
             await self._semaphore.acquire()
+        return self
 
     def give(self) -> None:
-        """Give one back."""
+        """Give it back."""
         self._semaphore.release()
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
+from weakref import ref
 
 from httptools import HttpParserError
 
@@ -30,24 +31,38 @@ class Slots:
     """How many connections may be open at once."""
 
     def __init__(self, count: int) -> None:
-        self._free: SimpleQueue[None] = SimpleQueue()  # a semaphore in C
+        self._free: SimpleQueue[Slot] = SimpleQueue()  # a semaphore in C
         for _ in range(count):
-            self._free.put(None)
+            self._free.put(Slot(self._free))
 
-    def take(self, deadline: float) -> None:
+    def take(self, deadline: float) -> "Slot":
         """Wait for one.
 
         Raises:
             TimeoutError: none came free in time.
         """
         try:
-            self._free.get(timeout=time_left(deadline))
+            return self._free.get(timeout=time_left(deadline))
         except Empty as error:
             raise TimeoutError from error
 
+
+class Slot:
+    """A connection that may be open; whoever drops it gives it back, also where Ctrl-C leaves no time to."""
+
+    def __init__(self, free: "SimpleQueue[Slot]") -> None:
+        self._free = ref(free)  # which holds this one
+
     def give(self) -> None:
-        """Give one back."""
-        self._free.put(None)
+        """Give it back."""
+        free = self._free()
+        if free is not None:
+            free.put(self)
+
+    def __del__(self) -> None:
+        free = self._free()
+        if free is not None:
+            free.put(Slot(free))  # Python finalizes none twice
 
 
 class Connection:

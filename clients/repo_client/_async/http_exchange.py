@@ -105,7 +105,7 @@ class AsyncHttpExchange:
         request = self._request(method, path, body, header_length, headers)
         pool = self._open_pool()
         try:
-            await pool.slots.take(deadline)
+            slot = await pool.slots.take(deadline)
         except TimeoutError as error:
             raise network_failure(DeadlineExceededError, self._url, "", facts) from error
         try:
@@ -113,7 +113,7 @@ class AsyncHttpExchange:
             connection = _take_idle(pool) or await self._connect(deadline, facts)
             return await self._exchange(pool, connection, request, deadline, facts)
         finally:
-            pool.slots.give()
+            slot.give()
 
     def _request(
         self,

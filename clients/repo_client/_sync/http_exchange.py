@@ -106,7 +106,7 @@ class HttpExchange:
         request = self._request(method, path, body, header_length, headers)
         pool = self._open_pool()
         try:
-            pool.slots.take(deadline)
+            slot = pool.slots.take(deadline)
         except TimeoutError as error:
             raise network_failure(DeadlineExceededError, self._url, "", facts) from error
         try:
@@ -114,7 +114,7 @@ class HttpExchange:
             connection = _take_idle(pool) or self._connect(deadline, facts)
             return self._exchange(pool, connection, request, deadline, facts)
         finally:
-            pool.slots.give()
+            slot.give()
 
     def _request(
         self,

@@ -26,6 +26,7 @@ from repo_client import (
     TlsError,
     UrlError,
 )
+from repo_client._thread_connection import Slot
 from support.certificates import Authority
 from support.http_relay import CannedServer, Relay, server_context
 
@@ -159,6 +160,20 @@ def test_closing_ends_the_calls_under_way(client_server, client_repository, clos
     outcomes, took_s = close(f"http://{client_server.http_url}", until_begun)
     assert [type(outcome) for outcome in outcomes] == [ClosedClientError] * 2
     assert took_s < 1.0
+
+
+def test_a_call_that_is_interrupted_gives_its_place_back(client_server, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with Client(f"http://{client_server.http_url}", connection=ConnectionOptions(connections=1)) as client:
+        model = client.model("rows")
+        for _ in range(2):
+            with monkeypatch.context() as patch:
+                patch.setattr(Slot, "give", interrupt)
+                with pytest.raises(KeyboardInterrupt):
+                    model.infer(IMAGE)
+            assert model.infer(IMAGE, timeout_s=5.0)["total"].item() == 6.0
 
 
 def test_a_thread_that_connects_while_the_client_is_closed_goes_no_further(client_server, monkeypatch):
