@@ -5,6 +5,7 @@ Both protocols write the same configuration differently: gRPC gives 64-bit integ
 HTTP writes them all. Read from here, they are equal; Triton loads a document of either again.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -179,6 +180,21 @@ def _read_step(document: Document) -> EnsembleStep:
 
 def _integers(values: Any) -> tuple[int, ...]:
     return tuple(int(value) for value in values)
+
+
+def config_text(name: str, config: Document | str | None) -> str | None:
+    """A configuration as a server is passed it.
+
+    Raises:
+        InputError: it holds what JSON has no word for.
+    """
+    if config is None or isinstance(config, str):
+        return config
+    try:
+        return json.dumps(config)
+    except (TypeError, ValueError) as error:
+        hint = "a configuration is made of dict, list, str, int, float and bool"
+        raise InputError(f"model '{name}': config is no JSON: {error}", hint=hint, facts=Facts(model=name)) from error
 
 
 def check_files(name: str, files: Iterable[str], *, has_config: bool) -> None:

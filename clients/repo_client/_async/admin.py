@@ -2,7 +2,6 @@
 """The management of a server: health, the repository, loading and statistics, apart from inference."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 from types import TracebackType
@@ -21,7 +20,7 @@ from repo_client._errors import (
     RepoClientError,
     TlsError,
 )
-from repo_client._model_config import ModelConfig, check_files, read_config, refused_config
+from repo_client._model_config import ModelConfig, check_files, config_text, read_config, refused_config
 from repo_client._options import ConnectionOptions, Tls, Token, TransportOptions
 from repo_client._statistics import ModelStatistics, read_statistics
 from repo_client._timeouts import checked_timeout
@@ -192,12 +191,12 @@ class AsyncAdmin:
             timeout_s: the deadline of this call. The server goes on loading after it.
 
         Raises:
-            InputError: ``files`` without ``config``, or a path that leads out of the model's folder.
+            InputError: ``config`` is no JSON, ``files`` come without it, or a path leads out of the model's folder.
             ModelNotFoundError: the repository has no such model.
             LoadRefusedError: the server refuses it; ``server_words`` says why. What was loaded before stays.
             ModelControlError: the server does not load on request.
         """
-        text = config if isinstance(config, str) or config is None else json.dumps(config)
+        text = config_text(name, config)
         check_files(name, files or {}, has_config=text is not None)
         limit_s = checked_timeout(timeout_s, self._timeout_s)
         try:

@@ -158,6 +158,8 @@ def test_models_are_unloaded_and_loaded(client, transport):
         client.admin.load("nothing_here")
     with pytest.raises(LoadRefusedError, match="is no JSON"):
         client.admin.load("digits", config="{bad")
+    with pytest.raises(InputError, match="config is no JSON: .*object"):
+        client.admin.load("digits", config={"max_batch_size": object()})
 
 
 def test_a_version_that_is_not_there_is_an_error(client):
