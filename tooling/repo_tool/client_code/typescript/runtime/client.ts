@@ -118,6 +118,11 @@ class Deadline {
     return Math.max(1, this.#ends - performance.now());
   }
 
+  /** For calls within this one: a little more than is left, so that this deadline is the one that ends and is told. */
+  get innerMs(): number {
+    return this.remainingMs + 5;
+  }
+
   /** Throw what ended the call, where it was this deadline or its user. */
   check(): void {
     if (this.signal.aborted) {
@@ -183,7 +188,7 @@ export class Client {
   /** Wait until `isReady`; `DeadlineExceededError` when that takes longer than `timeoutMs`. */
   async waitUntilReady(options: CallOptions = {}): Promise<void> {
     await this.within(options, {}, async (deadline) => {
-      while (!(await this.isReady({ ...options, timeoutMs: deadline.remainingMs, signal: deadline.signal }))) {
+      while (!(await this.isReady({ ...options, timeoutMs: deadline.innerMs, signal: deadline.signal }))) {
         await deadline.wait(50);
       }
     });

@@ -26,7 +26,7 @@ export class BatchingModel<Row extends object, Result, Batch extends object, Bat
       await this.ensureChecked(deadline, options);
       const parts = partsOf(inputs, this.largestBatch);
       const run = (part: readonly Checked[], signal: AbortSignal): Promise<Outputs> =>
-        this.infer(part, { ...options, signal, timeoutMs: deadline.remainingMs });
+        this.infer(part, { ...options, signal, timeoutMs: deadline.innerMs });
       const answers: Outputs[] = [];
       for await (const answer of inOrder(parts, PARTS_IN_FLIGHT, deadline.signal, run)) {
         answers.push(unsettled(answer));
