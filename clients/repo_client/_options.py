@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, cast, get_args
 
 from repo_client._errors import InputError, UrlError
 from repo_client._urls import Url
@@ -19,6 +19,8 @@ Nan = Literal["allow", "refuse"]
 
 _HEADER_NAME = re.compile(r"[0-9A-Za-z_.-]+")  # what both HTTP headers and gRPC metadata may be named
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+
+T = TypeVar("T")
 
 
 def _require(holds: bool, fact: str, *, hint: str) -> None:
@@ -166,3 +168,26 @@ class TransportOptions:
             return {}
         token = self.token() if callable(self.token) else self.token
         return checked_headers({"authorization": f"Bearer {token}"})
+
+
+def checked_option(name: str, value: object, kind: type[T], default: Callable[[], T]) -> T:
+    """The option, or its default where it is ``None``.
+
+    Raises:
+        InputError: it is no ``kind``.
+    """
+    if value is None:
+        return default()
+    _require(isinstance(value, kind), f"{name} is {value!r}", hint=f"pass {name}={kind.__name__}(...)")
+    return cast(T, value)
+
+
+def checked_mode(mode: SharedMemoryMode) -> SharedMemoryMode:
+    """How memory is shared.
+
+    Raises:
+        InputError: no way that there is.
+    """
+    known = get_args(SharedMemoryMode)
+    _require(mode in known, f"shared_memory is {mode!r}", hint=f"one of {', '.join(map(repr, known))}")
+    return mode

@@ -14,7 +14,17 @@ from repo_client._async.transport import AsyncInfer, AsyncTransport, open_transp
 from repo_client._checking import checked_version
 from repo_client._documents import read_signature
 from repo_client._errors import ClosedClientError
-from repo_client._options import ConnectionOptions, Nan, Retries, SharedMemoryMode, Tls, Token, TransportOptions
+from repo_client._options import (
+    ConnectionOptions,
+    Nan,
+    Retries,
+    SharedMemoryMode,
+    Tls,
+    Token,
+    TransportOptions,
+    checked_mode,
+    checked_option,
+)
 from repo_client._timeouts import checked_timeout
 from repo_client._urls import Url, parse_url
 
@@ -59,15 +69,17 @@ class AsyncClient:
         self._url = parse_url(url)
         self._timeout_s = checked_timeout(timeout_s, 0.0)
         options = TransportOptions(
-            headers=headers or {}, token=token, tls=tls, connection=connection or ConnectionOptions()
+            headers=headers or {},
+            token=token,
+            tls=tls,
+            connection=checked_option("connection", connection, ConnectionOptions, ConnectionOptions),
         )
+        policy = checked_option("retries", retries, Retries, Retries)
         self._transport = transport or open_transport(self._url, options)
-        self._retrying = AsyncRetrying(retries or Retries())
+        self._retrying = AsyncRetrying(policy)
         # A transport that was passed in may be no server at all, or write down what it is given.
-        sharing = "off" if transport is not None and shared_memory == "auto" else shared_memory
-        self._shared_memory = AsyncSharedRegions(
-            self._transport, self._url, sharing, foretells=retries is None or retries.attempts > 1
-        )
+        sharing = "off" if transport is not None and shared_memory == "auto" else checked_mode(shared_memory)
+        self._shared_memory = AsyncSharedRegions(self._transport, self._url, sharing, foretells=policy.attempts > 1)
         self._infer = self._chain(tracing=tracing)
         self._stream = traced_stream(self._transport.stream, self._url) if tracing else self._transport.stream
         self._closed = False

@@ -22,6 +22,7 @@ from repo_client import (
     Duration,
     IndexEntry,
     InferResponse,
+    InputError,
     Model,
     ModelSignature,
     RepoClientError,
@@ -307,3 +308,16 @@ def test_only_the_library_of_the_protocol_is_imported(code, absent):
     program = f"import sys; {code}; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert not absent & set(run.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"retries": 5}, r"retries is 5\nhint: pass retries=Retries\(...\)"),
+        ({"connection": {"connections": 3}}, r"pass connection=ConnectionOptions\(...\)"),
+        ({"shared_memory": "systm"}, "shared_memory is 'systm'\nhint: one of 'auto', 'system'"),
+    ],
+)
+def test_an_option_of_another_kind_says_what_to_pass(option, words):
+    with pytest.raises(InputError, match=words):
+        Client("grpc://nowhere", **option)
