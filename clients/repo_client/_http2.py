@@ -207,7 +207,8 @@ class Http2:
                 break
             else:
                 position = after
-        self._partial = bytearray(data[position:])
+        if self._partial or position < end:
+            self._partial = bytearray(data[position:])
         finished, self._finished = self._finished, []
         return finished
 

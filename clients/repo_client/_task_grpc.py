@@ -105,6 +105,7 @@ class _Connection(asyncio.Protocol):
         """Whether somebody is still there; one of an event loop that ended is hung up."""
         if self._loop.is_closed():
             self.close()
+            return False
         return not self._transport.is_closing()
 
     def has_news(self) -> bool:
@@ -149,11 +150,11 @@ class _Connection(asyncio.Protocol):
     def close(self) -> None:
         """Hang up."""
         self._end(self._http2.lose(EOFError("the client was closed")))
-        if self._loop.is_closed():
-            with suppress(OSError):
-                self._transport.get_extra_info("socket").shutdown(SHUT_RDWR)  # and nobody is left to close it
-        with suppress(RuntimeError):
+        if not self._loop.is_closed():
             self._transport.abort()
+            return
+        with suppress(OSError):  # nobody is left to tell the server, and the socket is closed when it is forgotten
+            self._transport.get_extra_info("socket").shutdown(SHUT_RDWR)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
