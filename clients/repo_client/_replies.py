@@ -26,9 +26,12 @@ _FORGOTTEN_HINT = (
     "begin it again: the server forgets a sequence when it restarts, or when no request of it comes for"
     " max_sequence_idle_microseconds"
 )
+_REOPEN_HINT = "if the model was replaced since it was opened, open it again: client.model(name)"
 _KEY_HINT = "pass it to the client: headers={'<that header>': '<the key that the server was started with>'}"
 _ACCESS_HINT = "pass token=... or headers={...} to the client, as whoever runs the server tells"
 _MESSAGE_HINT = "pass ConnectionOptions(max_message_bytes=...), or send fewer rows at a time"
+
+_CHANGED = re.compile(r"unexpected (?:shape|datatype|inference input)|expected \d+ inputs|batch-size must be <=")
 
 # Triton's words come first, because its codes say less: a refused load, for one, is an INVALID_ARGUMENT. The hint is
 # that of the kind where it is empty.
@@ -43,6 +46,11 @@ _WORDS: tuple[tuple[re.Pattern[str], type[RepoClientError], str], ...] = (
     (re.compile(r"models with decoupled transaction policy"), UnsupportedCallError, _STREAM_HINT),
     (re.compile(r"must specify a non-zero or non-empty correlation ID"), UnsupportedCallError, _SEQUENCE_HINT),
     (re.compile(r"must specify the START flag"), RefusedRequestError, _FORGOTTEN_HINT),
+    (
+        re.compile(r"unexpected (?:shape|datatype|inference input)|expected \d+ inputs"),
+        RefusedRequestError,
+        _REOPEN_HINT,
+    ),
     (re.compile(r"received metadata size exceeds"), RefusedRequestError, "send fewer or shorter headers"),
     (re.compile(r"(?:Received|Sent) message larger than max"), RefusedRequestError, _MESSAGE_HINT),  # gRPC's own
 )
@@ -59,7 +67,8 @@ _CODES: dict[str, type[RepoClientError]] = {
 _ACCESS_CODES = ("UNAUTHENTICATED", "PERMISSION_DENIED")  # of what stands in front of Triton
 _MODEL_CODES = {"INTERNAL": ExecutionError}  # where a model was called: a failure inside is the model's own
 _HINTS: dict[type[RepoClientError], str] = {
-    ModelNotFoundError: "see which models are loaded with client.admin.repository_index()",
+    ModelNotFoundError: "see which models are loaded with client.admin.repository_index(); one that is still loading is"
+    " waited for by client.admin.wait_until_model_ready",
     ModelControlError: "start the server with --model-control-mode=explicit",
     DeadlineExceededError: DEADLINE_HINT,
     ServerBusyError: "try again later, or add instances to the model",

@@ -76,6 +76,8 @@ def parse_url(text: str) -> Url:
     if parts.scheme not in _DEFAULT_PORTS or "://" not in text:
         raise UrlError(f"'{text}' has no scheme that is known: grpc, grpcs, http or https", hint=_EXAMPLE)
     path = parts.path.rstrip("/")
+    if path == "/v2" or path.startswith("/v2/"):
+        raise UrlError(f"'{text}' goes into the protocol", hint=f"leave out what begins with /v2; {_EXAMPLE}")
     if not host or port == 0 or (path and "grpc" in parts.scheme):
         raise UrlError(f"'{text}' is more or less than scheme, host and port", hint=_EXAMPLE)
     host = f"[{host}]" if ":" in host else _ascii(host, text)

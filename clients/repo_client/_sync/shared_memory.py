@@ -45,7 +45,10 @@ _LOST = re.compile(r"[Uu]nable to find .*shared memory region")
 _TOO_SMALL = re.compile(r"shared memory size specified with the request for output")
 _NOTHING = Facts()
 _UNREACHED = (NetworkError, DeadlineExceededError)
-_HINT = 'share /dev/shm with the server (docker run --ipc=host), or leave shared_memory at "auto"'
+_HINT = (
+    "start it with repo-tool serve --shared-memory, or let it see this machine's /dev/shm (docker run --ipc=host);"
+    ' shared_memory="auto" goes without'
+)
 
 
 class SharedRegions:

@@ -134,6 +134,7 @@ def test_what_only_the_server_notices_keeps_its_words(client, shrinkable_rows):
         model.infer({"image": np.zeros((3, 2, 3), np.float32)}, request_id="too-late")
     assert (caught.value.model, caught.value.request_id) == ("rows", "too-late")
     assert "batch-size must be <= 2" in caught.value.server_words
+    assert "open it again" in caught.value.hint
 
 
 def test_health_is_told_apart(client):

@@ -68,6 +68,7 @@ def test_a_url_names_protocol_and_place(url, whole):
         "ftp://triton",
         "grpc://",
         "grpc://triton/v2",
+        "http://triton:8000/v2",
         "http://a:b@triton",
         "http://t:x",
         "http://t:0",
