@@ -46,11 +46,7 @@ _WORDS: tuple[tuple[re.Pattern[str], type[RepoClientError], str], ...] = (
     (re.compile(r"models with decoupled transaction policy"), UnsupportedCallError, _STREAM_HINT),
     (re.compile(r"must specify a non-zero or non-empty correlation ID"), UnsupportedCallError, _SEQUENCE_HINT),
     (re.compile(r"must specify the START flag"), RefusedRequestError, _FORGOTTEN_HINT),
-    (
-        re.compile(r"unexpected (?:shape|datatype|inference input)|expected \d+ inputs"),
-        RefusedRequestError,
-        _REOPEN_HINT,
-    ),
+    (_CHANGED, RefusedRequestError, _REOPEN_HINT),
     (re.compile(r"received metadata size exceeds"), RefusedRequestError, "send fewer or shorter headers"),
     (re.compile(r"(?:Received|Sent) message larger than max"), RefusedRequestError, _MESSAGE_HINT),  # gRPC's own
 )
