@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from repo_client import AsyncClient, Client, DeadlineExceededError, ExecutionError, UnknownTensorError
+from repo_client.testing import InMemoryTransport, model_signature
 from support.own_triton import own_triton
 
 FIRST = np.ones(3, np.float32)
@@ -136,10 +137,16 @@ def test_a_call_within_a_span_is_a_part_of_it(exporter, spans, tracing_server, p
     assert [span.parent.span_id for span in calls] == [whole.get_span_context().span_id] * 2
 
 
-@pytest.mark.parametrize("name", ["traceparent", "Traceparent"])
-def test_the_span_of_the_call_stands_for_that_of_its_headers(client, spans, name):
+def test_the_span_of_a_call_stands_for_that_of_its_headers(exporter):
+    transport = InMemoryTransport(model_signature("m", inputs={"x": ("FP32", [3])}, outputs={"y": ("FP32", [3])}))
+    with Client("grpc://nowhere", transport=transport, tracing=True) as client:
+        client.model("m").infer({"x": FIRST}, headers={"x-user": "me", "Traceparent": "another"})
+    assert list(transport.calls[-1].request.headers) == ["x-user", "traceparent"]
+
+
+def test_headers_of_the_call_stay(client, spans):
     traceparent = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
-    answer = client.model("confidant").infer({"first": FIRST}, headers={"x-user": "me", name: traceparent})
+    answer = client.model("confidant").infer({"first": FIRST}, headers={"x-user": "me", "traceparent": traceparent})
     assert heard(answer).split("-")[1] == f"{spans()[0].get_span_context().trace_id:032x}"
 
 
