@@ -6,7 +6,6 @@ Numbers and names are those of gRPC's "gRPC over HTTP2".
 
 import struct
 from collections.abc import Sequence
-from typing import Self
 from urllib.parse import unquote
 
 import grpc
@@ -56,15 +55,9 @@ class Call(Stream):
         length = sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in message)
         super().__init__(memoryview(b"".join((_PREFIX.pack(0, length), *message))))
 
-    def again(self) -> Self:
-        """The same call anew."""
-        call = object.__new__(type(self))
-        Stream.__init__(call, self.body)
-        return call
-
     @property
     def is_unprocessed(self) -> bool:
-        """Whether the server promised not to have looked at it, so that it can be made again."""
+        """Whether the server promised not to have looked at it, so that it can be begun again."""
         return isinstance(self.failure, UNPROCESSED)
 
     def answer(self) -> memoryview:

@@ -117,7 +117,7 @@ class Stream:
         self.restart()
 
     def restart(self) -> None:
-        """Nothing is sent yet."""
+        """Begin again, as if nothing had been sent."""
         self.left = self.body
         self.window = 0
         self.number = 0

@@ -137,14 +137,17 @@ def grpc_server(answer, **options):
 
 
 @contextmanager
-def speaking(*frames):
-    """A server that sends bytes to whoever connects, and listens; what comes after the first frames comes for ever."""
-    first, *others = frames
+def speaking(greeting, *, answer=b"", for_ever=b""):
+    """A server that greets whoever connects, goes on ``for_ever``, and has one answer to each request."""
 
     def listen(connected):
+        heard = b""
         with suppress(OSError):
-            while connected.recv(65536):
-                pass
+            while data := connected.recv(65536):
+                heard += data
+                if b"ModelInfer" in heard:
+                    connected.sendall(answer)
+                    heard = b""
 
     def serve():
         with suppress(OSError):
@@ -152,9 +155,9 @@ def speaking(*frames):
                 connected = listener.accept()[0]
                 sockets.append(connected)
                 threading.Thread(target=listen, args=(connected,), daemon=True).start()
-                connected.sendall(first)
-                while others:
-                    connected.sendall(others[0])
+                connected.sendall(greeting)
+                while for_ever:
+                    connected.sendall(for_ever)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         sockets = [listener]
@@ -329,7 +332,7 @@ def test_a_server_that_leaves_before_each_call_has_seen_none(connect):
 )
 def test_a_reset_is_no_failure_of_the_model_and_no_answer(connect, code, kind, is_unprocessed):
     reset = b"\0\0\4\3\0\0\0\0\1\0\0\0" + bytes([code])
-    with speaking(SETTINGS + reset + LEAVING) as address, pytest.raises(kind, match=f"code {code}") as caught:
+    with speaking(SETTINGS, answer=reset + LEAVING) as address, pytest.raises(kind, match=f"code {code}") as caught:
         connect(address).infer(ask([1]), timeout_s=5)
     assert not isinstance(caught.value, ExecutionError)
     assert (caught.value.is_unprocessed, caught.value.is_answered) == (is_unprocessed, False)
@@ -337,7 +340,7 @@ def test_a_reset_is_no_failure_of_the_model_and_no_answer(connect, code, kind, i
 
 
 def test_a_server_that_always_has_something_to_say_does_not_keep_a_call_from_its_deadline():
-    with speaking(SETTINGS, PINGS) as address:
+    with speaking(SETTINGS, for_ever=PINGS) as address:
         host, port = address.split(":")
         connection = Connection(socket.create_connection((host, int(port))))
         assert connection.is_usable()

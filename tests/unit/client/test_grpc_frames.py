@@ -119,8 +119,8 @@ def test_what_a_leaving_server_has_not_seen_can_be_made_again():
     http2.start(encode_headers({":method": "POST"}), unseen)
     assert http2.receive(frame(GOAWAY, 0, 0, struct.pack(">II", 1, 0))) == [unseen]
     assert (unseen.is_unprocessed, http2.is_leaving) == (True, True)
-    again = unseen.again()
-    assert (again.is_finished, again.is_unprocessed, bytes(again.left)[5:]) == (False, False, b"unseen")
+    unseen.restart()
+    assert (unseen.is_finished, unseen.is_unprocessed, bytes(unseen.left)[5:]) == (False, False, b"unseen")
     assert http2.receive(answered(1)) == [seen]
 
 
