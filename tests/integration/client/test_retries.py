@@ -64,8 +64,8 @@ class FailingRelay(Relay):
         if self.refusals > 0:
             self.refusals -= 1
             sent = bytearray()
-            while self.swallow not in sent:
-                sent += client.recv(65_536)
+            while self.swallow not in sent and (data := client.recv(65_536)):
+                sent += data
                 if sent.startswith(b"PRI "):  # HTTP/2, which sends no request before it has the server's settings
                     client.sendall(b"\0\0\0\4\0\0\0\0\0")
             client.close()
