@@ -125,13 +125,14 @@ def opened(server: EmbeddedServer) -> Iterator[tuple[Case, ...]]:
         theirs_http = stack.enter_context(tritonclient.http.InferenceServerClient(http))
         network = ours(f"grpc://{grpc}", shared_memory="off")
         web = ours(f"http://{http}", shared_memory="off")
-        shared = ours(f"grpc://{grpc}")
+        shared, shared_web = ours(f"grpc://{grpc}"), ours(f"http://{http}")
         runner = stack.enter_context(asyncio.Runner())
         yield (
             _case("1 x 30 floats, gRPC", 0.95, 300, network, theirs_grpc, "row", ROW),
             _case("1 x 30 floats, HTTP", 0.95, 300, web, theirs_http, "row", ROW),
-            _case("602,112-byte tensor, gRPC", 1.2, 60, network, theirs_grpc, "picture", PICTURE),
-            _case("602,112-byte tensor, same machine", 2.0, 60, shared, theirs_grpc, "picture", PICTURE),
+            _case("602,112-byte tensor, gRPC", 1.2, 120, network, theirs_grpc, "picture", PICTURE),
+            _case("602,112-byte tensor, shared memory, gRPC", 2.0, 120, shared, theirs_grpc, "picture", PICTURE),
+            _case("602,112-byte tensor, shared memory, HTTP", 2.0, 120, shared_web, theirs_grpc, "picture", PICTURE),
             _async_case(grpc, runner, stack),
             _case("10,000 strings, gRPC", 1.5, 12, network, theirs_grpc, "words", WORDS),
             _case("10,000 strings, HTTP", 1.5, 12, web, theirs_http, "words", WORDS),
@@ -201,7 +202,7 @@ def _async_case(url: str, runner: asyncio.Runner, stack: ExitStack) -> Case:
         title=title,
         against="tritonclient.grpc.aio",
         least=1.2,
-        calls=1280,
+        calls=5120,
         ours=lambda calls: runner.run(_in_flight(call_ours, calls)),
         theirs=lambda calls: runner.run(_in_flight(call_theirs, calls)),
     )
