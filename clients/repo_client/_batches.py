@@ -7,7 +7,7 @@ import numpy as np
 
 from repo_client._answers import Answer
 from repo_client._conversion import Array
-from repo_client._errors import Facts, UnexpectedAnswerError
+from repo_client._errors import E, Facts, UnexpectedAnswerError, with_addition
 
 
 def count_rows(arrays: Mapping[str, Array]) -> int:
@@ -72,3 +72,8 @@ def _stacked(name: str, answers: Sequence[Answer]) -> Array:
         ) from error
     stacked.flags.writeable = False
     return stacked
+
+
+def told_rows(error: E, first: int, count: int) -> E:
+    """``error`` of a part of a batch, which says what part: a model counts from the part's own first row."""
+    return with_addition(error, f"in the request of rows {first} to {first + count - 1} of the batch")

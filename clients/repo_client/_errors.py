@@ -35,7 +35,9 @@
     └── DeadlineExceededError          the deadline: the answer took longer than ``timeout_s``
 """
 
+from copy import copy
 from dataclasses import dataclass
+from typing import TypeVar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,17 @@ class RepoClientError(Exception):
 
     def __str__(self) -> str:
         return f"{self.fact}\nhint: {self.hint}" if self.hint else self.fact
+
+
+E = TypeVar("E", bound=RepoClientError)
+
+
+def with_addition(error: E, words: str) -> E:
+    """The same failure, whose fact goes on with ``words`` in brackets."""
+    told = copy(error)
+    told.fact = f"{error.fact} ({words})"
+    told.args = (told.fact,)
+    return told
 
 
 class InputError(RepoClientError):

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which failed calls may be made again, and how many. No I/O."""
 
-from copy import copy
 from threading import Lock
-from typing import TypeVar
 
-from repo_client._errors import ConnectionLostError, RepoClientError, ServerBusyError, ServerUnreachableError
+from repo_client._errors import (
+    ConnectionLostError,
+    E,
+    RepoClientError,
+    ServerBusyError,
+    ServerUnreachableError,
+    with_addition,
+)
 from repo_client._messages import InferRequest
 
 _RESERVE = 100.0  # retries that a client has before it has earned any; enough for all that is in flight at a restart
-
-E = TypeVar("E", bound=RepoClientError)
 
 
 class RetryBudget:
@@ -49,8 +52,6 @@ def may_repeat(error: BaseException, request: InferRequest) -> bool:
 
 def told_attempts(error: E, attempts: int) -> E:
     """``error``, which says how often the call was made."""
-    told = copy(error)
+    told = with_addition(error, f"{attempts} attempts")
     told.attempts = attempts
-    told.fact = f"{error.fact} ({attempts} attempts)"
-    told.args = (told.fact,)
     return told

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 from repo_client._answers import Answer
-from repo_client._batches import checked_rows, count_rows, joined, split
+from repo_client._batches import checked_rows, count_rows, joined, split, told_rows
 from repo_client._calls import (
     CallOptions,
     Inputs,
@@ -169,9 +169,12 @@ class Model:
         facts = Facts(model=self._signature.name, version=self._signature.version, request_id=request_id)
 
         def infer_part(number: int, part: dict[str, Array]) -> Answer:
-            left_s = seconds_left(deadline, facts)
+            left_s, rows = seconds_left(deadline, facts), count_rows(part)
             request = self._request(part, left_s, {**options, "request_id": numbered(request_id, number)})
-            return checked_rows(read_answer(self._infer(request, timeout_s=left_s)), count_rows(part))
+            try:
+                return checked_rows(read_answer(self._infer(request, timeout_s=left_s)), rows)
+            except RepoClientError as error:
+                raise told_rows(error, number * self._signature.max_batch_size, rows) from error
 
         def begin(number: int, part: dict[str, Array]) -> Callable[[], Answer]:
             return partial(infer_part, number, part)

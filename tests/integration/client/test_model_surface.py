@@ -192,6 +192,7 @@ def test_an_answer_of_a_row_less_is_refused(surface, count, words):
     with pytest.raises(UnexpectedAnswerError, match=words) as caught:
         surface.model("scale").infer_batch({"x": x}, outputs=["rows", "y"])
     assert caught.value.tensor == "y"
+    assert ("in the request of rows 4 to 7 of the batch" in str(caught.value)) == (count == 9)
 
 
 def test_the_deadline_of_a_batch_is_that_of_the_whole(surface, gate):
