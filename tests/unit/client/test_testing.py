@@ -158,7 +158,7 @@ def test_models_are_unloaded_and_loaded(client, transport):
         client.admin.load("nothing_here")
     with pytest.raises(LoadRefusedError, match="is no JSON"):
         client.admin.load("digits", config="{bad")
-    with pytest.raises(InputError, match="config is no JSON: .*object"):
+    with pytest.raises(InputError, match=r"config is no JSON: .*object"):
         client.admin.load("digits", config={"max_batch_size": object()})
 
 
