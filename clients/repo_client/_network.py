@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network failure as an error of ours, in the same words for every library that can notice it."""
+"""A network failure, or a closed client, as an error of ours: in the same words for everyone who can notice it."""
 
 import os
 import select
 
 from repo_client._errors import (
+    ClosedClientError,
     ConnectionLostError,
     DeadlineExceededError,
     Facts,
@@ -58,3 +59,8 @@ def is_readable(descriptor: int) -> bool:
         poll.register(descriptor, select.POLLIN)
         return bool(poll.poll(0))
     return bool(select.select([descriptor], [], [], 0)[0])  # Windows has no poll, and no limit to descriptors here
+
+
+def client_closed(url: Url) -> ClosedClientError:
+    """The error of a call after ``close``, or that ``close`` ended."""
+    return ClosedClientError(f"the client of {url} is closed", hint="open a new one")

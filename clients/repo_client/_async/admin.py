@@ -11,7 +11,6 @@ from repo_client._async.transport import AsyncTransport, open_transport
 from repo_client._checking import checked_version
 from repo_client._documents import IndexEntry, ServerMetadata, not_ready_words, read_index, read_server_metadata
 from repo_client._errors import (
-    ClosedClientError,
     DeadlineExceededError,
     Facts,
     InputError,
@@ -21,6 +20,7 @@ from repo_client._errors import (
     TlsError,
 )
 from repo_client._model_config import ModelConfig, check_files, config_text, read_config, refused_config
+from repo_client._network import client_closed
 from repo_client._options import ConnectionOptions, Tls, Token, TransportOptions
 from repo_client._statistics import ModelStatistics, read_statistics
 from repo_client._timeouts import checked_timeout
@@ -73,7 +73,7 @@ class AsyncAdmin:
 
     def _check_own(self) -> None:
         if self._closed:
-            raise ClosedClientError(f"the client of {self._url} is closed", hint="open a new one")
+            raise client_closed(self._url)
 
     def _opened(self) -> AsyncTransport:
         self._check_open()

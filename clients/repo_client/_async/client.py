@@ -13,7 +13,7 @@ from repo_client._async.tracing import traced, traced_stream
 from repo_client._async.transport import AsyncInfer, AsyncTransport, open_transport
 from repo_client._checking import checked_version
 from repo_client._documents import read_signature
-from repo_client._errors import ClosedClientError
+from repo_client._network import client_closed
 from repo_client._options import (
     ConnectionOptions,
     Nan,
@@ -26,7 +26,7 @@ from repo_client._options import (
     checked_option,
 )
 from repo_client._timeouts import checked_timeout
-from repo_client._urls import Url, parse_url
+from repo_client._urls import parse_url
 
 
 class AsyncClient:
@@ -114,7 +114,7 @@ class AsyncClient:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise closed(self._url)
+            raise client_closed(self._url)
 
     async def close(self) -> None:
         """Close all connections and give back what was shared; more than once is fine."""
@@ -169,8 +169,3 @@ class AsyncClient:
             TlsError: something answers that cannot be trusted.
         """
         await self.admin.wait_until_ready(timeout_s)
-
-
-def closed(url: Url) -> ClosedClientError:
-    """The error of a call after ``close``."""
-    return ClosedClientError(f"the client of {url} is closed", hint="open a new one")

@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from repo_client._channels import channel_credentials, is_plain, open_channel
 from repo_client._documents import Document
-from repo_client._errors import ClosedClientError, Facts
+from repo_client._errors import Facts
 from repo_client._grpc_call import Call, encode_timeout
 from repo_client._grpc_messages import (
     SOCKET_FAILURES,
@@ -29,6 +29,7 @@ from repo_client._grpc_messages import (
 )
 from repo_client._http2 import encode_headers
 from repo_client._messages import InferRequest, InferResponse
+from repo_client._network import client_closed
 from repo_client._options import TransportOptions
 from repo_client._task_grpc import FAILURES, LIBRARY, UnaryCalls, home
 from repo_client._timeouts import LONGEST_S, time_left
@@ -73,7 +74,7 @@ class AsyncGrpcTransport:
 
     def _open_once(self) -> None:
         if self._closed:
-            raise self._was_closed()
+            raise client_closed(self._url)
         if self._stub is None or self._home is not home():
             self._home = home()
             self._channel = open_channel(LIBRARY, self._url, self._options, self._credentials)
@@ -96,13 +97,10 @@ class AsyncGrpcTransport:
             yield
         except FAILURES as error:
             if self._closed:
-                raise self._was_closed() from error
+                raise client_closed(self._url) from error
             if isinstance(error, grpc.RpcError):
                 raise translated(error, self._url, facts) from error
             raise
-
-    def _was_closed(self) -> ClosedClientError:
-        return ClosedClientError(f"the client of {self._url} is closed", hint="open a new one")
 
     async def is_live(self, *, timeout_s: float) -> bool:
         answer = await self._call("ServerLive", service_pb2.ServerLiveRequest(), timeout_s)
@@ -153,12 +151,12 @@ class AsyncGrpcTransport:
             return call.answer()
         except SOCKET_FAILURES as error:
             if self._closed:
-                raise self._was_closed() from error
+                raise client_closed(self._url) from error
             raise lost(error, self._url, facts_of(request)) from error
 
     def _header_block(self, headers: Mapping[str, str], timeout_s: float) -> bytes:
         if self._closed:
-            raise self._was_closed()
+            raise client_closed(self._url)
         own = self._options.call_headers(headers)
         if own is self._options.headers:
             return self._first_headers + encode_timeout(timeout_s)

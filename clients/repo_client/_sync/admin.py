@@ -11,7 +11,6 @@ from typing import Any, Self
 from repo_client._checking import checked_version
 from repo_client._documents import IndexEntry, ServerMetadata, not_ready_words, read_index, read_server_metadata
 from repo_client._errors import (
-    ClosedClientError,
     DeadlineExceededError,
     Facts,
     InputError,
@@ -21,6 +20,7 @@ from repo_client._errors import (
     TlsError,
 )
 from repo_client._model_config import ModelConfig, check_files, config_text, read_config, refused_config
+from repo_client._network import client_closed
 from repo_client._options import ConnectionOptions, Tls, Token, TransportOptions
 from repo_client._statistics import ModelStatistics, read_statistics
 from repo_client._sync.transport import Transport, open_transport
@@ -74,7 +74,7 @@ class Admin:
 
     def _check_own(self) -> None:
         if self._closed:
-            raise ClosedClientError(f"the client of {self._url} is closed", hint="open a new one")
+            raise client_closed(self._url)
 
     def _opened(self) -> Transport:
         self._check_open()

@@ -8,7 +8,7 @@ from typing import Self
 
 from repo_client._checking import checked_version
 from repo_client._documents import read_signature
-from repo_client._errors import ClosedClientError
+from repo_client._network import client_closed
 from repo_client._options import (
     ConnectionOptions,
     Nan,
@@ -27,7 +27,7 @@ from repo_client._sync.shared_memory import SharedRegions
 from repo_client._sync.tracing import traced, traced_stream
 from repo_client._sync.transport import Infer, Transport, open_transport
 from repo_client._timeouts import checked_timeout
-from repo_client._urls import Url, parse_url
+from repo_client._urls import parse_url
 
 
 class Client:
@@ -115,7 +115,7 @@ class Client:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise closed(self._url)
+            raise client_closed(self._url)
 
     def close(self) -> None:
         """Close all connections and give back what was shared; more than once is fine."""
@@ -170,8 +170,3 @@ class Client:
             TlsError: something answers that cannot be trusted.
         """
         self.admin.wait_until_ready(timeout_s)
-
-
-def closed(url: Url) -> ClosedClientError:
-    """The error of a call after ``close``."""
-    return ClosedClientError(f"the client of {url} is closed", hint="open a new one")

@@ -14,7 +14,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from repo_client._channels import channel_credentials, is_plain, open_channel
 from repo_client._documents import Document
-from repo_client._errors import ClosedClientError, Facts
+from repo_client._errors import Facts
 from repo_client._grpc_call import Call, encode_timeout
 from repo_client._grpc_messages import (
     SOCKET_FAILURES,
@@ -30,6 +30,7 @@ from repo_client._grpc_messages import (
 )
 from repo_client._http2 import encode_headers
 from repo_client._messages import InferRequest, InferResponse
+from repo_client._network import client_closed
 from repo_client._options import TransportOptions
 from repo_client._thread_grpc import FAILURES, LIBRARY, UnaryCalls, home
 from repo_client._timeouts import LONGEST_S, time_left
@@ -74,7 +75,7 @@ class GrpcTransport:
 
     def _open_once(self) -> None:
         if self._closed:
-            raise self._was_closed()
+            raise client_closed(self._url)
         if self._stub is None or self._home is not home():
             self._home = home()
             self._channel = open_channel(LIBRARY, self._url, self._options, self._credentials)
@@ -97,13 +98,10 @@ class GrpcTransport:
             yield
         except FAILURES as error:
             if self._closed:
-                raise self._was_closed() from error
+                raise client_closed(self._url) from error
             if isinstance(error, grpc.RpcError):
                 raise translated(error, self._url, facts) from error
             raise
-
-    def _was_closed(self) -> ClosedClientError:
-        return ClosedClientError(f"the client of {self._url} is closed", hint="open a new one")
 
     def is_live(self, *, timeout_s: float) -> bool:
         answer = self._call("ServerLive", service_pb2.ServerLiveRequest(), timeout_s)
@@ -154,12 +152,12 @@ class GrpcTransport:
             return call.answer()
         except SOCKET_FAILURES as error:
             if self._closed:
-                raise self._was_closed() from error
+                raise client_closed(self._url) from error
             raise lost(error, self._url, facts_of(request)) from error
 
     def _header_block(self, headers: Mapping[str, str], timeout_s: float) -> bytes:
         if self._closed:
-            raise self._was_closed()
+            raise client_closed(self._url)
         own = self._options.call_headers(headers)
         if own is self._options.headers:
             return self._first_headers + encode_timeout(timeout_s)

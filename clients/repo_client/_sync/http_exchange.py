@@ -12,7 +12,6 @@ from time import monotonic
 from httptools import HttpParserError
 
 from repo_client._errors import (
-    ClosedClientError,
     ConnectionLostError,
     DeadlineExceededError,
     Facts,
@@ -24,7 +23,7 @@ from repo_client._errors import (
 from repo_client._http_messages import HEADER_LENGTH, Reply
 from repo_client._http_routes import route_to
 from repo_client._http_wire import ReplyReader, compress, decompress, encode_headers
-from repo_client._network import network_failure
+from repo_client._network import client_closed, network_failure
 from repo_client._options import Tls, TransportOptions
 from repo_client._thread_connection import Connection, Slots, home, open_connection
 from repo_client._timeouts import LONGEST_S
@@ -139,7 +138,7 @@ class HttpExchange:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ClosedClientError(f"the client of {self._url} is closed", hint="open a new one")
+            raise client_closed(self._url)
 
     def _open_pool(self) -> _Pool:
         self._check_open()

@@ -14,7 +14,7 @@ def _answer(request):
     values = pb_utils.get_input_tensor_by_name(request, "values").as_numpy()
     seconds = pb_utils.get_input_tensor_by_name(request, "seconds")
     if seconds is not None:
-        time.sleep(float(seconds.as_numpy()[0]))
+        time.sleep(float(seconds.as_numpy()[0]))  # the slow model itself: as long as the request asks
     times = pb_utils.get_input_tensor_by_name(request, "times")
     if times is not None:
         values = np.tile(values, times.as_numpy()[0])
