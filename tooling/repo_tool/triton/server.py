@@ -5,9 +5,10 @@ __all__ = ["EmbeddedServer"]
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from repo_tool.config.model import ModelConfig
@@ -73,6 +74,15 @@ class EmbeddedServer:
     def metrics_url(self) -> str:
         """Where Prometheus scrapes."""
         return f"http://{LOOPBACK}:{self._ports.metrics}/metrics"
+
+    @property
+    def control_headers(self) -> Mapping[str, str]:
+        """What a request carries that may do what is locked to others; they hold while this server is the same.
+
+        Raises:
+            ServerStartError: the server was not started, or was stopped.
+        """
+        return MappingProxyType({KEY_HEADER: self._started_process().control_key})
 
     @property
     def log(self) -> ServerLog:
