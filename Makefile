@@ -9,7 +9,7 @@ READY  := $(VENV)/.ready
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format docs bench-speed bench-pipelines bench-client differential coverage-frameworks clean
+.PHONY: help setup demo test test-slow test-faults reliability soak check format docs bench-speed bench-pipelines bench-client differential coverage-frameworks clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-20s %s\n", $$1, $$2 }'
@@ -31,10 +31,23 @@ demo: $(READY)  ## Train, add, serve, score through Triton and measure: the whol
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo/run.py $(DEMO_FLAGS)
 
 test: $(READY)  ## Run the tests, against a real Triton
-	@$(BIN)/python -m pytest -m "not slow" --numprocesses $(TEST_WORKERS) --dist loadfile $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest -m "not slow and not faults" --numprocesses $(TEST_WORKERS) --dist loadfile $(PYTEST_FLAGS)
 
 test-slow: $(READY)  ## Run the proofs that take longest: whole test sets, every page of the docs
 	@$(BIN)/python -m pytest -m slow --numprocesses $(TEST_WORKERS) --dist loadfile $(PYTEST_FLAGS)
+
+test-faults: $(READY)  ## Break things on purpose, five minutes of it: kills, full disks, bad versions, under load
+	@$(BIN)/python -m pytest -m "faults and not soak" $(PYTEST_FLAGS) tests/faults
+	@REPO_TOOL_SOAK_S=60 $(BIN)/python -m pytest -m soak $(PYTEST_FLAGS) tests/faults
+
+reliability: $(READY)  ## The same at full size (an hour, quiet machine); writes perf/results/reliability.md
+	@REPO_TOOL_FAULTS=full $(BIN)/python -m pytest -m "faults and not soak" --timeout 3600 $(PYTEST_FLAGS) tests/faults
+	@$(BIN)/python perf/reliability.py
+
+SOAK_S ?= 3600
+soak: $(READY)  ## Load, rolls, kills and crashing clients for an hour (SOAK_S seconds); adds its row to the same page
+	@REPO_TOOL_FAULTS=full REPO_TOOL_SOAK_S=$(SOAK_S) $(BIN)/python -m pytest -m soak --timeout 90000 -s $(PYTEST_FLAGS) tests/faults
+	@$(BIN)/python perf/reliability.py
 
 check: $(READY)  ## Format, lint, types, layers, generated files
 	@$(BIN)/ruff format --check .
