@@ -78,6 +78,7 @@ def test_triton_refuses_what_a_rule_calls_an_error(server, placed, case):
         load(server, model)
 
 
+@pytest.mark.slow  # some two hundred loads; the rules' own good cases are read in every run
 @pytest.mark.parametrize(
     "case", once(cases("good", wanted=lambda rule: rule.scope is not Scope.REPOSITORY)), ids=lambda case: case.code
 )
