@@ -83,8 +83,8 @@ def main() -> None:
     lines = [
         "# What breaks, and what comes of it",
         "",
-        "Each row is a test in `tests/faults`, run at full size by `make reliability` and `make soak`; `make test-faults` runs",
-        "a sample of each. Written by `perf/reliability.py` from `perf/results/reliability/*.json`; nothing is edited by hand.",
+        "Each row is a test in `tests/faults`, run at full size by `make reliability` and `make soak`, as a sample by",
+        "`make test-faults`. Written by `perf/reliability.py` from `perf/results/reliability/*.json`.",
         "",
         "| what is done | what must come of it | |",
         "|---|---|---|",
