@@ -173,6 +173,11 @@ class ModelRepository:
         resolved = self.path.resolve()
         return resolved.parent / f".{resolved.name}.repo-tool"
 
+    @property
+    def journal_path(self) -> Path:
+        """Who changed what and when; there once anything was published by ``repo-tool``."""
+        return self.private_path / "journal.jsonl"
+
     def model(self, name: str) -> ModelDirectory:
         """The directory of the model called ``name``, whether it exists or not.
 
