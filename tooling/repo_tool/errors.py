@@ -24,6 +24,7 @@
     │   └── ServerUnreachableError     no Triton answers at the address
     ├── BenchmarkError                 perf_analyzer failed, or wrote what it should not
     ├── ParityError                    served outputs differ from the framework's
+    ├── RollOutError                   a server that goes on with what it served, for the new was not good
     └── TritonError                    the server
         ├── ServerStartError           it did not become ready
         └── LoadRefusedError           it refused a model, in its own words
@@ -49,6 +50,7 @@ __all__ = [
     "ReleaseError",
     "RepoToolError",
     "RepositoryError",
+    "RollOutError",
     "SampleError",
     "ServerStartError",
     "ServerUnreachableError",
@@ -178,6 +180,14 @@ class BenchmarkError(RepoToolError):
 
 class ParityError(RepoToolError):
     """What is served differs from what was trained by more than the tolerance."""
+
+
+class RollOutError(RepoToolError):
+    """What the repository says of a model was not brought to a server; ``restored``: it serves as it did before."""
+
+    def __init__(self, fact: str, *, cause: str = "", next_step: str = "", restored: bool = True) -> None:
+        super().__init__(fact, cause=cause, next_step=next_step)
+        self.restored = restored
 
 
 class TritonError(RepoToolError):

@@ -32,11 +32,11 @@ from repo_tool.cli.serve import serve
 from repo_tool.cli.show import show
 from repo_tool.cli.validate import validate
 from repo_tool.cli.verify import verify
-from repo_tool.errors import LoadRefusedError, ParityError, RepoToolError, UserMistakeError
+from repo_tool.errors import LoadRefusedError, ParityError, RepoToolError, RollOutError, UserMistakeError
 
 EXIT_FINDINGS, EXIT_MISTAKE, EXIT_OURS, EXIT_INTERRUPTED, EXIT_UNREAD = 1, 2, 3, 130, 141
 _EXIT_CODES: tuple[tuple[tuple[type[RepoToolError], ...], int], ...] = (
-    ((ParityError, LoadRefusedError), EXIT_FINDINGS),
+    ((ParityError, LoadRefusedError, RollOutError), EXIT_FINDINGS),
     ((UserMistakeError,), EXIT_MISTAKE),
 )
 
