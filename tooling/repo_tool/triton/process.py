@@ -18,6 +18,7 @@ from secrets import token_hex
 from repo_tool.errors import EnvironmentUnfitError
 from repo_tool.triton.environment import scrubbed
 from repo_tool.triton.installation import Installation, assemble_backends
+from repo_tool.triton.leftovers import claim
 from repo_tool.triton.loading import MOST_LOADS_AT_ONCE
 from repo_tool.triton.log import ServerLog
 from repo_tool.triton.options import Ports, ServerOptions
@@ -32,10 +33,13 @@ _STOP_LIMIT_S = 4.5
 class ServerProcess:
     """Starts with its construction; ``stop`` leaves nothing of it behind."""
 
-    def __init__(self, installation: Installation, repository: Path, options: ServerOptions, ports: Ports) -> None:
+    def __init__(
+        self, installation: Installation, repository: Path, options: ServerOptions, ports: Ports, *, control_key: str
+    ) -> None:
         self._shm_prefix = f"repo-tool-{os.getpid()}-{token_hex(4)}-"
-        self.control_key = token_hex(16)  # opens what is locked to HTTP and gRPC clients
+        self._control_key = control_key  # opens what is locked to HTTP and gRPC clients
         self._runtime = _private_folder()
+        self._claim = claim(self._runtime, self._shm_prefix)
         self._keeper: subprocess.Popen[bytes] | None = None
         try:
             self.log = ServerLog(self._runtime / "server.log")
@@ -47,7 +51,7 @@ class ServerProcess:
             environment = scrubbed(os.environ, library_path=installation.library_path()) | dict(options.environment)
             self._keeper = self._start_keeper(command, environment, grace_s=options.graceful_stop_s)
         except BaseException:
-            shutil.rmtree(self._runtime, ignore_errors=True)
+            self._remove_folder()
             raise
 
     def is_running(self) -> bool:
@@ -68,7 +72,13 @@ class ServerProcess:
         """End it, in Triton's order or at once, and remove its folder and its shared memory."""
         if self._keeper is not None:
             self._end_keeper(self._keeper, kill=kill)
+        self._remove_folder()
+
+    def _remove_folder(self) -> None:
         shutil.rmtree(self._runtime, ignore_errors=True)
+        if self._claim >= 0:
+            os.close(self._claim)
+            self._claim = -1
 
     def _start_keeper(
         self, command: Sequence[str], environment: Mapping[str, str], *, grace_s: float
@@ -87,6 +97,7 @@ class ServerProcess:
                 cwd=empty,  # the stub's Python looks for modules in its working directory first
                 env=dict(environment),
                 start_new_session=True,  # Ctrl-C in a terminal reaches us alone
+                pass_fds=(self._claim,),
             )
 
     def _end_keeper(self, keeper: subprocess.Popen[bytes], *, kill: bool) -> None:
@@ -115,7 +126,7 @@ class ServerProcess:
         # Nobody on this machine needs these, unless told otherwise; in 2.51 they can be turned against the server.
         locked = "trace,logging" if options.shared_memory else "shared-memory,trace,logging"
         http_locked = locked if options.http_model_control else f"{locked},model-repository"
-        key = f"{KEY_HEADER}={self.control_key}"
+        key = f"{KEY_HEADER}={self._control_key}"
         return [
             *(f"--model-repository={self._shell_safe(path)}" for path in (repository, *options.beside)),
             "--model-control-mode=explicit",

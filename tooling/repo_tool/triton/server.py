@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from types import MappingProxyType
 from typing import Self
 
@@ -25,6 +26,7 @@ from repo_tool.repository.layout import ModelDirectory, ModelRepository, check_m
 from repo_tool.repository.pins import pins_of
 from repo_tool.triton.control import ControlApi, ControlTimeoutError, ControlUnreachableError, Reply
 from repo_tool.triton.installation import Installation, find_installation
+from repo_tool.triton.leftovers import remove_leftovers
 from repo_tool.triton.loading import Loader
 from repo_tool.triton.log import ServerLog
 from repo_tool.triton.options import LoadOutcome, Ports, ServerOptions
@@ -51,6 +53,7 @@ class EmbeddedServer:
         self._ports = Ports(http=0, grpc=0, metrics=0)
         self._process: ServerProcess | None = None
         self._control: ControlApi | None = None
+        self._control_key = token_hex(16)
         self._stopping = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -77,12 +80,8 @@ class EmbeddedServer:
 
     @property
     def control_headers(self) -> Mapping[str, str]:
-        """What a request carries that may do what is locked to others; they hold while this server is the same.
-
-        Raises:
-            ServerStartError: the server was not started, or was stopped.
-        """
-        return MappingProxyType({KEY_HEADER: self._started_process().control_key})
+        """What a request carries that may do what is locked to others; the same after a restart."""
+        return MappingProxyType({KEY_HEADER: self._control_key})
 
     @property
     def log(self) -> ServerLog:
@@ -109,6 +108,7 @@ class EmbeddedServer:
             each.require()
         if self.options.model_config_name:
             check_variant_name(self.options.model_config_name)
+        remove_leftovers()
         installation = find_installation()
         for last_attempt in (False, False, True):
             try:
@@ -286,8 +286,10 @@ class EmbeddedServer:
     def _start_once(self, installation: Installation) -> None:
         self._ports = self._choose_ports()
         try:
-            self._process = ServerProcess(installation, self.repository, self.options, self._ports)
-            key = {KEY_HEADER: self._process.control_key}
+            self._process = ServerProcess(
+                installation, self.repository, self.options, self._ports, control_key=self._control_key
+            )
+            key = {KEY_HEADER: self._control_key}
             self._control = ControlApi(self.http_url, headers=key, timeout_s=self.options.load_timeout_s)
             self.wait_until_ready(self.options.start_timeout_s)
         except BaseException:
