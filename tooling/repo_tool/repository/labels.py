@@ -16,6 +16,7 @@ from pathlib import Path
 
 from repo_tool.errors import RepositoryError
 from repo_tool.repository.disk import write_synced
+from repo_tool.repository.journal import Entry, Journal
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.locks import changing
 
@@ -104,6 +105,8 @@ def _moved(repository: ModelRepository, model: str, label: str, version: int | N
         there[label] = version
     if before != version:
         _write(repository, {**by_model, model: there})
+        told = {"label": label, "before": before}
+        Journal(repository).append([Entry(action="label", model=model, version=version, details=told)])
     return before
 
 
