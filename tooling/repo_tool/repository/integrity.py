@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a published version is still what was published: its files against its provenance."""
+"""Whether a published version is still what was published: its files, its provenance, the stamps that name it."""
 
 __all__ = ["Problem", "problems", "require_intact"]
 
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from repo_tool.errors import RepositoryError
+from repo_tool.errors import ConfigError, RepositoryError
 from repo_tool.repository.layout import ModelDirectory
 from repo_tool.repository.provenance import digest_of, digests_of, read_provenance
+from repo_tool.repository.stamps import provenance_digest, stamps_of
 
 ProblemKind = Literal["changed", "missing", "added", "damaged", "stamp"]
 
@@ -26,15 +29,40 @@ class Problem:
 
 def problems(model: ModelDirectory, version: int) -> tuple[Problem, ...]:
     """What of a version is not as published, by path; nothing for one that repo-tool did not publish."""
+    found = (*_of_files(model, version), *_of_stamps(model, version))
+    return tuple(sorted(found, key=lambda problem: problem.path))
+
+
+def _of_files(model: ModelDirectory, version: int) -> Iterator[Problem]:
     record = model.provenance_path(version)
-    if not record.exists():
-        return ()
+    if not os.path.lexists(record):
+        return
     try:
         recorded: Mapping[str, str] = read_provenance(record).get("files") or {}
     except RepositoryError as error:
-        return (Problem(kind="damaged", path=record, words=f"does not read: {error.cause}"),)
-    found = _differences(model.version_path(version), recorded) if recorded else ()
-    return tuple(sorted(found, key=lambda problem: problem.path))
+        yield Problem(kind="damaged", path=record, words=f"does not read: {error.cause}")
+        return
+    if recorded:
+        yield from _differences(model.version_path(version), recorded)
+
+
+def _of_stamps(model: ModelDirectory, version: int) -> Iterator[Problem]:
+    """Configurations that name other bytes than those that are there; a missing stamp names none."""
+    found = provenance_digest(model, version)
+    for path, stamps in _stamps(model):
+        if version in stamps and found is None:
+            words = f"is missing, and {path.name} names its digest"
+            yield Problem(kind="missing", path=model.provenance_path(version), words=words)
+        elif version in stamps and stamps[version] != found:
+            words = f"names another provenance.json than there is in version {version}"
+            yield Problem(kind="stamp", path=path, words=words)
+
+
+def _stamps(model: ModelDirectory) -> Iterator[tuple[Path, Mapping[int, str]]]:
+    """Of each configuration that reads, its stamps by version."""
+    for variant in ("", *model.variants()):
+        with suppress(RepositoryError, ConfigError):  # a rule's matter, and Triton's
+            yield model.served_config_path(variant), stamps_of(model.read_config(variant))
 
 
 def require_intact(model: ModelDirectory, version: int) -> None:
