@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from repo_tool.repository.journal import Journal
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.publish import StagedModel, publish, rewrite, sole_changer, staging
 
@@ -92,6 +93,10 @@ def of(found: dict[str, bytes], name: str) -> dict[str, bytes]:
     return {path: words for path, words in found.items() if path.startswith(f"{name}/")}
 
 
+def changed(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:
+    return [name for name in ("other", "pipeline", "step") if of(before, name) != of(after, name)]
+
+
 def examine(
     repository: ModelRepository, before: dict[str, bytes], after: dict[str, bytes], how: tuple[str, ...]
 ) -> None:
@@ -105,6 +110,8 @@ def examine(
     with sole_changer(repository):
         found = files(repository.path)
         assert found in (before, after), f"not put in order: {sorted(found)}"
+    told = sorted(entry.model for entry in Journal(repository).entries())
+    assert told == changed(before, found), f"the journal tells of {told}"
     assert not list((repository.private_path / "staging").glob("*"))
 
 

@@ -19,9 +19,10 @@ __all__ = [
 
 import ctypes
 import errno
+import filecmp
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -165,19 +166,46 @@ def require_fit(draft: Path, held: Path) -> None:
             require_replaceable(there)
 
 
-def fit_onto(draft: Path, held: Path) -> None:
-    """Complete ``draft`` by all that only ``held`` has, and give what both have the mode it has there."""
+def fit_onto(draft: Path, held: Path, *, without: Collection[str] = (), fresh: Collection[str] = ()) -> bool:
+    """Complete ``draft`` by all that only ``held`` has, with the modes it has there; tell whether both say the same.
+
+    What says the same in both is the same file afterwards, with its time, for Triton loads all versions of a model
+    anew once a file that they share has another time.
+
+    Args:
+        draft: The one that takes the place.
+        held: The one that is there.
+        without: Names in ``held`` that are not to come.
+        fresh: Names of files in ``draft`` that stay what they are, whatever they say.
+    """
+    is_same = {entry.name for entry in draft.iterdir()} <= {entry.name for entry in held.iterdir()}
     for entry in held.iterdir():
         ours = draft / entry.name
         if not os.path.lexists(ours):
-            link_tree(entry, ours)
+            is_same &= entry.name not in without
+            if entry.name not in without:
+                link_tree(entry, ours)
         elif ours.is_dir():
-            fit_onto(ours, entry)
+            is_same &= fit_onto(ours, entry)
+        elif entry.name not in fresh and _say_the_same(ours, entry):
+            _be_the_same(ours, entry)
         else:
+            is_same = False
             shutil.copymode(entry, ours)
     _copy_owner(held, draft)
-    shutil.copymode(held, draft)
+    (shutil.copystat if is_same else shutil.copymode)(held, draft)
     sync_folder(draft)
+    return is_same
+
+
+def _say_the_same(one: Path, other: Path) -> bool:
+    return one.stat().st_size == other.stat().st_size and filecmp.cmp(one, other, shallow=False)
+
+
+def _be_the_same(draft: Path, held: Path) -> None:
+    other_name = draft.with_name(f"{draft.name}.held")
+    _link_or_copy(held, other_name)
+    other_name.replace(draft)
 
 
 def link_tree(source: Path, target: Path) -> None:

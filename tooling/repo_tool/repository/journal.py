@@ -13,8 +13,10 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +97,8 @@ class Journal:
 
     def highest_version(self, model: str) -> int:
         """The highest version that the model has ever had, as far as the journal tells; 0 for none."""
-        return max((entry.version or 0 for entry in self.entries() if entry.model == model), default=0)
+        told = (entry for _, entry in self._read(json.dumps(model)) if entry is not None)
+        return max((entry.version or 0 for entry in told if entry.model == model), default=0)
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Add those that are not there yet, by their ids, and bring them to the disk; the publishing lock is held.
@@ -103,7 +106,8 @@ class Journal:
         Raises:
             OSError: the disk does not want to; what was written of them counts for nothing.
         """
-        there = {entry.id for entry in self.entries()}
+        content = self._content()
+        there = {entry.id for entry in entries if json.dumps(entry.id).encode() in content}
         lines = [json.dumps({"schema": SCHEMA, **entry.to_dict()}) for entry in entries if entry.id not in there]
         if lines:
             self._write("".join(f"{line}\n" for line in lines).encode())
@@ -112,13 +116,17 @@ class Journal:
         is_new = not self.path.exists()
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "r+b") as stream:
+        with os.fdopen(descriptor, "r+b", buffering=0) as stream:
             complete = self._content().rfind(b"\n") + 1
-            stream.truncate(complete)  # a line that a crash or a full disk cut off
-            stream.seek(complete)
-            stream.write(words)
-            stream.flush()
-            os.fsync(stream.fileno())
+            try:
+                stream.truncate(complete)  # a line that a crash cut off
+                stream.seek(complete)
+                _write_all(stream, words)
+                os.fsync(stream.fileno())
+            except OSError:
+                with suppress(OSError):
+                    stream.truncate(complete)
+                raise
         if is_new:
             sync_folder(self.path.parent)
 
@@ -128,9 +136,15 @@ class Journal:
         except FileNotFoundError:
             return b""
 
-    def _read(self) -> Iterator[tuple[int, Entry | None]]:
-        lines = self._content().split(b"\n")[:-1]
-        yield from ((number, _parsed(line)) for number, line in enumerate(lines, start=1))
+    def _read(self, naming: str = "") -> Iterator[tuple[int, Entry | None]]:
+        """The lines, or those that hold the words ``naming``: to read them all closely takes its time."""
+        lines = enumerate(self._content().split(b"\n")[:-1], start=1)
+        yield from ((number, _parsed(line)) for number, line in lines if naming.encode() in line)
+
+
+def _write_all(stream: RawIOBase, words: bytes) -> None:
+    while words:
+        words = words[stream.write(words) or 0 :]
 
 
 def _parsed(line: bytes) -> Entry | None:

@@ -1,137 +1,267 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models that take their places together: noted down first, so that the next command finishes what a crash cut off."""
+"""Changes that come about together: noted down first, so that the next command finishes what a crash cut off.
 
-__all__ = ["Move", "finish", "is_noted", "move_all"]
+In order: the note, the models, the files, the lines in the journal, the note's end. Each step can be told from its
+place to have been done, and the journal knows its lines by their ids, so that finishing does nothing twice.
+"""
+
+__all__ = ["Change", "Move", "Write", "fingerprint", "finish", "is_noted", "make"]
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from repo_tool.errors import RepositoryError
-from repo_tool.repository.disk import exchange, sync_folder, write_synced
-from repo_tool.repository.layout import ModelDirectory, ModelRepository
+from repo_tool.repository.disk import exchange, replace_file, sync_folder, write_synced
+from repo_tool.repository.journal import Entry, Journal
+from repo_tool.repository.layout import ModelRepository
+from repo_tool.repository.provenance import digest_of
 
 _ABSENT = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """A whole model directory that is to take the place of the one that has all its versions but ``version``."""
+    """A whole model directory that takes the place of another one, or a model that goes."""
 
     model: str
-    version: int
     seen: str  # the fingerprint of what must be there
+    made: str = _ABSENT  # of what is ready to take its place; nothing does where it is empty
+    kept: str = ""  # where what was there is put, from our folder beside the repository; else it goes with the staging
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """A file that is replaced, made or removed."""
+
+    path: str  # from the repository, or from our folder beside it
+    is_beside: bool = False
+    seen: str = _ABSENT  # the digest of what must be there
+    new: str = ""  # the name of the draft in the staging's work folder; empty: the file goes
+    old: str = ""  # of a copy of what was there
+
+    def target(self, repository: ModelRepository) -> Path:
+        """The file."""
+        return (repository.private_path if self.is_beside else repository.path) / self.path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What comes about together, and what the journal says of it."""
+
+    moves: tuple[Move, ...] = ()
+    writes: tuple[Write, ...] = ()
+    entries: tuple[Entry, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "moves": [asdict(move) for move in self.moves],
+            "writes": [asdict(write) for write in self.writes],
+            "entries": [entry.to_dict() for entry in self.entries],
+        }
 
     @classmethod
-    def onto(cls, target: ModelDirectory, *, version: int) -> "Move":
-        """The move that takes the place of what is there now."""
-        return cls(model=target.name, version=version, seen=_fingerprint(target.path))
+    def from_dict(cls, noted: Mapping[str, Any]) -> "Change":
+        """What ``to_dict`` made.
+
+        Raises:
+            ValueError: it is none.
+        """
+        try:
+            return cls(
+                moves=tuple(Move(**move) for move in noted["moves"]),
+                writes=tuple(Write(**write) for write in noted["writes"]),
+                entries=tuple(map(Entry.from_dict, noted["entries"])),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"it is no note of a change: {error}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Places:
-    """Where the model of a move is made ready, belongs, and leaves the one before it where nothing can be exchanged."""
+    """Where the model of a move is made ready, belongs, and leaves the one before it."""
 
-    ready: ModelDirectory
-    target: ModelDirectory
-    before: Path
+    ready: Path
+    target: Path
+    before: Path  # where nothing can be exchanged
+    kept: Path | None
 
     @classmethod
     def of(cls, move: Move, stage: Path, repository: ModelRepository) -> "_Places":
-        ready = ModelRepository(stage / "repository").model(move.model)
-        return cls(ready=ready, target=repository.model(move.model), before=stage / "replaced" / move.model)
+        return cls(
+            ready=ModelRepository(stage / "repository").model(move.model).path,
+            target=repository.model(move.model).path,
+            before=stage / "replaced" / move.model,
+            kept=repository.private_path / move.kept if move.kept else None,
+        )
+
+    def of_the_old(self) -> Path | None:
+        """Where the model that was there lies, once it is there no more."""
+        places = (self.kept, self.before, self.ready)
+        return next((place for place in places if place is not None and os.path.lexists(place)), None)
 
 
 def is_noted(stage: Path) -> bool:
-    """Whether the moves from this staging folder have begun and are not all done."""
+    """Whether a change from this staging folder has begun and is not done."""
     return _notes(stage).is_file()
 
 
 def _notes(stage: Path) -> Path:
-    return stage / "moves.json"
+    return stage / "change.json"
 
 
-def move_all(moves: Sequence[Move], stage: Path, repository: ModelRepository) -> None:
-    """Let the models that are ready in ``stage`` take their places, or none of them.
+def make(change: Change, stage: Path, repository: ModelRepository) -> None:
+    """Let all of a change come about, or nothing of it; the publishing lock is held.
 
     Raises:
-        RepositoryError: another model is there than was seen.
+        RepositoryError: another model or file is there than was seen.
         OSError: the disk does not want to.
     """
-    for move in moves:
-        _require_seen(move, repository.model(move.model))
-    write_synced(_notes(stage), json.dumps([asdict(move) for move in moves]).encode())
-    places = [_Places.of(move, stage, repository) for move in moves]
+    for move in change.moves:
+        _require_seen(move.seen, fingerprint(repository.model(move.model).path), repository.model(move.model).path)
+    for write in change.writes:
+        _require_seen(write.seen, _digest(write.target(repository)), write.target(repository))
+    write_synced(_notes(stage), json.dumps(change.to_dict()).encode())
     try:
-        for move, place in zip(moves, places, strict=True):
-            _place(move, place)
-    except OSError:
-        for move, place in reversed(list(zip(moves, places, strict=True))):
-            _take_back(move, place)
-        _notes(stage).unlink()
+        _go_on(change, stage, repository)
+    except (OSError, RepositoryError):
+        _take_back(change, stage, repository)
         raise
-    _notes(stage).unlink()
+    with suppress(OSError):  # all is done, and finishing it once more does nothing
+        _notes(stage).unlink()
 
 
-def _require_seen(move: Move, target: ModelDirectory) -> None:
-    if _fingerprint(target.path) != move.seen:
+def _require_seen(seen: str, now: str, target: Path) -> None:
+    if now != seen:
         raise RepositoryError(
-            f"'{target.path}' has been changed meanwhile",
-            cause="files in it are not those that were there when the model was made ready",
+            f"'{target}' has been changed meanwhile",
+            cause="what is there is not what was there when the change was made ready",
             next_step="run the command again",
         )
 
 
 def finish(stage: Path, repository: ModelRepository) -> None:
-    """Do what is left of the moves of a command that is gone; a model that somebody has changed since stays as it is.
+    """Do what is left of the change of a command that is gone; what somebody has changed since stays as it is.
 
     Raises:
         OSError: the disk does not want to.
+        RepositoryError: a file is no file any more.
+        ValueError: the note is damaged.
     """
-    for move in map(_read_move, json.loads(_notes(stage).read_bytes())):
-        place = _Places.of(move, stage, repository)
-        is_left = _has(place.ready, move.version)
-        if is_left and (not os.path.lexists(place.target.path) or _fingerprint(place.target.path) == move.seen):
-            _place(move, place)
+    change = Change.from_dict(json.loads(_notes(stage).read_bytes()))
+    _go_on(change, stage, repository)
     _notes(stage).unlink()
 
 
-def _read_move(noted: dict[str, object]) -> Move:
-    return Move(model=str(noted["model"]), version=int(str(noted["version"])), seen=str(noted["seen"]))
+def _go_on(change: Change, stage: Path, repository: ModelRepository) -> None:
+    """Do what is not done yet."""
+    for move in change.moves:
+        places = _Places.of(move, stage, repository)
+        (_place if move.made else _let_go)(move, places)
+        for folder in (places.target.parent, places.ready.parent):
+            sync_folder(folder)
+    for write in change.writes:
+        _write(write, stage, repository)
+    Journal(repository).append(change.entries)
 
 
-def _has(model: ModelDirectory, version: int) -> bool:
-    return model.version_path(version).is_dir()
+def _place(move: Move, places: _Places) -> None:
+    now = fingerprint(places.target)
+    if now == move.seen and os.path.lexists(places.ready):
+        _change_places(places)
+    elif os.path.lexists(places.before) and not os.path.lexists(places.target):
+        places.ready.rename(places.target)
+    elif now != move.made:  # somebody has changed it since
+        return
+    old = places.of_the_old()
+    if places.kept is not None and old not in (None, places.kept):
+        _rename_to(places.kept, old)
 
 
-def _place(move: Move, place: _Places) -> None:
-    ready, target = place.ready.path, place.target.path
-    if not os.path.lexists(target):
-        ready.rename(target)
-    elif not exchange(ready, target):
-        place.before.parent.mkdir(exist_ok=True)
-        target.rename(place.before)
-        ready.rename(target)
-    for folder in (target.parent, ready.parent):
-        sync_folder(folder)
+def _change_places(places: _Places) -> None:
+    if not os.path.lexists(places.target):
+        places.ready.rename(places.target)
+    elif not exchange(places.ready, places.target):
+        _rename_to(places.before, places.target)
+        places.ready.rename(places.target)
 
 
-def _take_back(move: Move, place: _Places) -> None:
-    ready, target = place.ready.path, place.target.path
-    if _has(place.target, move.version):
-        if os.path.lexists(ready):
-            exchange(ready, target)
-        else:
-            target.rename(ready)
-    if os.path.lexists(place.before) and not os.path.lexists(target):
-        place.before.rename(target)
+def _let_go(move: Move, places: _Places) -> None:
+    if places.kept is not None and os.path.lexists(places.target) and fingerprint(places.target) == move.seen:
+        _rename_to(places.kept, places.target)
 
 
-def _fingerprint(folder: Path) -> str:
+def _rename_to(place: Path, held: Path | None) -> None:
+    if held is not None:
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        held.rename(place)
+        sync_folder(place.parent)
+
+
+def _write(write: Write, stage: Path, repository: ModelRepository) -> None:
+    target, draft = write.target(repository), _draft(stage, write.new)
+    if _digest(target) != write.seen:
+        return
+    if draft is None:
+        target.unlink(missing_ok=True)
+        sync_folder(target.parent)
+    elif draft.exists():
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        replace_file(target, draft)
+
+
+def _draft(stage: Path, name: str) -> Path | None:
+    return stage / "work" / name if name else None
+
+
+def _digest(file: Path) -> str:
+    return digest_of(file) if file.is_file() else _ABSENT
+
+
+def _take_back(change: Change, stage: Path, repository: ModelRepository) -> None:
+    """Undo what has been done; where even that fails, the note stays, and the next command goes on."""
+    for write in reversed(change.writes):
+        _write_back(write, stage, repository)
+    for move in reversed(change.moves):
+        _move_back(move, _Places.of(move, stage, repository))
+    _notes(stage).unlink()
+
+
+def _write_back(write: Write, stage: Path, repository: ModelRepository) -> None:
+    target, new, old = write.target(repository), _draft(stage, write.new), _draft(stage, write.old)
+    is_done = not os.path.lexists(target) if new is None else not new.exists()
+    if is_done and old is not None:
+        replace_file(target, old)
+    elif is_done and not write.seen:
+        target.unlink(missing_ok=True)
+
+
+def _move_back(move: Move, places: _Places) -> None:
+    old = places.of_the_old()
+    if move.made and fingerprint(places.target) == move.made:
+        _put_back(places, old if move.seen else None)
+    elif move.seen and old is not None and not os.path.lexists(places.target):
+        old.rename(places.target)
+
+
+def _put_back(places: _Places, old: Path | None) -> None:
+    """Let the new model be ready again, and the old one, if there was one, be where it was."""
+    if old is not None and exchange(old, places.target):
+        if old != places.ready:
+            old.rename(places.ready)
+        return
+    places.target.rename(places.ready)
+    if old is not None:
+        old.rename(places.target)
+
+
+def fingerprint(folder: Path) -> str:
     """Of the names, kinds, sizes and times of all that lies in a folder; empty where there is none."""
     if not folder.is_dir():
         return _ABSENT

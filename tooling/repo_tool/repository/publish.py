@@ -16,62 +16,70 @@ __all__ = [
 ]
 
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from repo_tool.errors import RepositoryError, VersionExistsError
+from repo_tool.config import pbtxt
+from repo_tool.errors import ConfigError, RepositoryError, VersionExistsError
 from repo_tool.repository.disk import (
     fit_onto,
-    replace_file,
     require_fit,
     require_inside,
     require_replaceable,
     sync,
     sync_folder,
     translating_disk_errors,
+    write_synced,
 )
+from repo_tool.repository.integrity import problems
+from repo_tool.repository.journal import Entry, Journal
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.locks import changing, sole_changer_lock
-from repo_tool.repository.moves import Move, move_all
+from repo_tool.repository.moves import Change, Move, Write, fingerprint, make
+from repo_tool.repository.provenance import digest_of_bytes
 from repo_tool.repository.staging import WITHDRAWN_FOR_DAYS, Staging, put_in_order, staging, withdrawn_path
+from repo_tool.repository.stamps import provenance_digest, restamped, stamps_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagedModel:
-    """A whole model directory in the staging, of which ``version`` is to be published."""
+    """A model directory in the staging, of which ``version`` is to be published, or from which versions are to go.
+
+    What only the published one has, but for the versions ``removed``, is put beside what is staged.
+    """
 
     directory: ModelDirectory
-    version: int
+    version: int | None = None
+    removed: tuple[int, ...] = ()  # kept with the whole model as it was, as ``withdraw`` keeps it
 
 
 def next_version(model: ModelDirectory, *, wanted: int | None = None) -> int:
-    """The version to publish: ``wanted``, or one more than the highest.
+    """The version to publish: ``wanted``, or one more than the highest that the model has ever had.
 
     Raises:
-        VersionExistsError: the wanted one is taken.
+        VersionExistsError: the wanted one is taken, or was.
         RepositoryError: a file or a link stands where the model's folder belongs.
     """
     _require_own_folder(model)
     versions = model.versions()
-    if wanted is None:
-        return max(versions, default=0) + 1
-    if versions and wanted < versions[-1] and wanted not in versions:
-        raise VersionExistsError(
-            f"version {wanted} of '{model.name}' would lie below version {versions[-1]}",
-            cause="one config.pbtxt serves all versions, and the newest is the one that is loaded",
-            next_step=f"leave --version out to get {versions[-1] + 1}",
-        )
+    free = max(*versions, Journal(ModelRepository(model.path.parent)).highest_version(model.name), 0) + 1
+    if wanted is None or wanted >= free:
+        return wanted or free
     if wanted in versions:
-        raise VersionExistsError(
-            f"version {wanted} of '{model.name}' exists",
-            cause=f"'{model.version_path(wanted)}' is there, and a published version is never changed",
-            next_step=f"leave --version out to get {versions[-1] + 1}",
-        )
-    return wanted
+        fact = f"version {wanted} of '{model.name}' exists"
+        cause = f"'{model.version_path(wanted)}' is there, and a published version is never changed"
+    elif wanted < max(versions, default=0):
+        fact = f"version {wanted} of '{model.name}' would lie below version {versions[-1]}"
+        cause = "one config.pbtxt serves all versions, and the newest is the one that is loaded"
+    else:
+        fact = f"version {wanted} of '{model.name}' was there once"
+        cause = "a number means the same bytes for ever, and the journal tells of that one"
+    raise VersionExistsError(fact, cause=cause, next_step=f"leave --version out to get {free}")
 
 
 def _require_own_folder(model: ModelDirectory) -> None:
@@ -93,135 +101,227 @@ def publish(
     *,
     renumber: bool = False,
     require: Callable[[], None] = lambda: None,
+    action: str = "publish",
 ) -> int:
     """Make the staged models visible, each whole and at once, and tell their version; Ctrl-C waits until all are.
 
     A further version comes with its ``config.pbtxt``: the staged folder gets all that only the published one has, and
-    both change places. Where the file system cannot do that, the model is not there for a moment. With ``renumber`` a
-    version that somebody else published meanwhile gives way to the next free one, the same for all. ``require`` is
-    asked once nobody else can publish, and its errors end it.
+    both change places. Where the file system cannot do that, the model is not there for a moment. The configurations
+    are stamped, and the journal tells of it, within the same change.
+
+    Args:
+        staged: Models in one staging.
+        repository: Where they are to appear.
+        renumber: A version that somebody else published meanwhile gives way to the next free one, the same for all.
+        require: Is asked once nobody else can publish, and its errors end it.
+        action: The journal's word for it.
 
     Raises:
         VersionExistsError: somebody else published the version meanwhile.
-        RepositoryError: something else stands where a file or folder belongs, or changes at this moment.
+        RepositoryError: something else stands where a file or folder belongs, changes at this moment, or is not what
+            the provenance of the version lists.
         NoSpaceError: the disk is full.
     """
+    stage = staged[0].directory.path.parents[1]
+    with translating_disk_errors(repository.path):
+        _bring_to_disk(staged, stage)
     with changing(repository):
-        repository.path.mkdir(parents=True, exist_ok=True)
+        _make_folder(repository.path)
         require()
         if renumber:
             staged = _renumbered(staged, repository)
         for model in staged:
-            target = repository.model(model.directory.name)
-            next_version(target, wanted=model.version)
-            if target.path.exists():
-                require_fit(model.directory.path, target.path)
+            _require_room(model, repository.model(model.directory.name))
         moves = [_made_ready(model, repository.model(model.directory.name)) for model in staged]
-        move_all(moves, staged[0].directory.path.parents[1], repository)
-        return staged[-1].version
+        entries = [entry for model in staged for entry in _entries(model, action)]
+        make(Change(moves=tuple(moves), entries=tuple(entries)), stage, repository)
+        return staged[-1].version or staged[-1].directory.latest_version()
+
+
+def _bring_to_disk(staged: Sequence[StagedModel], stage: Path) -> None:
+    """All that takes long, while others may publish: what is staged is as recorded, and outlasts a power cut."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        compared = [pool.submit(_require_as_recorded, model) for model in staged]
+        for model in staged:
+            sync(model.directory.path)
+        for folder in (stage / "repository", *stage.parents[:3]):
+            sync_folder(folder)
+        for each in compared:
+            each.result()
+
+
+def _require_as_recorded(staged: StagedModel) -> None:
+    found = problems(staged.directory, staged.version) if staged.version is not None else ()
+    if found:
+        raise RepositoryError(
+            f"version {staged.version} of '{staged.directory.name}' changed while it was made ready",
+            cause=f"'{found[0].path}' {found[0].words}",
+            next_step="run the command again; should it happen again, look at the disk",
+        )
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def _require_room(staged: StagedModel, target: ModelDirectory) -> None:
+    if staged.version is not None:
+        next_version(target, wanted=staged.version)
+    if target.path.exists():
+        require_fit(staged.directory.path, target.path)
 
 
 def _made_ready(staged: StagedModel, target: ModelDirectory) -> Move:
-    move = Move.onto(target, version=staged.version)
-    sync(staged.directory.path)
+    ready, seen = staged.directory, fingerprint(target.path)
     if target.path.exists():
-        fit_onto(staged.directory.path, target.path)
-    return move
+        fit_onto(ready.path, target.path, without=[str(version) for version in staged.removed], fresh=["config.pbtxt"])
+    for path in (ready.config_path, *map(ready.variant_path, ready.variants())):
+        _stamp(path, ready)
+    sync_folder(ready.path)
+    kept = _place_for_withdrawn(ModelRepository(target.path.parent), target.name) if staged.removed else ""
+    return Move(model=target.name, seen=seen, made=fingerprint(ready.path), kept=kept)
+
+
+def _stamp(path: Path, model: ModelDirectory) -> None:
+    """Stamp a configuration in the staging; what cannot be read is for the rules to judge."""
+    with suppress(FileNotFoundError, UnicodeDecodeError, ConfigError):
+        text = path.read_bytes().decode()
+        new = restamped(text, model)
+        if new != text:
+            mode = path.stat().st_mode
+            write_synced(path, new.encode())  # never through a link to the published file
+            path.chmod(mode)
+
+
+def _entries(staged: StagedModel, action: str) -> Iterator[Entry]:
+    model, version = staged.directory, staged.version
+    if version is not None:
+        yield Entry(action=action, model=model.name, version=version, digest=provenance_digest(model, version) or "")
+    yield from (Entry(action="remove", model=model.name, version=removed) for removed in staged.removed)
 
 
 def _renumbered(staged: Sequence[StagedModel], repository: ModelRepository) -> list[StagedModel]:
     free = max(next_version(repository.model(model.directory.name)) for model in staged)
     for model in staged:
-        if model.version != free:
+        if model.version not in (None, free):
             model.directory.version_path(model.version).rename(model.directory.version_path(free))
     return [replace(model, version=free) for model in staged]
 
 
-def replace_config(staged: ModelDirectory, repository: ModelRepository, *, expected: bytes | None = None) -> None:
+def replace_config(
+    staged: ModelDirectory, repository: ModelRepository, *, expected: bytes | None = None, action: str = "configure"
+) -> None:
     """Let a published model have the ``config.pbtxt`` of the staged one of the same name, at once or not at all.
 
     Args:
         staged: The staged one.
         repository: Where the published one is.
         expected: What its file must still say; None: anything, and it need not be there.
+        action: The journal's word for it.
 
     Raises:
         RepositoryError: the file is a link, lies outside of the repository, or has changed meanwhile.
         NoSpaceError: the disk is full.
     """
-    target = repository.model(staged.name)
+    target, stage = repository.model(staged.name), staged.path.parents[1]
     with changing(repository):
         require_inside(target.path, repository.path)
-        replace_file(target.config_path, staged.config_path, expected=expected)
+        require_replaceable(target.config_path, expected=expected)
+        old = target.config_path.read_bytes() if target.config_path.exists() else b""
+        texts = {f"{staged.name}/config.pbtxt": (old, staged.config_path.read_bytes())}
+        writes = _drafts(repository, texts, {}, stage / "work")
+        make(Change(writes=writes, entries=(Entry(action=action, model=staged.name),)), stage, repository)
 
 
 def rewrite(
     repository: ModelRepository,
     texts: Mapping[str, tuple[str, str]],
     *,
+    beside: Mapping[str, tuple[str, str]] | None = None,
     folders: Iterable[str] = (),
     require: Callable[[], None] = lambda: None,
+    entries: Sequence[Entry] | None = None,
 ) -> None:
     """Give files of the repository other words, all of them or none, and make further folders.
 
-    Each file is replaced at once; should a later one fail, those before it get their old words back.
+    Configurations that are stamped are stamped anew, so that the stamps tell of the versions that they load now.
 
     Args:
         repository: It.
         texts: By the file's path in it: what must stand there, and what is to stand there.
+        beside: The same for files of our folder beside it; "" is a file that is not there.
         folders: Paths of folders, each of which gets an empty ``.gitkeep``.
         require: Is asked once nobody else can change the repository, and its errors end it.
+        entries: What the journal tells; None: that each model whose files these are was configured.
 
     Raises:
         RepositoryError: a file is a link, lies outside of the repository, has changed meanwhile, or cannot be written.
         NoSpaceError: the disk is full.
     """
-    changes = [
-        _Change(target=repository.path / name, old=old.encode(), new=new.encode()) for name, (old, new) in texts.items()
-    ]
     made = [repository.path / name for name in folders]
     with staging(repository) as stage, changing(repository):
         require()
-        for place in (*(change.target.parent for change in changes), *made):
+        for place in (*((repository.path / name).parent for name in texts), *made):
             require_inside(place, repository.path)
-        for change in changes:
-            require_replaceable(change.target, expected=change.old)
-        _replace_all(changes, stage.work_path)
+        replaced = {name: (old.encode(), new.encode()) for name, (old, new) in texts.items()}
+        for name, (old, _) in replaced.items():
+            require_replaceable(repository.path / name, expected=old)
+        writes = _drafts(repository, replaced, beside or {}, stage.work_path)
+        told = _configured(texts) if entries is None else entries
+        make(Change(writes=writes, entries=tuple(told)), stage.path, repository)
         for folder in made:
             folder.mkdir(exist_ok=True)
             (folder / ".gitkeep").touch()
             sync_folder(folder)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Change:
-    target: Path
-    old: bytes
-    new: bytes
+def _configured(names: Iterable[str]) -> list[Entry]:
+    models = dict.fromkeys(Path(name).parts[0] for name in names)
+    return [Entry(action="configure", model=model) for model in models]
 
 
-def _replace_all(changes: Sequence[_Change], room: Path) -> None:
-    """Make the changes one by one; where one cannot be made, take back those before it."""
-    drafts = [
-        (change, _written(room / f"{index}.new", change.new), _written(room / f"{index}.old", change.old))
-        for index, change in enumerate(changes)
-    ]
-    try:
-        for change, new, _ in drafts:
-            replace_file(change.target, new, expected=change.old)
-    except (OSError, RepositoryError):
-        for change, _, old in drafts:
-            with suppress(OSError, RepositoryError):  # it is as it was; and the first failure is the one to tell
-                replace_file(change.target, old, expected=change.new)
-        raise
+def _drafts(
+    repository: ModelRepository,
+    texts: Mapping[str, tuple[bytes, bytes]],
+    beside: Mapping[str, tuple[str, str]],
+    room: Path,
+) -> tuple[Write, ...]:
+    """What is to be written, with its drafts on the disk in ``room``."""
+    stamped_anew = [(name, False, old, _stamped_anew(repository, name, old, new)) for name, (old, new) in texts.items()]
+    others = [(name, True, old.encode(), new.encode()) for name, (old, new) in beside.items()]
+    return tuple(
+        Write(
+            path=name,
+            is_beside=is_beside,
+            seen=digest_of_bytes(old) if old else "",
+            new=_written(room / f"{index}.new", new),
+            old=_written(room / f"{index}.old", old) if old else "",
+        )
+        for index, (name, is_beside, old, new) in enumerate([*stamped_anew, *others])
+    )
 
 
-def _written(path: Path, words: bytes) -> Path:
+def _written(path: Path, words: bytes) -> str:
     path.write_bytes(words)
-    return path
+    sync(path)
+    return path.name
 
 
-def withdraw(model: ModelDirectory, stage: Staging, *, expected_version: int | None = None) -> Path:
+def _stamped_anew(repository: ModelRepository, name: str, old: bytes, new: bytes) -> bytes:
+    """A configuration with the stamps that are due, if it has any before or after."""
+    try:
+        if any(stamps_of(pbtxt.parse(words.decode())) for words in (old, new)):
+            return restamped(new.decode(), repository.model(Path(name).parts[0])).encode()
+    except (ConfigError, UnicodeDecodeError):  # no configuration, or one that is for the rules to judge
+        pass
+    return new
+
+
+def withdraw(
+    model: ModelDirectory, stage: Staging, *, expected_version: int | None = None, action: str = "withdraw"
+) -> Path:
     """Take a model out of its repository by one rename, and tell where it lies now.
 
     It is kept beside the repository until a model of its name is withdrawn again, or for ``WITHDRAWN_FOR_DAYS``.
@@ -230,23 +330,33 @@ def withdraw(model: ModelDirectory, stage: Staging, *, expected_version: int | N
         model: It.
         stage: Room for the one that was withdrawn before it, which goes with the staging folder.
         expected_version: The version that must still be its latest; None: any, or none at all.
+        action: The journal's word for it.
 
     Raises:
         RepositoryError: another version is its latest, or not allowed to write.
     """
     repository = ModelRepository(model.path.parent)
     with changing(repository):
+        model.path.lstat()  # another command may have been first
         _require_latest(model, expected_version)
-        folder = withdrawn_path(repository)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        before = [entry for entry in folder.iterdir() if os.path.lexists(entry / model.name)]
-        now = Path(tempfile.mkdtemp(prefix=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-", dir=folder)) / model.name
-        model.path.rename(now)
-        for changed in (repository.path, now.parent):
-            sync_folder(changed)
-        for entry in before:
-            entry.rename(stage.work_path / f"withdrawn-{entry.name}")
-    return now
+        before = [entry for entry in _entries_of(withdrawn_path(repository)) if os.path.lexists(entry / model.name)]
+        kept = _place_for_withdrawn(repository, model.name)
+        entry = Entry(action=action, model=model.name, version=max(model.versions(), default=None))
+        move = Move(model=model.name, seen=fingerprint(model.path), kept=kept)
+        make(Change(moves=(move,), entries=(entry,)), stage.path, repository)
+        for each in before:
+            each.rename(stage.work_path / f"withdrawn-{each.name}")
+    return repository.private_path / kept
+
+
+def _entries_of(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _place_for_withdrawn(repository: ModelRepository, name: str) -> str:
+    """A new place for what goes, from our folder beside the repository."""
+    folder = withdrawn_path(repository) / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    return (folder / name).relative_to(repository.private_path).as_posix()
 
 
 def _require_latest(model: ModelDirectory, version: int | None) -> None:

@@ -4,7 +4,7 @@
 A staging folder is alive as long as somebody holds the lock file beside it, which tells across containers and hosts.
 """
 
-__all__ = ["WITHDRAWN_FOR_DAYS", "Staging", "put_in_order", "staging", "withdrawn_path"]
+__all__ = ["WITHDRAWN_FOR_DAYS", "Staging", "put_in_order", "staging", "staging_path", "withdrawn_path"]
 
 import logging
 import os
@@ -61,18 +61,19 @@ def staging(repository: ModelRepository) -> Iterator[Staging]:
     with translating_disk_errors(repository.path):
         put_in_order(repository)
         try:
-            with _own_folder(_root(repository)) as path:
+            with _own_folder(staging_path(repository)) as path:
                 staged = Staging(path=path)
                 staged.repository.path.mkdir()
                 staged.work_path.mkdir()
                 yield staged
         finally:
-            for folder in (_root(repository), repository.private_path):
+            for folder in (staging_path(repository), repository.private_path):
                 with suppress(OSError):  # still in use by another command, or it holds what is kept
                     folder.rmdir()
 
 
-def _root(repository: ModelRepository) -> Path:
+def staging_path(repository: ModelRepository) -> Path:
+    """Where staging folders lie, each with its lock file beside it."""
     return repository.private_path / "staging"
 
 
@@ -163,8 +164,8 @@ def _leave(folder: Path) -> None:
 def put_in_order(repository: ModelRepository) -> None:
     """Finish what killed commands had begun to publish, remove what they left, and what was withdrawn long ago."""
     with suppress(FileNotFoundError):
-        for name in sorted({entry.name.removesuffix(".lock") for entry in _root(repository).iterdir()}):
-            _settle(_root(repository) / name, repository)
+        for name in sorted({entry.name.removesuffix(".lock") for entry in staging_path(repository).iterdir()}):
+            _settle(staging_path(repository) / name, repository)
     with suppress(FileNotFoundError):  # another command does the same
         _drop_withdrawn(withdrawn_path(repository))
 
@@ -191,5 +192,5 @@ def _settle(folder: Path, repository: ModelRepository) -> None:
                 with publishing(repository):
                     finish(folder, repository)
             _leave(folder)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, RepositoryError) as error:
         _log.warning("what a killed command left in '%s' cannot be put in order: %s", folder, error)
