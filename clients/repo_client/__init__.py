@@ -25,11 +25,13 @@ from repo_client._errors import (
     DeadlineExceededError,
     ExecutionError,
     InputError,
+    LabelNotFoundError,
     LoadRefusedError,
     MissingInputError,
     ModelControlError,
     ModelError,
     ModelNotFoundError,
+    ModelUnhealthyError,
     NanError,
     NetworkError,
     NotRecordedError,
@@ -49,6 +51,7 @@ from repo_client._errors import (
     UnsupportedCallError,
     UrlError,
 )
+from repo_client._labels import LabelSource
 from repo_client._messages import InferRequest, InferResponse, RegionSlice, WireTensor
 from repo_client._model_config import (
     DynamicBatching,
@@ -95,6 +98,8 @@ __all__ = [
     "InputError",
     "Inputs",
     "InstanceGroup",
+    "LabelNotFoundError",
+    "LabelSource",
     "LoadRefusedError",
     "MissingInputError",
     "Model",
@@ -105,6 +110,7 @@ __all__ = [
     "ModelSequence",
     "ModelSignature",
     "ModelStatistics",
+    "ModelUnhealthyError",
     "NanError",
     "NetworkError",
     "NotRecordedError",

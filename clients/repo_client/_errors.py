@@ -21,9 +21,11 @@
     │   └── RefusedRequestError        only the server noticed; ``server_words`` has its reason
     ├── ModelError                     the model
     │   ├── ModelNotFoundError         not in the repository, or not loaded
+    │   ├── LabelNotFoundError         no version has that label
     │   ├── LoadRefusedError           the server would not load it
     │   ├── SignatureChangedError      it is no longer what a generated client was made for
     │   └── ExecutionError             it failed while it ran
+    │       └── ModelUnhealthyError    the process that runs it has died, or stands still
     ├── ServerError                    the server
     │   ├── ServerBusyError            a full queue; the same call may work later
     │   ├── ModelControlError          it was not started with explicit model control
@@ -163,6 +165,10 @@ class ModelNotFoundError(ModelError):
     """The repository has no such model or version, or it is not loaded."""
 
 
+class LabelNotFoundError(ModelError):
+    """No version of the model has that label."""
+
+
 class LoadRefusedError(ModelError):
     """The server would not load the model."""
 
@@ -173,6 +179,10 @@ class SignatureChangedError(ModelError):
 
 class ExecutionError(ModelError):
     """The model failed while it ran."""
+
+
+class ModelUnhealthyError(ExecutionError):
+    """The process that runs the model has died or stands still; another instance may answer."""
 
 
 class ServerError(RepoClientError):

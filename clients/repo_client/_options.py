@@ -103,21 +103,27 @@ class Retries:
     """Which failed calls are tried again: only those that cannot have an effect twice, within the call's deadline.
 
     A call is safe to repeat when the server never looked at it, when it says that its queue is full, or when the
-    connection was lost while it ran; in a sequence only the first of these. A call whose answer outgrew its place in
-    shared memory is made once more too, unless ``attempts`` is 1. The wait before the first retry is random, up to
-    ``first_wait_s``, and its limit doubles with each further one, up to ``longest_wait_s``. A client may make a hundred
-    retries, and then ``budget`` of one for each call that succeeds, so that it does not multiply the load of a server
-    in trouble.
+    connection was lost or the model's process died while it ran; in a sequence only the first of these. A call whose
+    answer outgrew its place in shared memory is made once more too, unless ``attempts`` is 1. The wait before the first
+    retry is random, up to ``first_wait_s``, and its limit doubles with each further one, up to ``longest_wait_s``. A
+    client may make a hundred retries, and then ``budget`` of one for each call that succeeds, so that it does not
+    multiply the load of a server in trouble.
+
+    A server that this client has had an answer from, and that is away now, is being started again more often than not,
+    and so is a model whose process died. For ``patience_s`` from then on a call that finds nobody, or its model not
+    loaded, is tried again every quarter of a second or sooner until its own deadline: that costs the server nothing, so
+    neither ``attempts`` nor the budget count it.
     """
 
     attempts: int = 3  # in all; 1: none is repeated
     first_wait_s: float = 0.05
     longest_wait_s: float = 2.0
     budget: float = 0.1
+    patience_s: float = 10.0  # with a server that was there; 0: none
 
     def __post_init__(self) -> None:
         _require(self.attempts >= 1, f"attempts is {self.attempts}", hint="1 is the call itself, 2 one retry")
-        for name in ("first_wait_s", "longest_wait_s", "budget"):
+        for name in ("first_wait_s", "longest_wait_s", "budget", "patience_s"):
             number = getattr(self, name)
             _require(isfinite(number) and number >= 0, f"{name} is {number}", hint="a number from 0")
 

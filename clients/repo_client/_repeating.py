@@ -2,10 +2,13 @@
 """Which failed calls may be made again, and how many. No I/O."""
 
 from threading import Lock
+from time import monotonic
 
 from repo_client._errors import (
     ConnectionLostError,
     E,
+    ModelNotFoundError,
+    ModelUnhealthyError,
     RepoClientError,
     ServerBusyError,
     ServerUnreachableError,
@@ -38,16 +41,63 @@ class RetryBudget:
             return True
 
 
+_AWAY = ServerUnreachableError | ConnectionLostError | ModelUnhealthyError
+_NOT_RUN = ServerUnreachableError | ModelNotFoundError  # asking again costs the server nothing
+
+
+class Outage:
+    """A server that has answered is away, or the process of a model is; it is waited for ``patience_s``.
+
+    A model that is not found meanwhile may not have been loaded yet. Who never had an answer has the wrong address
+    more often than a server that is away, so such a client waits for nobody.
+    """
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._was_reached = False
+        self._until: float | None = None
+
+    def is_over(self) -> None:
+        """A call succeeded."""
+        self._was_reached, self._until = True, None
+
+    def notice(self, error: BaseException) -> None:
+        """A failure, with which an outage may begin."""
+        if self._was_reached and self._until is None and isinstance(error, _AWAY):
+            self._until = monotonic() + self._patience_s
+
+    def excuses(self, error: BaseException) -> bool:
+        """Whether the failure is one of an outage that is not too long yet, and did not cost the server anything."""
+        until = self._until
+        return until is not None and isinstance(error, _NOT_RUN) and monotonic() < until
+
+
+class Limits:
+    """How often one call may be made: of its failures all count but those that an outage excuses."""
+
+    def __init__(self, attempts: int, budget: RetryBudget, outage: Outage, *, deadline: float) -> None:
+        self._attempts, self._budget, self._outage, self._deadline = attempts, budget, outage, deadline
+        self._counted = 0
+
+    def end(self, error: BaseException, wait_s: float) -> bool:
+        """Whether the call has failed for good, rather than being made again after ``wait_s``."""
+        if monotonic() + wait_s >= self._deadline:
+            return True
+        if self._outage.excuses(error):
+            return False
+        self._counted += 1
+        return self._counted >= self._attempts or not self._budget.spend()
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may well succeed a moment later."""
-    return isinstance(error, ServerUnreachableError | ServerBusyError | ConnectionLostError)
+    return isinstance(error, _AWAY | ServerBusyError)
 
 
-def may_repeat(error: BaseException, request: InferRequest) -> bool:
+def is_safe(error: BaseException, request: InferRequest) -> bool:
     """Whether ``request`` can be sent again without doing something twice; in a sequence it could be counted twice."""
-    if not isinstance(error, RepoClientError) or not is_transient(error):
-        return False
-    return error.is_unprocessed or "sequence_id" not in request.parameters
+    is_unprocessed = isinstance(error, RepoClientError) and error.is_unprocessed
+    return is_unprocessed or "sequence_id" not in request.parameters
 
 
 def told_attempts(error: E, attempts: int) -> E:

@@ -11,6 +11,7 @@ from repo_client._errors import (
     LoadRefusedError,
     ModelControlError,
     ModelNotFoundError,
+    ModelUnhealthyError,
     RefusedRequestError,
     RepoClientError,
     ServerBusyError,
@@ -42,6 +43,7 @@ _WORDS: tuple[tuple[re.Pattern[str], type[RepoClientError], str], ...] = (
     (re.compile(r"is restricted, expecting header"), RefusedRequestError, _KEY_HINT),
     (re.compile(r"Request timeout expired"), DeadlineExceededError, ""),
     (re.compile(r"[Ee]xceeds maximum queue size"), ServerBusyError, ""),
+    (re.compile(r"Stub process .* is not healthy"), ModelUnhealthyError, ""),
     (re.compile(r"Failed to process the request"), ExecutionError, ""),
     (re.compile(r"models with decoupled transaction policy"), UnsupportedCallError, _STREAM_HINT),
     (re.compile(r"must specify a non-zero or non-empty correlation ID"), UnsupportedCallError, _SEQUENCE_HINT),
@@ -65,6 +67,7 @@ _MODEL_CODES = {"INTERNAL": ExecutionError}  # where a model was called: a failu
 _HINTS: dict[type[RepoClientError], str] = {
     ModelNotFoundError: "see which models are loaded with client.admin.repository_index(); one that is still loading is"
     " waited for by client.admin.wait_until_model_ready",
+    ModelUnhealthyError: "repo-tool serve replaces it; elsewhere, unload the model and load it again",
     ModelControlError: "start the server with --model-control-mode=explicit",
     DeadlineExceededError: DEADLINE_HINT,
     ServerBusyError: "try again later, or add instances to the model",

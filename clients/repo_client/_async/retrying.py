@@ -3,7 +3,6 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -11,10 +10,12 @@ from repo_client._async.transport import AsyncInfer
 from repo_client._errors import Facts, RepoClientError
 from repo_client._messages import InferRequest, InferResponse
 from repo_client._options import Retries
-from repo_client._repeating import RetryBudget, is_transient, may_repeat, told_attempts
+from repo_client._repeating import Limits, Outage, RetryBudget, is_safe, is_transient, told_attempts
 from repo_client._timeouts import seconds_left, to_microseconds
 
 T = TypeVar("T")
+
+_LEAST_LIMIT_S, _LONGEST_WAIT_S = 0.01, 0.25  # of the waits in an outage, whose end is to be noticed soon
 
 
 class AsyncRetrying:
@@ -23,29 +24,35 @@ class AsyncRetrying:
     def __init__(self, retries: Retries) -> None:
         self._retries = retries
         self._budget = RetryBudget(retries.budget)
+        self._outage = Outage(retries.patience_s)
 
     def around(self, infer: AsyncInfer) -> AsyncInfer:
         """``infer``, its failures tried again where that is safe."""
         if self._retries.attempts <= 1:
             return infer
-        earn = self._budget.earn
+        earn, is_over = self._budget.earn, self._outage.is_over
 
         async def infer_again(request: InferRequest, *, timeout_s: float) -> InferResponse:
             deadline = monotonic() + timeout_s
+
+            def may_follow(error: BaseException) -> bool:
+                return self._may_pass(error) and is_safe(error, request)
+
             try:
                 response = await infer(request, timeout_s=timeout_s)
             except RepoClientError as error:
-                if not may_repeat(error, request):
+                if not may_follow(error):
                     raise
                 failure = error
             else:
                 earn()
+                is_over()
                 return response
 
             async def infer_once(left_s: float) -> InferResponse:
                 return await infer(replace(request, timeout_us=to_microseconds(left_s)), timeout_s=left_s)
 
-            return await self._again(infer_once, failure, deadline, partial(may_repeat, request=request))
+            return await self._again(infer_once, failure, deadline, may_follow)
 
         return infer_again
 
@@ -53,16 +60,23 @@ class AsyncRetrying:
         """A call that changes nothing, so that it may always be tried again."""
         deadline = monotonic() + timeout_s
         try:
-            return await call(*arguments, timeout_s=timeout_s)
+            answer = await call(*arguments, timeout_s=timeout_s)
         except RepoClientError as error:
-            if self._retries.attempts <= 1 or not is_transient(error):
+            if self._retries.attempts <= 1 or not self._may_pass(error):
                 raise
             failure = error
+        else:
+            self._outage.is_over()
+            return answer
 
         async def read_once(left_s: float) -> T:
             return await call(*arguments, timeout_s=left_s)
 
-        return await self._again(read_once, failure, deadline, is_transient)
+        return await self._again(read_once, failure, deadline, self._may_pass)
+
+    def _may_pass(self, error: BaseException) -> bool:
+        self._outage.notice(error)
+        return is_transient(error) or self._outage.excuses(error)
 
     async def _again(
         self,
@@ -73,9 +87,10 @@ class AsyncRetrying:
     ) -> T:
         """``once`` again and again, as long as another attempt ``may_follow`` a failure and the limits allow it."""
         from tenacity import AsyncRetrying as Attempts  # late: most programs never get here
-        from tenacity import retry_if_exception, wait_random_exponential
+        from tenacity import retry_if_exception
 
         number, about = 0, Facts(model=failure.model, version=failure.version, request_id=failure.request_id)
+        limits = Limits(self._retries.attempts, self._budget, self._outage, deadline=deadline)
 
         async def attempt() -> T:
             nonlocal number
@@ -85,15 +100,11 @@ class AsyncRetrying:
             return await once(seconds_left(deadline, about))
 
         def is_last(state: Any) -> bool:
-            return (
-                number >= self._retries.attempts
-                or monotonic() + state.upcoming_sleep >= deadline
-                or not self._budget.spend()
-            )
+            return limits.end(state.outcome.exception(), state.upcoming_sleep)
 
         attempts = Attempts(
             retry=retry_if_exception(may_follow),
-            wait=wait_random_exponential(multiplier=self._retries.first_wait_s, max=self._retries.longest_wait_s),
+            wait=self._wait(),
             stop=is_last,
             reraise=True,
         )
@@ -103,4 +114,18 @@ class AsyncRetrying:
             if number == 1:
                 raise
             raise told_attempts(error, number) from error
+        self._outage.is_over()
         return answer
+
+    def _wait(self) -> Callable[[Any], float]:
+        """How long to wait after a failed attempt, at random."""
+        from tenacity import wait_random_exponential
+
+        first_s, longest_s = self._retries.first_wait_s, self._retries.longest_wait_s
+        usual = wait_random_exponential(multiplier=first_s, max=longest_s)
+        in_outage = wait_random_exponential(multiplier=max(first_s, _LEAST_LIMIT_S), max=_LONGEST_WAIT_S)
+
+        def wait(state: Any) -> float:
+            return (in_outage if self._outage.excuses(state.outcome.exception()) else usual)(state)
+
+        return wait

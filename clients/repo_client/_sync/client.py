@@ -3,11 +3,13 @@
 """The client of one server: it opens what a call goes through, and hands out models."""
 
 from collections.abc import Mapping
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from repo_client._checking import checked_version
 from repo_client._documents import read_signature
+from repo_client._errors import Facts
+from repo_client._labels import LabelSource, label_reader, version_chooser
 from repo_client._network import client_closed
 from repo_client._options import (
     ConnectionOptions,
@@ -20,13 +22,15 @@ from repo_client._options import (
     checked_mode,
     checked_option,
 )
+from repo_client._signatures import ModelSignature
 from repo_client._sync.admin import Admin, lent_admin
 from repo_client._sync.model import Model
 from repo_client._sync.retrying import Retrying
 from repo_client._sync.shared_memory import SharedRegions
 from repo_client._sync.tracing import traced, traced_stream
 from repo_client._sync.transport import Infer, Transport, open_transport
-from repo_client._timeouts import checked_timeout
+from repo_client._sync.versions import at_version
+from repo_client._timeouts import checked_timeout, seconds_left
 from repo_client._urls import parse_url
 
 
@@ -43,6 +47,8 @@ class Client:
         tls: whom to trust and who to be.
         connection: compression, number of connections, keep-alive, limits.
         retries: which failed calls are tried again; ``Retries(attempts=1)`` for none.
+        labels: what tells which version a label names: the path of the repository (beside which repo-tool keeps them),
+            ``{model: {label: version}}``, or a function of the model's name and the label.
         shared_memory: ``"auto"`` sends large tensors through memory shared with a server on this machine, where the
             server can open it; ``"system"`` insists on it, ``"cuda"`` shares the memory of a GPU, ``"off"`` neither.
         tracing: make an OpenTelemetry span of each call and send ``traceparent`` along.
@@ -63,6 +69,7 @@ class Client:
         tls: Tls | None = None,
         connection: ConnectionOptions | None = None,
         retries: Retries | None = None,
+        labels: LabelSource | None = None,
         shared_memory: SharedMemoryMode = "auto",
         tracing: bool = False,
         transport: Transport | None = None,
@@ -78,6 +85,7 @@ class Client:
         policy = checked_option("retries", retries, Retries, Retries)
         self._transport = transport or open_transport(self._url, options)
         self._retrying = Retrying(policy)
+        self._version_of = label_reader(labels)
         # A transport that was passed in may be no server at all, or write down what it is given.
         sharing = "off" if transport is not None and shared_memory == "auto" else checked_mode(shared_memory)
         self._shared_memory = SharedRegions(self._transport, self._url, sharing, foretells=policy.attempts > 1)
@@ -129,30 +137,42 @@ class Client:
         name: str,
         *,
         version: str | int | None = None,
+        label: str | None = None,
         timeout_s: float | None = None,
         nan: Nan = "allow",
     ) -> Model:
         """A served model, its signature read once; ``version`` ``None`` leaves the choice to the server at each call.
 
-        With ``nan="refuse"`` every call refuses inputs that hold a NaN, which most models answer with nonsense.
+        With a ``label`` each call goes to the version that the label names at that moment; batches, streams and
+        sequences stay with the one that they began with. With ``nan="refuse"`` every call refuses inputs that hold a
+        NaN, which most models answer with nonsense.
 
         Raises:
+            InputError: ``version`` and ``label``, or a label while the client was not told where ``labels`` are.
+            LabelNotFoundError: no version has the label.
             ModelNotFoundError: the server has no such model, or has not loaded it.
             NetworkError: the server cannot be reached.
             DeadlineExceededError: it did not answer in time.
         """
-        transport, chosen = self._open_transport(), checked_version(version)
-        limit_s = checked_timeout(timeout_s, self._timeout_s)
-        metadata = self._retrying.read(transport.metadata, name, chosen, timeout_s=limit_s)
-        config = self._retrying.read(transport.config, name, chosen, timeout_s=limit_s)
+        self._check_open()
+        choose = version_chooser(name, version=version, label=label, version_of=self._version_of)
+        deadline = monotonic() + checked_timeout(timeout_s, self._timeout_s)
         return Model(
-            read_signature(metadata, config, version=chosen),
+            at_version(choose, lambda chosen: self._signature(name, chosen, deadline)),
+            choose=choose,
             infer=self._infer,
             stream=self._stream,
             timeout_s=self._timeout_s,
             check_open=self._check_open,
             nan=nan,
         )
+
+    def _signature(self, name: str, version: str, deadline: float) -> ModelSignature:
+        about = Facts(model=name, version=version)
+        read, transport = self._retrying.read, self._transport
+        metadata = read(transport.metadata, name, version, timeout_s=seconds_left(deadline, about))
+        config = read(transport.config, name, version, timeout_s=seconds_left(deadline, about))
+        return read_signature(metadata, config, version=version)
 
     def is_ready(self, *, timeout_s: float | None = None) -> bool:
         """Whether the server answers inference requests; ``False`` too where nothing answers.

@@ -4,9 +4,11 @@
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from copy import copy
+from dataclasses import replace
 from functools import partial
 from time import monotonic
-from typing import Any, Literal, TypeVar, Unpack, overload
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 from repo_client._answers import Answer
 from repo_client._batches import checked_rows, count_rows, joined, split, told_rows
@@ -33,6 +35,7 @@ from repo_client._signatures import ModelSignature
 from repo_client._sync.many import Errors, infer_each
 from repo_client._sync.sequences import ModelSequence
 from repo_client._sync.transport import Infer
+from repo_client._sync.versions import at_version
 from repo_client._tensors import decode
 from repo_client._thread_window import SOURCES, Source, in_order
 from repo_client._timeouts import checked_timeout, seconds_left, to_microseconds
@@ -47,6 +50,7 @@ class Model:
         self,
         signature: ModelSignature,
         *,
+        choose: Callable[[], str],  # the version to ask for
         infer: Infer,
         stream: Callable[..., Any],  # of the transport: it gives a generator of responses
         timeout_s: float,
@@ -54,6 +58,7 @@ class Model:
         nan: Nan = "allow",
     ) -> None:
         self._signature = signature
+        self._choose = choose
         self._infer, self._stream = infer, stream
         self._timeout_s = timeout_s
         self._check_open = check_open
@@ -110,7 +115,19 @@ class Model:
             "parameters": parameters,
             "headers": headers,
         }
-        return read_answer(self._infer(self._prepared(inputs, limit_s, options), timeout_s=limit_s))
+        return read_answer(self._send(self._prepared(inputs, limit_s, options), limit_s))
+
+    def _send(self, request: InferRequest, limit_s: float) -> InferResponse:
+        deadline = monotonic() + limit_s
+
+        def send(version: str) -> InferResponse:
+            if request.version == version:  # but for a label that moves, it is the one that was prepared
+                return self._infer(request, timeout_s=limit_s)
+            left_s = seconds_left(deadline, Facts(model=request.model, version=version, request_id=request.request_id))
+            moved = replace(request, version=version, timeout_us=to_microseconds(left_s))
+            return self._infer(moved, timeout_s=left_s)
+
+        return at_version(self._choose, send)
 
     def _prepared(self, inputs: Inputs, limit_s: float, options: CallOptions) -> InferRequest:
         arrays = self._checker.arrays(inputs, cast=checked_cast(options.get("cast", "no")))
@@ -123,7 +140,7 @@ class Model:
             raise no_sequence(self._signature)
         return InferRequest(
             model=self._signature.name,
-            version=self._signature.version,
+            version=self._choose(),
             request_id=checked_request_id(options.get("request_id")),
             inputs=self._checker.encode(arrays),
             outputs=self._checker.outputs(options.get("outputs")),
@@ -160,13 +177,25 @@ class Model:
         rows = count_rows(arrays)
         if rows <= size:
             return checked_rows(self.infer(arrays, **options), rows)
-        return self._infer_parts(split(arrays, rows, size), limit, limit_s, options)
+        deadline = monotonic() + limit_s
+
+        def infer_parts(version: str) -> Answer:
+            parts = split(arrays, rows, size)
+            return self._with_version(version)._infer_parts(parts, limit, deadline, options)
+
+        return at_version(self._choose, infer_parts)
+
+    def _with_version(self, version: str) -> Self:
+        """The same model, whose calls all go to one version: whatever a label does meanwhile."""
+        pinned = copy(self)
+        pinned._choose = lambda: version
+        return pinned
 
     def _infer_parts(
-        self, parts: Iterator[dict[str, Array]], limit: int, limit_s: float, options: CallOptions
+        self, parts: Iterator[dict[str, Array]], limit: int, deadline: float, options: CallOptions
     ) -> Answer:
-        deadline, request_id = monotonic() + limit_s, options.get("request_id")
-        facts = Facts(model=self._signature.name, version=self._signature.version, request_id=request_id)
+        request_id = options.get("request_id")
+        facts = Facts(model=self._signature.name, version=self._choose(), request_id=request_id)
 
         def infer_part(number: int, part: dict[str, Array]) -> Answer:
             left_s, rows = seconds_left(deadline, facts), count_rows(part)
@@ -257,7 +286,7 @@ class Model:
 
         def send(request: InferRequest) -> Answer:
             self._check_open()
-            return read_answer(self._infer(request, timeout_s=limit_s))
+            return read_answer(self._send(request, limit_s))
 
         return infer_each(prepare, send, source, limit=most, errors=errors, progress=progress)
 
@@ -289,7 +318,8 @@ class Model:
             InputError: an ``id`` that is neither a positive number nor a short text.
         """
         self._check_open()
-        return ModelSequence(id, infer=self.infer, stream=self.stream, decoupled=self._signature.decoupled)
+        pinned = self._with_version(self._choose())  # where its state is
+        return ModelSequence(id, infer=pinned.infer, stream=pinned.stream, decoupled=self._signature.decoupled)
 
 
 def read_answer(response: InferResponse) -> Answer:

@@ -51,6 +51,7 @@ class TypedModel:
     Args:
         client: an open client of the server.
         version: the version to call; None leaves the choice to the server at each call.
+        label: the label whose version is called, as it is at each call.
         nan: ``"refuse"`` refuses inputs that hold a NaN.
     """
 
@@ -61,8 +62,15 @@ class TypedModel:
         super().__init_subclass__(**options)
         cls._codec = Codec(cls.contract)
 
-    def __init__(self, client: Client, *, version: str | int | None = None, nan: Nan = "allow") -> None:
-        self._client, self._version, self._nan = client, version, nan
+    def __init__(
+        self,
+        client: Client,
+        *,
+        version: str | int | None = None,
+        label: str | None = None,
+        nan: Nan = "allow",
+    ) -> None:
+        self._client, self._version, self._label, self._nan = client, version, label, nan
         self._found: _Served | None = None
 
     def check(self, *, timeout_s: float | None = None) -> None:
@@ -74,7 +82,7 @@ class TypedModel:
             NetworkError: the server cannot be reached.
         """
         name = self.contract.model
-        model = self._client.model(name, version=self._version, timeout_s=timeout_s, nan=self._nan)
+        model = self._client.model(name, version=self._version, label=self._label, timeout_s=timeout_s, nan=self._nan)
         self.contract.check(model.signature)
         has_more = len(model.signature.outputs) > len(self.contract.outputs)
         self._found = _Served(model, self.contract.output_names if has_more else None)

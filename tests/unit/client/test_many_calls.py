@@ -21,6 +21,7 @@ from repo_client import (
     InputError,
     LoadRefusedError,
     ModelNotFoundError,
+    ModelUnhealthyError,
     RefusedRequestError,
     Retries,
     ServerBusyError,
@@ -130,6 +131,7 @@ def test_what_is_large_is_copied_before_the_next_is_read():
     [
         (ServerUnreachableError, 2),
         (ConnectionLostError, 2),
+        (ModelUnhealthyError, 2),
         (ServerBusyError, 2),
         (TlsError, 1),
         (InputError, 1),
@@ -197,6 +199,53 @@ def test_calls_that_succeed_earn_retries_for_those_that_do_not():
             model.infer(X)
         transport.fail(ServerBusyError("full"))
         model.infer(X)
+
+
+AWAY, LOADING = ServerUnreachableError("away"), ModelNotFoundError("not loaded yet")
+IMPATIENT = Retries(first_wait_s=0, patience_s=0)
+
+
+@pytest.mark.parametrize(
+    ("failures", "retries", "calls"),
+    [
+        ([AWAY] * 8, AT_ONCE, 9),
+        ([ConnectionLostError("killed"), *[AWAY] * 4, *[LOADING] * 4], AT_ONCE, 10),
+        ([ModelUnhealthyError("killed"), *[LOADING] * 4], AT_ONCE, 6),
+        ([ConnectionLostError("it kills the server")] * 8, AT_ONCE, 3),
+        ([ModelUnhealthyError("it kills its process")] * 8, AT_ONCE, 3),
+        ([AWAY] * 8, IMPATIENT, 3),
+        ([ConnectionLostError("killed"), LOADING], IMPATIENT, 2),
+    ],
+)
+def test_a_server_that_was_there_is_waited_for_while_it_costs_nothing(failures, retries, calls):
+    transport = in_memory()
+    with Client("grpc://nowhere", transport=transport, retries=retries) as client:
+        model = client.model("digits")
+        transport.fail(*failures)
+        if calls > len(failures):
+            assert isinstance(model.infer(X), Answer)
+        else:
+            with pytest.raises(type(failures[calls - 1])):
+                model.infer(X)
+    assert len(infer_calls(transport)) == calls
+
+
+def test_a_server_that_was_never_there_is_not_waited_for():
+    transport = in_memory()
+    transport.fail(*[AWAY] * 8)
+    client = Client("grpc://nowhere", transport=transport, retries=AT_ONCE)
+    with client, pytest.raises(ServerUnreachableError, match=r"\(3 attempts\)"):
+        client.model("digits")
+
+
+def test_a_model_that_is_not_found_after_an_outage_is_told_at_once():
+    transport = in_memory()
+    with Client("grpc://nowhere", transport=transport, retries=AT_ONCE) as client:
+        model = client.model("digits")
+        transport.fail(AWAY, AWAY, None, LOADING)
+        model.infer(X)
+        with pytest.raises(ModelNotFoundError, match=r"^not loaded yet$"):
+            model.infer(X)
 
 
 def test_reads_are_tried_again_as_well():
