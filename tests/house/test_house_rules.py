@@ -22,6 +22,8 @@ COMMANDS = (
     "client generate",
     "bench",
     "show",
+    "fsck",
+    "history",
     "verify",
     "validate",
     "rule",

@@ -24,12 +24,17 @@ from repo_tool.cli.client import client
 from repo_tool.cli.config import config
 from repo_tool.cli.console import error_console, show_error
 from repo_tool.cli.diff import diff
+from repo_tool.cli.fsck import fsck
+from repo_tool.cli.history import history
 from repo_tool.cli.pipeline import pipeline
 from repo_tool.cli.plan import plan
+from repo_tool.cli.pull import pull
+from repo_tool.cli.push import push
 from repo_tool.cli.release import release
 from repo_tool.cli.rule import rule
 from repo_tool.cli.serve import serve
 from repo_tool.cli.show import show
+from repo_tool.cli.sync import sync
 from repo_tool.cli.validate import validate
 from repo_tool.cli.verify import verify
 from repo_tool.errors import LoadRefusedError, ParityError, RepoToolError, RollOutError, UserMistakeError
@@ -72,14 +77,19 @@ app.command("call")(call)
 app.add_typer(client, name="client")
 app.command("bench")(bench)
 app.command("show")(show)
+app.command("history")(history)
 app.command("config")(config)
 app.command("verify")(verify)
+app.command("fsck")(fsck)
 app.command("validate")(validate)
 app.command("release")(release)
 app.command("rule")(rule)
 app.command("plan")(plan)
 app.command("apply")(apply)
 app.command("diff")(diff)
+app.command("push")(push)
+app.command("pull")(pull)
+app.command("sync")(sync)
 
 
 def main() -> None:

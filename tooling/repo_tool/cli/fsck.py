@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``repo-tool fsck``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from repo_tool.cli.console import ConsoleProgress, complete_model, console
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from repo_tool.workflows.fsck_findings import Finding
+    from repo_tool.workflows.fsck_repository import Checked
+
+
+def fsck(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Models to look at. Default: all.", autocompletion=complete_model, show_default=False),
+    ] = None,
+    repository: Annotated[Path, typer.Option("--repository", "-r", help="Where the models are.")] = Path(
+        "model_repository"
+    ),
+    repair: Annotated[bool, typer.Option("--repair", help="Finish or undo what can be, and look again.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Check that every published byte is still there, and that nothing is half done.
+
+    Digests of all files are computed again; configurations, journal, labels and pipelines must agree with the folders;
+    what killed commands left is told. --repair finishes a change that has begun, removes our own leftovers and labels
+    that point nowhere, writes down in the journal what it does not know, stamps configurations, and takes back the
+    right of everybody to write. Nothing that a person wrote is removed. The exit code is 1 when anything is left.
+
+    **Example:**
+
+        repo-tool fsck --repair
+    """
+    from repo_tool.workflows.fsck_repository import FsckRequest, fsck_repository
+
+    request = FsckRequest(repository=repository, models=tuple(models or ()), repair=repair)
+    checked = fsck_repository(request, ConsoleProgress(quiet=as_json))
+    if as_json:
+        import json
+
+        print(json.dumps(checked.to_dict(), indent=2))
+    else:
+        _show(checked)
+    if not checked.clean:
+        raise typer.Exit(1)
+
+
+def _show(checked: "Checked") -> None:
+    out = console()
+    for finding in checked.repaired:
+        out.print(_line(finding, mark="✓", style="green"), soft_wrap=True)
+    for finding in checked.findings:
+        out.print(_line(finding, mark="✗", style="red"), soft_wrap=True)
+        out.print(_remedy(finding, checked.failures.get(finding, "")), soft_wrap=True)
+    out.print(_summary(checked), markup=False, soft_wrap=True)
+
+
+def _line(finding: "Finding", *, mark: str, style: str) -> "Text":
+    from rich.text import Text
+
+    from repo_tool.printable import printable
+
+    return Text.assemble((f"{mark} ", style), (finding.kind, "bold"), printable(f" {finding.path}: {finding.words}"))
+
+
+def _remedy(finding: "Finding", failure: str) -> "Text":
+    from rich.text import Text
+
+    from repo_tool.printable import printable_lines
+
+    if failure:
+        return Text(f"  not mended: {printable_lines(failure)}", style="red")
+    start = "--repair " if finding.repair else "next: "
+    return Text(f"  {start}{printable_lines(finding.remedy)}", style="dim")
+
+
+def _summary(checked: "Checked") -> str:
+    size = f"{_counted(checked.models, 'model')}, {_counted(checked.versions, 'version')}"
+    mended = f", {len(checked.repaired)} mended" if checked.repaired else ""
+    if checked.clean:
+        return f"{size}: all as published{mended}"
+    return f"{size}: {_counted(len(checked.findings), 'finding')}{mended}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
