@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where else a repository may lie: S3-compatible storage, and folders of other machines."""
+"""Model repositories elsewhere: S3-compatible object stores, and folders that anything may carry on."""

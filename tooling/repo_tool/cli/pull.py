@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``repo-tool pull``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from repo_tool.cli.remote_output import ENDPOINT_HELP
+
+
+def pull(
+    remote: Annotated[str, typer.Argument(help="s3://BUCKET/FOLDER, or the path of a folder.", show_default=False)],
+    models: Annotated[
+        list[str] | None, typer.Argument(help="With those that they call; without any, all.", show_default=False)
+    ] = None,
+    repository: Annotated[Path, typer.Option("--repository", "-r", help="Where the models go.")] = Path(
+        "model_repository"
+    ),
+    endpoint_url: Annotated[str | None, typer.Option(help=ENDPOINT_HELP, metavar="URL")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would come, and fetch nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Get models that were pushed to an object store or another folder, and publish them in this repository.
+
+    Only what is not here yet is fetched. Every file is proven by its digest before anything becomes visible, and then
+    all of it does at once. A model of which this repository has a newer version stays as it is.
+
+    **Example:**
+
+        repo-tool pull s3://our-bucket/models churn
+    """
+    from repo_tool.cli.console import ConsoleProgress
+    from repo_tool.cli.remote_output import show_transfers
+    from repo_tool.workflows.pull_models import PullRequest
+    from repo_tool.workflows.pull_models import pull as run
+
+    request = PullRequest(
+        repository=repository,
+        remote=remote,
+        models=tuple(models or ()),
+        endpoint_url=endpoint_url,
+        only_tells=dry_run,
+    )
+    pulled = run(request, ConsoleProgress(quiet=as_json))
+    show_transfers(pulled.remote, pulled.models, as_json=as_json, only_tells=dry_run)

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``push``, ``pull`` and ``sync`` take and show alike."""
+
+__all__ = ["ENDPOINT_HELP", "show_transfers"]
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from repo_tool.workflows.remote_transfers import ModelTransfer
+
+ENDPOINT_HELP = "Of the object store, e.g. http://minio:9000; default: Amazon's."
+_STYLES = {"new": "green", "changed": "green", "unchanged": "dim", "ahead": "yellow", "removed": "red"}
+
+
+def show_transfers(remote: str, models: "Sequence[ModelTransfer]", *, as_json: bool, only_tells: bool) -> None:
+    """The models with what became of them, or would."""
+    if as_json:
+        print(json.dumps({"remote": remote, "dry_run": only_tells, "models": [each.to_dict() for each in models]}))
+        return
+    from repo_tool.cli.console import console
+
+    if any(each.state != "unchanged" for each in models):
+        console().print(_table(models))
+    console().print(f"{remote}: {_summary(models, only_tells=only_tells)}", markup=False, soft_wrap=True)
+
+
+def _summary(models: "Sequence[ModelTransfer]", *, only_tells: bool) -> str:
+    counts = Counter(each.state for each in models)
+    told = ", ".join(f"{counts[state]} {state}" for state in _STYLES if counts[state]) or "no model"
+    return told + ("; nothing has been done" if only_tells else "")
+
+
+def _table(models: "Sequence[ModelTransfer]") -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from repo_tool.remotes.transfer import in_words
+
+    table = Table("model", "", "versions", "files", "size", box=box.SIMPLE_HEAD, pad_edge=False)
+    for each in models:
+        if each.state != "unchanged":
+            versions = ", ".join(map(str, each.versions)) or "-"
+            size = in_words(each.bytes) if each.files else "-"
+            state = Text(each.state, _STYLES[each.state])
+            table.add_row(Text(each.model), state, versions, str(each.files or "-"), size)
+    return table

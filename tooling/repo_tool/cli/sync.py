@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``repo-tool sync``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from repo_tool.cli.remote_output import ENDPOINT_HELP
+
+
+def sync(
+    remote: Annotated[str, typer.Argument(help="s3://BUCKET/FOLDER, or the path of a folder.", show_default=False)],
+    repository: Annotated[Path, typer.Option("--repository", "-r", help="What it is to hold.")] = Path(
+        "model_repository"
+    ),
+    endpoint_url: Annotated[str | None, typer.Option(help=ENDPOINT_HELP, metavar="URL")] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Push in place of somebody who began to and gave up.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would change, and change nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Let an object store or another folder hold what this repository holds: `repo-tool push` that also removes.
+
+    Models and versions that were pushed there and are not here any more go, after what replaces them has come and the
+    pointer has been switched. Files that nobody pushed stay.
+
+    **Example:**
+
+        repo-tool sync s3://our-bucket/models --dry-run
+    """
+    from repo_tool.cli.console import ConsoleProgress
+    from repo_tool.cli.remote_output import show_transfers
+    from repo_tool.workflows.push_models import PushRequest, push
+
+    request = PushRequest(
+        repository=repository,
+        remote=remote,
+        endpoint_url=endpoint_url,
+        removes=True,
+        takes_over=take_over,
+        only_tells=dry_run,
+    )
+    pushed = push(request, ConsoleProgress(quiet=as_json))
+    show_transfers(pushed.remote, pushed.models, as_json=as_json, only_tells=dry_run)

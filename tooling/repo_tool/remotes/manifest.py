@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a repository elsewhere holds: its pointer, ``manifest.json``, which is switched when all that it names is there.
+
+It lies beside the repository's folder, as all of ours does: ``.<name>.repo-tool/manifest.json``.
+"""
+
+__all__ = ["Manifest", "RemoteFile", "RemoteModel", "Unfinished", "digest_of_model", "version_of"]
+
+import getpass
+import json
+import socket
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from repo_tool.repository.provenance import digest_of_bytes
+
+SCHEMA = 1
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _who() -> str:
+    try:
+        account = getpass.getuser()
+    except (KeyError, OSError):  # which of the two hangs on Python's version
+        account = "somebody"
+    return f"{account}@{socket.gethostname()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteFile:
+    """One file of a model."""
+
+    digest: str
+    size: int  # bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteModel:
+    """A model that is there whole."""
+
+    files: Mapping[str, RemoteFile]  # by their paths in the model's directory
+    by: str = field(default_factory=_who)
+    at: str = field(default_factory=_now)
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """Its versions, ascending."""
+        return tuple(sorted({version for path in self.files if (version := version_of(path))}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """A push of one model that has begun: nobody else pushes it meanwhile, but for who has the very same files."""
+
+    digest: str = ""  # of the model that it brings
+    removing: tuple[str, ...] = ()  # the files that it removes instead
+    by: str = field(default_factory=_who)
+    at: str = field(default_factory=_now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """All that is there, and what is on its way, by model."""
+
+    models: Mapping[str, RemoteModel] = field(default_factory=dict)
+    unfinished: Mapping[str, Unfinished] = field(default_factory=dict)
+
+    def claiming(self, digests: Mapping[str, str]) -> "Manifest":
+        """With these models on their way, by name and digest."""
+        claims = {name: Unfinished(digest=digest) for name, digest in digests.items()}
+        return replace(self, unfinished={**self.unfinished, **claims})
+
+    def finished(self, models: Mapping[str, RemoteModel]) -> "Manifest":
+        """With these models there, and no longer on their way."""
+        left = {name: claim for name, claim in self.unfinished.items() if name not in models}
+        return Manifest(models={**self.models, **models}, unfinished=left)
+
+    def removing(self, lost: Mapping[str, Sequence[str]]) -> "Manifest":
+        """Without these files of these models, which are on their way out."""
+        models = {name: _without(model, lost.get(name, ())) for name, model in self.models.items()}
+        claims = {name: Unfinished(removing=tuple(paths)) for name, paths in lost.items()}
+        there = {name: model for name, model in models.items() if model.files}
+        return replace(self, models=there, unfinished={**self.unfinished, **claims})
+
+    def unclaimed(self, names: Collection[str]) -> "Manifest":
+        """With nothing of these models on its way."""
+        return replace(self, unfinished={name: each for name, each in self.unfinished.items() if name not in names})
+
+    def to_bytes(self) -> bytes:
+        """As JSON."""
+        return (json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, sort_keys=True) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Manifest":
+        """What ``to_bytes`` made.
+
+        Raises:
+            ValueError: it is none, or that of a newer repo-tool.
+        """
+        facts = json.loads(content)
+        if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
+            raise ValueError(f"it is no manifest of schema {SCHEMA}, which this repo-tool reads")
+        try:
+            models = {name: _model(known) for name, known in facts["models"].items()}
+            unfinished = {name: _unfinished(known) for name, known in facts["unfinished"].items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"it lacks what a manifest has: {error}") from error
+        return cls(models=models, unfinished=unfinished)
+
+
+def _model(known: Mapping[str, Any]) -> RemoteModel:
+    files = {path: RemoteFile(**file) for path, file in known["files"].items()}
+    return RemoteModel(files=files, by=known["by"], at=known["at"])
+
+
+def _without(model: RemoteModel, paths: Sequence[str]) -> RemoteModel:
+    return replace(model, files={path: file for path, file in model.files.items() if path not in paths})
+
+
+def _unfinished(known: Mapping[str, Any]) -> Unfinished:
+    return Unfinished(**{**known, "removing": tuple(known["removing"])})
+
+
+def version_of(path: str) -> int | None:
+    """The version whose folder a file of a model lies in; None for what all versions share."""
+    first, slash, _ = path.partition("/")
+    return int(first) if slash and first.isascii() and first.isdecimal() and not first.startswith("0") else None
+
+
+def digest_of_model(files: Mapping[str, RemoteFile]) -> str:
+    """The digest of names and contents."""
+    return digest_of_bytes("".join(f"{path}\0{files[path].digest}\n" for path in sorted(files)).encode())
