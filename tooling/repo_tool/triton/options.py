@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from repo_tool.errors import RepoToolError
+from repo_tool.triton.ports import LOOPBACK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
     """How a server is started; a port of 0 lets us choose a free one."""
 
+    # Where HTTP and gRPC listen. Metrics stay on the loopback interface.
+    host: str = LOOPBACK
+    # Whether a Triton with published vulnerabilities may listen where other machines reach it.
+    accept_known_cves: bool = False
     http_port: int = 0
     grpc_port: int = 0
     metrics_port: int = 0
@@ -22,6 +27,9 @@ class ServerOptions:
     start_timeout_s: float = 30.0
     load_timeout_s: float = 600.0
     graceful_stop_s: float = 3.0  # for requests in flight; 0 kills at once, which is right when nobody else is served
+    # How long the server says that it is not ready before it takes no more connections, where any are open: what asks
+    # for its readiness now and then sends its requests elsewhere meanwhile. None: a thirtieth of ``graceful_stop_s``.
+    notice_s: float | None = None
     max_opset: int | None = None  # the newest ai.onnx opset that the release loads; None: what this ONNX Runtime loads
     max_ir_version: int | None = None
     # Which file of configs/ is read in place of config.pbtxt; where a model lacks it, Triton takes config.pbtxt.
