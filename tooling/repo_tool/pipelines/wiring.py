@@ -22,6 +22,7 @@ from repo_tool.pipelines.step_parameters import with_files
 from repo_tool.pipelines.unread import numbered, unread_before
 from repo_tool.pipelines.wire import Wire
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
+from repo_tool.repository.stamps import without_stamps
 
 _REPEAT = "a `repeat:` block"
 
@@ -134,7 +135,7 @@ def _type_model(scope: Scope, at: int, declaration: StepDeclaration, repository:
             next_step="give the pipeline another name",
         )
     member = repository.existing_model(declaration.model or "")
-    config = member.read_config()
+    config = without_stamps(member.read_config())  # what is generated from it is made of other bytes
     _refuse_decoupled(declaration, config)
     version = _version(declaration, member)
     wanted = {tensor.name: _row_wire(declaration, config, tensor) for tensor in _read_of(config, declaration, scope)}

@@ -16,10 +16,12 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from repo_tool.errors import RepositoryError
+from repo_tool.repository.stamps import unstamped
 
 SCHEMA = 1
 PROVENANCE_FILE = "provenance.json"
@@ -78,13 +80,20 @@ def digests_of(folder: Path, *, through_pointers: bool = False) -> dict[str, str
 
 
 def shared_digests_of(model: Path, *, through_pointers: bool = False) -> dict[str, str]:
-    """The digests of what all versions of a model share, by relative path: all but ``config.pbtxt``."""
+    """The digests of what all versions share, by relative path: all but ``config.pbtxt``; variants without stamps."""
     loose = [entry for entry in sorted(model.iterdir()) if entry.is_file() and entry.name != "config.pbtxt"]
     folders = [entry for name in _SHARED_FOLDERS for entry in sorted((model / name).rglob("*")) if entry.is_file()]
     return {
-        entry.relative_to(model).as_posix(): digest_of(entry, through_pointers=through_pointers)
+        entry.relative_to(model).as_posix(): _shared_digest(entry, through_pointers=through_pointers)
         for entry in (*loose, *folders)
     }
+
+
+def _shared_digest(file: Path, *, through_pointers: bool) -> str:
+    if file.suffix == ".pbtxt":
+        with suppress(UnicodeDecodeError):
+            return digest_of_bytes(unstamped(file.read_bytes().decode()).encode())
+    return digest_of(file, through_pointers=through_pointers)
 
 
 def write_provenance(path: Path, facts: dict[str, Any]) -> None:

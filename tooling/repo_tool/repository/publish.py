@@ -24,7 +24,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from repo_tool.config import pbtxt
 from repo_tool.errors import ConfigError, RepositoryError, VersionExistsError
 from repo_tool.repository.disk import (
     fit_onto,
@@ -43,7 +42,7 @@ from repo_tool.repository.locks import changing, sole_changer_lock
 from repo_tool.repository.moves import Change, Move, Write, fingerprint, make
 from repo_tool.repository.provenance import digest_of_bytes
 from repo_tool.repository.staging import WITHDRAWN_FOR_DAYS, Staging, put_in_order, staging, withdrawn_path
-from repo_tool.repository.stamps import provenance_digest, restamped, stamps_of
+from repo_tool.repository.stamps import provenance_digest, restamped, stamped_anew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,7 +288,7 @@ def _drafts(
     room: Path,
 ) -> tuple[Write, ...]:
     """What is to be written, with its drafts on the disk in ``room``."""
-    stamped_anew = [(name, False, old, _stamped_anew(repository, name, old, new)) for name, (old, new) in texts.items()]
+    own = [(name, False, old, _stamped_anew(repository, name, old, new)) for name, (old, new) in texts.items()]
     others = [(name, True, old.encode(), new.encode()) for name, (old, new) in beside.items()]
     return tuple(
         Write(
@@ -299,7 +298,7 @@ def _drafts(
             new=_written(room / f"{index}.new", new),
             old=_written(room / f"{index}.old", old) if old else "",
         )
-        for index, (name, is_beside, old, new) in enumerate([*stamped_anew, *others])
+        for index, (name, is_beside, old, new) in enumerate([*own, *others])
     )
 
 
@@ -310,13 +309,13 @@ def _written(path: Path, words: bytes) -> str:
 
 
 def _stamped_anew(repository: ModelRepository, name: str, old: bytes, new: bytes) -> bytes:
-    """A configuration with the stamps that are due, if it has any before or after."""
+    """A configuration with the stamps that are due; any other file as it is."""
+    if not name.endswith(".pbtxt"):
+        return new
     try:
-        if any(stamps_of(pbtxt.parse(words.decode())) for words in (old, new)):
-            return restamped(new.decode(), repository.model(Path(name).parts[0])).encode()
-    except (ConfigError, UnicodeDecodeError):  # no configuration, or one that is for the rules to judge
-        pass
-    return new
+        return stamped_anew(old.decode(), new.decode(), repository.model(Path(name).parts[0])).encode()
+    except UnicodeDecodeError:  # for the rules to judge
+        return new
 
 
 def withdraw(

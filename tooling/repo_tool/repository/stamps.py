@@ -11,11 +11,13 @@ __all__ = [
     "provenance_digest",
     "restamped",
     "stamped",
+    "stamped_anew",
     "stamps_of",
     "unstamped",
     "without_stamps",
 ]
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,8 +26,8 @@ from repo_tool.config import pbtxt
 from repo_tool.config.edit import remove_field
 from repo_tool.config.model import ModelConfig
 from repo_tool.config.served_versions import served_versions
+from repo_tool.errors import ConfigError
 from repo_tool.repository.layout import ModelDirectory
-from repo_tool.repository.provenance import digest_of
 
 _KEY = re.compile(r"provenance\.([1-9][0-9]*)")
 _REMARK = "# Which bytes each version is made of: the digest of its provenance.json, which lists every file.\n"
@@ -52,11 +54,7 @@ def without_stamps(config: ModelConfig) -> ModelConfig:
 
 
 def stamped(text: str, digests: Mapping[int, str]) -> str:
-    """The text of a configuration with these stamps, by version, and no other ones.
-
-    Raises:
-        ConfigError: it does not parse.
-    """
+    """The text of a configuration with these stamps, by version, and no other ones."""
     bare = unstamped(text)
     if not digests:
         return bare
@@ -69,21 +67,25 @@ def stamped(text: str, digests: Mapping[int, str]) -> str:
 
 
 def unstamped(text: str) -> str:
-    """The text of a configuration without stamps, wherever a person or a formatter has put them.
+    """The text of a configuration without stamps, also where a person or a formatter has moved them.
 
-    Raises:
-        ConfigError: it does not parse.
+    A text that does not parse loses those that are where ``stamped`` puts them.
     """
     bare = _LOOSE.sub("", _BLOCK.sub("", text))
-    for version in stamps_of(pbtxt.parse(bare)):
-        bare = remove_field(bare, f'parameters["provenance.{version}"]')
+    if "provenance." not in bare:
+        return bare
+    try:
+        for version in stamps_of(pbtxt.parse(bare)):
+            bare = remove_field(bare, f'parameters["provenance.{version}"]')
+    except ConfigError:  # for the rules to judge
+        pass
     return bare
 
 
 def provenance_digest(directory: ModelDirectory, version: int) -> str | None:
     """``sha256:`` and the digest of a version's ``provenance.json``; None where it has none."""
     path = directory.provenance_path(version)
-    return digest_of(path) if path.is_file() else None
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" if path.is_file() else None
 
 
 def due_stamps(directory: ModelDirectory, config: ModelConfig) -> dict[int, str]:
@@ -101,3 +103,13 @@ def restamped(text: str, directory: ModelDirectory) -> str:
     """
     due = due_stamps(directory, pbtxt.parse(text))
     return text if due == stamps_of(pbtxt.parse(text)) else stamped(text, due)
+
+
+def stamped_anew(old: str, new: str, directory: ModelDirectory) -> str:
+    """What a configuration of the model is to say from now on, with the stamps that are due, if it had or has any."""
+    try:
+        if not old or any(stamps_of(pbtxt.parse(text)) for text in (old, new)):
+            return restamped(new, directory)
+    except ConfigError:  # for the rules to judge
+        pass
+    return new

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from repo_tool.columns import COLUMNS_PARAMETER
+from repo_tool.repository.stamps import without_stamps
 from repo_tool.rules.diagnostics import Finding, Severity
 from repo_tool.rules.registry import rule
 from repo_tool.rules.subjects import ModelSubject
@@ -86,7 +87,7 @@ def ignored_parameter(model: ModelSubject) -> Iterator[Finding]:
     """
     if model.backend != "onnxruntime":
         return
-    for key, value in model.config.parameters.items():
+    for key, value in without_stamps(model.config).parameters.items():
         for message, cause, fix in _parameter_traps(key, value):
             yield Finding(message, cause=cause, fix=fix, field=f"parameters[{key}]")
 

@@ -19,6 +19,7 @@ from repo_tool.config.pbtxt import parse
 from repo_tool.errors import ConfigError, RepositoryError
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.revisions import at_revision, labels_elsewhere, names_a_revision
+from repo_tool.repository.stamps import without_stamps
 
 _LARGEST_LABEL_FILE = 1 << 24
 
@@ -141,7 +142,7 @@ def _read_model(path: Path) -> _Model:
 
 def _read(path: Path, directory: Path) -> _Served:
     try:
-        config = parse(path.read_text(encoding="utf-8"))
+        config = without_stamps(parse(path.read_text(encoding="utf-8")))
         labels = _labels(config, directory)
     except ConfigError as error:
         raise ConfigError(f"'{path}': {error.fact}", cause=error.cause, next_step=error.next_step) from error

@@ -16,7 +16,7 @@ __all__ = [
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from repo_tool.config.variants import VARIANTS
 from repo_tool.errors import ConfigError, RepositoryError, UserMistakeError
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.publish import rewrite
+from repo_tool.repository.stamps import stamped_anew
 from repo_tool.rules import Diagnostic, Severity
 from repo_tool.rules.fixes import Drafts
 from repo_tool.workflows.new_findings import new_findings
@@ -233,8 +234,11 @@ def change_config(
     for path in removals:
         after = remove_field(after, path)
     carried = [] if variant or after == before else list(_in_variants(model, before, after))
-    files = [FileChange(path=_path_in_repository(model, variant), before=before, after=after)]
-    files += [file for file, _ in carried]
+    asked = FileChange(path=_path_in_repository(model, variant), before=before, after=after)
+    files = [
+        replace(file, after=stamped_anew(file.before, file.after, model))
+        for file in (asked, *(file for file, _ in carried))
+    ]
     changed = {file.path: (file.before, file.after) for file in files if file.after != file.before}
     new = new_findings(repository, name, Drafts(texts={path: after for path, (_, after) in changed.items()}))
     errors = [each for each in new if each.severity is Severity.ERROR]

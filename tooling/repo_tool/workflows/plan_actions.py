@@ -201,14 +201,14 @@ def _configure(there: FoundModel, base: str, overrides: Mapping[str, str], subje
     if there.is_as_published(overrides):
         return None
     try:
-        text = restored(there.config_text, base, overrides)
+        text = restored(there.bare_text, base, overrides)
     except ConfigError as error:
         words = "; ".join(filter(None, (error.fact, error.cause, error.next_step)))
         reasons = tuple(_override_reasons(there.overrides, overrides))
         return Action(kind=ActionKind.CONFIGURE, model=there.name, subject=subject, reasons=reasons, obstacle=words)
-    if text == there.config_text:
+    if text == there.bare_text:
         return None
-    diff = difflib.unified_diff((there.config_text or "").splitlines(), text.splitlines(), n=0, lineterm="")
+    diff = difflib.unified_diff((there.bare_text or "").splitlines(), text.splitlines(), n=0, lineterm="")
     lines = tuple(line for line in list(diff)[2:] if not line.startswith("@@"))
     return Action(
         kind=ActionKind.CONFIGURE,

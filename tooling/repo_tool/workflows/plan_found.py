@@ -13,6 +13,7 @@ from repo_tool.errors import ConfigError, RepositoryError
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.pins import PINS_PARAMETER, called_by
 from repo_tool.repository.provenance import digest_of_bytes, digests_of, read_provenance, shared_digests_of
+from repo_tool.repository.stamps import unstamped
 from repo_tool.workflows.config_overrides import interface_digest
 
 
@@ -57,11 +58,16 @@ class FoundModel:
         """The fields that were set over it when it was published."""
         return self.facts.get("overrides") or {}
 
+    @property
+    def bare_text(self) -> str | None:
+        """``config.pbtxt`` without its stamps, which follow from the versions that are there."""
+        return None if self.config_text is None else unstamped(self.config_text)
+
     def is_as_published(self, overrides: Mapping[str, str]) -> bool:
         """Whether ``config.pbtxt`` is to the letter what was published with just these fields set over it."""
-        if self.config_text is None or self.overrides != overrides:
+        if self.bare_text is None or self.overrides != overrides:
             return False
-        return self.facts.get("config_digest") == digest_of_bytes(self.config_text.encode())
+        return self.facts.get("config_digest") == digest_of_bytes(self.bare_text.encode())
 
 
 def read_found(

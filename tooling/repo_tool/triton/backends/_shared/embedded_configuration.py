@@ -26,6 +26,7 @@ NUMPY_TYPES = {
     "TYPE_FP64": np.dtype(np.float64),
     "TYPE_STRING": np.dtype(object),
 }
+_OURS = ("provenance.", "repo-tool.")  # for those who ask the server what it serves
 _INTEGER = re.compile(r"\s*([+-]?\d+)")
 _BOOLEANS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 
@@ -157,8 +158,10 @@ class ModelConfiguration:
         return value
 
     def warn_of_unknown_parameters(self, known: Iterable[str]) -> None:
-        """Say in the log which parameters nobody will read."""
+        """Say in the log which parameters nobody will read, but for those that ``repo-tool`` itself has put there."""
         for key in sorted(set(self.parameters) - set(known)):
+            if key.startswith(_OURS):
+                continue
             pb_utils.Logger.log_warn(
                 f"model '{self.name}': the parameter '{key}' is unknown to its backend and ignored"
             )
