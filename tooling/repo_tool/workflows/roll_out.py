@@ -3,13 +3,27 @@
 
 __all__ = ["RollOutRequest", "RolledOut", "roll_out"]
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import repo_client
 from repo_client import Client
+from repo_tool.errors import RepoToolError, RollOutError, ServerUnreachableError
+from repo_tool.repository.labels import Labels, check_label, move
+from repo_tool.repository.layout import ModelRepository
+from repo_tool.workflows.model_on_server import Document, ModelOnServer, WrongVersionsError, words_of
+from repo_tool.workflows.model_to_serve import ModelToServe, models_to_serve
 from repo_tool.workflows.progress import Progress
+from repo_tool.workflows.served_answers import check_answers
+
+_LAST_CALLS_S = 0.5  # for requests whose client had read the label just before it moved
+_BUSY_S = 1.0  # for a server that is still loading to be told what to do next
+_FAILURES = (RepoToolError, repo_client.RepoClientError, WrongVersionsError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +37,8 @@ class RollOutRequest:
     timeout_s: float = 60.0  # for Triton to come to an end with loading a model
     # Ends what Triton is loading for (model, version) when that takes longer; without it Triton stays at it.
     abandon: Callable[[str, int], None] | None = None
+    # Why Triton "failed to poll" a model, which it tells its log alone.
+    explain: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +68,249 @@ class RolledOut:
         }
 
 
+@dataclass(slots=True, kw_only=True)
+class _Change:
+    """One model on its way from what the server served of it to what it is to serve."""
+
+    wanted: ModelToServe
+    server: ModelOnServer
+    before: tuple[int, ...]
+    document: Document | None  # what it was served with; None: it was not
+    stamps: dict[int, dict[str, str]]  # by version that was served
+    proven: tuple[int, ...] = ()
+
+    @property
+    def beside(self) -> tuple[int, ...]:
+        """What is served until the new is proven: of a pipeline, one version at a time."""
+        if self.wanted.is_one_at_a_time:
+            return self.wanted.versions
+        return tuple(sorted({*self.before, *self.wanted.versions}))
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the server serves something else."""
+        there = set(self.wanted.versions) <= set(self.before)
+        return not there or any(self.stamps[each] != self.wanted.stamps for each in self.wanted.versions)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """One call of ``roll_out``: the models in the order of loading, the one that was asked for last."""
+
+    request: RollOutRequest
+    progress: Progress
+    changes: list[_Change]
+    touched: list[_Change] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def own(self) -> _Change:
+        return self.changes[-1]
+
+
 def roll_out(request: RollOutRequest, client: Client, progress: Progress) -> RolledOut:
     """Let the server serve the versions that the model's configuration in the repository loads.
 
     What serves now serves on until the new versions are proven; nothing moves a label before that. Should a step
-    fail, what was served is restored and asked for.
+    fail, what was served is restored and asked for. Requests that name no version go to the newest one as soon as
+    Triton has loaded it; those that follow a label wait for the proof.
 
     Raises:
         RollOutError: it was not; ``cause`` names why, ``restored`` says whether all is as it was.
-        RepositoryError: the repository has no such model.
+        RepositoryError: the repository has no such model, or the label is none.
         ServerUnreachableError: no server answers.
     """
-    raise NotImplementedError
+    if request.label is not None:
+        check_label(request.label)
+    repository = ModelRepository(request.repository)
+    repository.existing_model(request.model)
+    run = _Run(request=request, progress=progress, changes=[])
+    with _failing_as_it_was(run):
+        with progress.step("check the files") as step:
+            wanted = models_to_serve(repository, request.model, variant=request.variant)
+            step.detail = _checked(wanted)
+        run.changes = _looked_at(request, client, wanted)
+        for change in run.changes:
+            if change.is_due or change is run.own:
+                _load_and_prove(run, change)
+        before = _move_label(run, repository)
+    _let_go(run, has_label=request.label is not None)
+    return _outcome(run, before)
+
+
+def _checked(wanted: tuple[ModelToServe, ...]) -> str:
+    """Each file of what is to be served as it was published, and each configuration meant for just these files."""
+    for model in wanted:
+        model.require_as_published()
+    versions = ", ".join(map(str, wanted[-1].versions))
+    return f"version {versions}" + (f" and {len(wanted) - 1} models that it needs" if len(wanted) > 1 else "")
+
+
+def _looked_at(request: RollOutRequest, client: Client, wanted: tuple[ModelToServe, ...]) -> list[_Change]:
+    return [_change(request, client, model) for model in wanted]
+
+
+def _change(request: RollOutRequest, client: Client, wanted: ModelToServe) -> _Change:
+    server = ModelOnServer(
+        client=client, name=wanted.name, timeout_s=request.timeout_s, abandon=request.abandon, explain=request.explain
+    )
+    before = server.versions()
+    return _Change(
+        wanted=wanted,
+        server=server,
+        before=before,
+        document=server.document() if before else None,
+        stamps={version: server.stamps(version) for version in before},
+    )
+
+
+def _load_and_prove(run: _Run, change: _Change) -> None:
+    wanted, server = change.wanted, change.server
+    if wanted.is_ensemble and change.before:
+        with run.progress.step(f"try '{wanted.name}'") as step, server.tried(wanted.document) as trial:
+            step.detail = check_answers(server.client, wanted, wanted.versions[-1], served_as=trial)
+    with run.progress.step(f"load '{wanted.name}'") as step:
+        run.touched.append(change)
+        server.load(wanted.document, change.beside)
+        step.detail = _served_words(change)
+    for version in wanted.versions:
+        with run.progress.step(f"prove version {version}") as step:
+            server.require_stamps(version, wanted.stamps)
+            step.detail = check_answers(server.client, wanted, version)
+        change.proven = (*change.proven, version)
+
+
+def _served_words(change: _Change) -> str:
+    new = sorted(set(change.wanted.versions) - set(change.before))
+    old = sorted(set(change.beside) - set(new))
+    words = f"version {', '.join(map(str, new))}" if new else "as configured now"
+    return f"{words} beside {', '.join(map(str, old))}" if new and old else words
+
+
+def _move_label(run: _Run, repository: ModelRepository) -> int | None:
+    """What the label pointed at; it goes to the newest of the versions that are new, or else of all."""
+    label, own = run.request.label, run.own
+    if label is None:
+        return None
+    new = set(own.wanted.versions) - set(own.before)
+    version = max(new or own.wanted.versions)
+    before = Labels.of(repository).versions(own.wanted.name).get(label)
+    if before != version:
+        with run.progress.step(f"move the label '{label}'") as step:
+            step.detail = f"from version {before} to {version}" if before else f"to version {version}"
+            move(repository, own.wanted.name, label, version)
+    return before
+
+
+def _let_go(run: _Run, *, has_label: bool) -> None:
+    """Unload what nobody wants any more, callers before what they call; requests under way are finished.
+
+    Raises:
+        RollOutError: the server does not want to.
+    """
+    leaving = [change for change in reversed(run.touched) if set(change.beside) - set(change.wanted.versions)]
+    if not leaving:
+        return
+    old = sorted(set(run.own.beside) - set(run.own.wanted.versions))
+    with run.progress.step(f"unload version {', '.join(map(str, old))}" if old else "unload what is not needed"):
+        if has_label:
+            threading.Event().wait(_LAST_CALLS_S)
+        for change in leaving:
+            try:
+                change.server.load(change.wanted.document, change.wanted.versions)
+            except _FAILURES as error:
+                raise RollOutError(
+                    f"'{change.wanted.name}' is served as published, and earlier versions of it are still loaded",
+                    cause=words_of(error),
+                    next_step="deploy it again",
+                    restored=False,
+                ) from error
+
+
+def _outcome(run: _Run, label_before: int | None) -> RolledOut:
+    return RolledOut(
+        model=run.request.model,
+        before=run.own.before,
+        served=run.own.wanted.versions,
+        proven=run.own.proven,
+        models=tuple(change.wanted.name for change in run.touched),
+        label=run.request.label or "",
+        label_before=label_before,
+        seconds=time.monotonic() - run.began,
+    )
+
+
+# --- when something fails ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _failing_as_it_was(run: _Run) -> Iterator[None]:
+    """Whatever fails in the block leaves the server as it was.
+
+    Raises:
+        RollOutError: it failed.
+        ServerUnreachableError: nobody answers.
+    """
+    try:
+        yield
+    except _FAILURES as error:
+        if isinstance(error, repo_client.NetworkError) and not run.touched:
+            raise ServerUnreachableError(error.fact, next_step=error.hint) from error
+        still_wrong = _restored(run)
+        raise _failure(run, error, still_wrong) from error
+
+
+def _restored(run: _Run) -> str:
+    """Bring the server back to what it served, callers before what they call; what is still wrong, in words."""
+    wrong = []
+    for change in reversed(run.touched):
+        with run.progress.step(f"restore '{change.wanted.name}'") as step:
+            step.detail = _still_wrong(change) or "as it was"
+        if step.detail != "as it was":
+            wrong.append(f"'{change.wanted.name}': {step.detail}")
+    return "; ".join(wrong)
+
+
+def _still_wrong(change: _Change) -> str:
+    server = change.server
+    try:
+        if server.is_loading():  # it does what it is told once it has come to an end with that
+            server = replace(server, timeout_s=_BUSY_S)
+        server.forget_refused(change.document or change.wanted.document)
+        if change.document is None:
+            server.unload()
+        else:
+            server.load(change.document, change.before)
+        return _differs(change)
+    except _FAILURES as error:
+        return words_of(error)
+
+
+def _differs(change: _Change) -> str:
+    served = change.server.versions()
+    if served != change.before:
+        return f"it serves version {', '.join(map(str, served)) or 'none'}"
+    if any(change.server.stamps(version) != change.stamps[version] for version in served):
+        return "it serves other bytes than before"
+    return ""
+
+
+def _failure(run: _Run, error: Exception, still_wrong: str) -> RollOutError:
+    own = run.changes[-1] if run.changes else None
+    serves = (
+        f"version {', '.join(map(str, own.before))} serves as before" if own and own.before else "nothing was loaded"
+    )
+    fact, cause = f"'{run.request.model}' was not rolled out", words_of(error)
+    if isinstance(error, RepoToolError):
+        cause = f"{error.fact}: {error.cause}" if error.cause else error.fact
+    if still_wrong:
+        next_step = f"look at the server, which is not as it was: {still_wrong}"
+    else:
+        next_step = f"{serves}; publish a better version, and it is tried again"
+    return RollOutError(fact, cause=_told(error, cause), next_step=next_step, restored=not still_wrong)
+
+
+def _told(error: Exception, cause: str) -> str:
+    if isinstance(error, repo_client.ModelControlError):
+        return f"the server does not load on request ({cause}): it needs --model-control-mode=explicit"
+    return cause

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One model of a running server: what it serves, loading and unloading it, and what a refusal leaves behind."""
+
+__all__ = ["ModelOnServer", "WrongVersionsError", "words_of"]
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import repo_client
+from repo_client import Client
+from repo_tool.config.document import with_versions
+from repo_tool.errors import LoadRefusedError, LoadTimeoutError
+from repo_tool.repository.stamps import is_stamp
+from repo_tool.triton.refusals import cleaned
+
+Document = Mapping[str, Any]
+
+_POLL_S = 0.01
+_ABANDONED_S = 5.0  # for Triton to see that what it was loading has ended
+# Triton loads these in place of a refused version and of one that serves. The second refuses, so that the load fails
+# as a whole: the version that serves stays, and the refused one is then one that was loaded and unloaded.
+_LOADS = b"""class TritonPythonModel:
+    def execute(self, requests):
+        raise RuntimeError("this version is not served")
+"""
+_REFUSES = b"""class TritonPythonModel:
+    def initialize(self, args):
+        raise RuntimeError("a refused version is forgotten")
+
+    def execute(self, requests):
+        return []
+"""
+_TRIAL = "-trial"
+_OF_THE_INTERFACE = ("name", "max_batch_size", "input", "output")  # ensembles over the model are held against it
+
+
+class WrongVersionsError(Exception):
+    """The server took a load, and does not serve what it was to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOnServer:
+    """A model on the server of ``client``, which may load models there.
+
+    Every method raises what the client does, see ``repo_client.RepoClientError``.
+    """
+
+    client: Client
+    name: str
+    timeout_s: float  # for Triton to come to an end with a load
+    abandon: Callable[[str, int], None] | None = None  # ends what is being loaded for a version
+    explain: Callable[[str], str] | None = None  # why Triton "failed to poll" a model, which its log alone tells
+
+    def versions(self) -> tuple[int, ...]:
+        """Those that answer requests, ascending."""
+        return self._in_state("READY")
+
+    def document(self) -> Document:
+        """The configuration that it runs with, loading what it serves: Triton's own names other versions by then."""
+        return with_versions(self.client.admin.config(self.name).document, self.versions())
+
+    def stamps(self, version: int) -> dict[str, str]:
+        """The stamps of the configuration that a version was loaded with, by parameter."""
+        parameters = self.client.admin.config(self.name, version=version).parameters
+        return {key: value for key, value in parameters.items() if is_stamp(key)}
+
+    def load(self, document: Document, versions: Collection[int]) -> None:
+        """Load these versions and no others with that configuration; what serves does so until they are ready.
+
+        Raises:
+            WrongVersionsError: the server does not know one of the versions.
+        """
+        self._load(with_versions(document, versions))
+        missing = sorted(set(versions) - set(self.versions()))
+        if missing:
+            raise WrongVersionsError(
+                f"the server has no version {', '.join(map(str, missing))} of '{self.name}': "
+                "its repository is another one, or a copy that is older"
+            )
+
+    @contextmanager
+    def tried(self, document: Document) -> Iterator[str]:
+        """Serve an ensemble under another name, which the block is given, beside the one that answers to its own.
+
+        An ensemble is nothing but its configuration, so that a server needs no folder for it.
+        """
+        name = f"{self.name}{_TRIAL}"
+        trial = replace(self, name=name)
+        trial._load({**with_versions(document, (1,)), "name": name}, files={"1/.trial": b""})
+        try:
+            yield name
+        finally:
+            trial.unload()
+
+    def unload(self) -> None:
+        """Unload all versions; requests under way are finished first."""
+        self.client.admin.unload(self.name, timeout_s=self.timeout_s)
+
+    def is_loading(self) -> bool:
+        """Whether the server has not come to an end with a version."""
+        return bool(self._in_state("LOADING"))
+
+    def refused(self) -> tuple[int, ...]:
+        """The versions whose refusal the server remembers; while it does, its readiness says no."""
+        entries = self._entries()
+        return tuple(sorted(int(each.version) for each in entries if each.state == "UNAVAILABLE" and _failed(each)))
+
+    def forget_refused(self, document: Document) -> None:
+        """Let the server be as if it had not refused what it has; versions that serve go on.
+
+        Triton counts a version as not ready until it was loaded once, whatever became of its folder. A stand-in
+        without a file of the model is loaded in its place and let go: beside versions that serve, within a load that
+        fails as a whole, so that no request ever reaches it; alone, it is unloaded at once.
+        """
+        refused, serving = self.refused(), self.versions()
+        if not refused:
+            return
+        stand_in = {key: document[key] for key in _OF_THE_INTERFACE if key in document}
+        stand_in |= {"backend": "python", "instance_group": [{"kind": "KIND_CPU", "count": 1}]}
+        stand_in |= with_versions({}, {*refused, *serving[-1:]})
+        files = {f"{version}/model.py": _LOADS for version in refused}
+        files |= {f"{version}/model.py": _REFUSES for version in serving[-1:]}
+        with suppress(repo_client.LoadRefusedError):  # which it must, where a version serves
+            self.client.admin.load(self.name, config=stand_in, files=files, timeout_s=self.timeout_s)
+        if not serving:
+            self.unload()
+
+    def require_stamps(self, version: int, stamps: Mapping[str, str]) -> None:
+        """See that a version was loaded with the configuration that is meant for these bytes.
+
+        Raises:
+            WrongVersionsError: it was not.
+        """
+        found = self.stamps(version)
+        if found != stamps:
+            raise WrongVersionsError(
+                f"version {version} of '{self.name}' is served with a configuration for other bytes: it is stamped "
+                f"{_told(found)}, and {_told(stamps)} was published"
+            )
+
+    def _load(self, document: Document, *, files: Mapping[str, bytes] | None = None) -> None:
+        try:
+            self.client.admin.load(self.name, config=document, files=files, timeout_s=self.timeout_s)
+        except repo_client.DeadlineExceededError as error:
+            self._abandon()
+            raise LoadTimeoutError(
+                f"Triton has not come to an end with '{self.name}' within {self.timeout_s:g} s",
+                next_step="look what its code waits for",
+            ) from error
+        except repo_client.LoadRefusedError as error:
+            if self.explain is None or "failed to poll" not in (error.server_words or ""):
+                raise
+            raise LoadRefusedError(f"Triton does not take '{self.name}'", cause=self.explain(self.name)) from error
+
+    def _abandon(self) -> None:
+        loading = self._in_state("LOADING")
+        if self.abandon is None or not loading:
+            return
+        for version in loading:
+            self.abandon(self.name, version)
+        deadline = time.monotonic() + _ABANDONED_S
+        while self._in_state("LOADING") and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+
+    def _in_state(self, state: str) -> tuple[int, ...]:
+        return tuple(sorted(int(each.version) for each in self._entries() if each.state == state))
+
+    def _entries(self) -> list[repo_client.IndexEntry]:
+        index = self.client.admin.repository_index()
+        return [each for each in index if each.name == self.name and each.version]
+
+
+def _told(stamps: Mapping[str, str]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in sorted(stamps.items())) or "with nothing"
+
+
+def _failed(entry: repo_client.IndexEntry) -> bool:
+    return entry.reason != "unloaded"
+
+
+def words_of(error: Exception) -> str:
+    """What went wrong, as the server itself said it where it did."""
+    if isinstance(error, repo_client.RepoClientError):
+        return cleaned(error.server_words) if error.server_words else error.fact
+    return str(error)
