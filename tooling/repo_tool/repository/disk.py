@@ -203,6 +203,8 @@ def _say_the_same(one: Path, other: Path) -> bool:
 
 
 def _be_the_same(draft: Path, held: Path) -> None:
+    if draft.samefile(held):  # a rename of one name of a file to another one does nothing, and leaves both
+        return
     other_name = draft.with_name(f"{draft.name}.held")
     _link_or_copy(held, other_name)
     other_name.replace(draft)
