@@ -13,10 +13,12 @@ from repo_client import Client
 from repo_tool.config import pbtxt
 from repo_tool.config.model import VersionPolicy
 from repo_tool.errors import RepositoryError
+from repo_tool.repository.provenance import digest_of
 from repo_tool.triton import EmbeddedServer, ServerOptions
 from repo_tool.workflows.add_pipeline import AddPipelineRequest, add_pipeline
 from repo_tool.workflows.progress import RecordedProgress
-from repo_tool.workflows.roll_back_pipeline import RollBackRequest, roll_back_pipeline
+from repo_tool.workflows.roll_back import RollBackRequest
+from repo_tool.workflows.roll_back import roll_back as roll_back_to
 from support.command import everything_in, repo_tool
 
 SOFTMAX = {
@@ -87,7 +89,7 @@ def outputs_on_cpu(model):
 
 
 def roll_back(repository, *options):
-    return repo_tool("pipeline", "rollback", "reader", "-r", repository, *options)
+    return repo_tool("rollback", "reader", "-r", repository, *options)
 
 
 def test_back_and_forward_again(two_versions):
@@ -114,7 +116,7 @@ def test_back_and_forward_again(two_versions):
     assert answer["probabilities"].tolist() == [[0.25, 0.25, 0.25, 0.25]]
     forward = roll_back(repository, "--to", "2")
     assert forward.returncode == 0, forward.stderr
-    assert "back again: repo-tool pipeline rollback reader --to 1" in forward.stdout
+    assert "back again: repo-tool rollback reader --to 1" in forward.stdout
     again = configs(repository)
     assert again["reader"].outputs == newest["reader"].outputs
     assert served(repository / "reader_post", "cpu") == (2,)
@@ -128,10 +130,17 @@ def test_a_version_that_is_not_there_is_refused(two_versions):
     assert "next:  pass one of those with --to" in refused.stderr
 
 
-def test_a_model_that_is_no_pipeline_is_refused(two_versions):
-    refused = repo_tool("pipeline", "rollback", "relu", "--to", "1", "-r", two_versions / "models")
+def test_a_part_of_a_pipeline_does_not_go_alone(two_versions):
+    refused = repo_tool("rollback", "reader_post", "--to", "1", "-r", two_versions / "models")
     assert refused.returncode == 2
-    assert "'relu' is no pipeline" in refused.stderr
+    assert "'reader_post' is a part of the pipeline 'reader'" in refused.stderr
+
+
+def test_a_member_does_not_leave_its_pipeline(two_versions):
+    """``reader`` was proven with version 2 of it, which would answer instead."""
+    refused = repo_tool("rollback", "relu", "--to", "1", "-r", two_versions / "models")
+    assert refused.returncode == 2
+    assert "'reader' was proven with another version of 'relu'" in refused.stderr
 
 
 def test_answers_that_are_no_longer_the_same_change_nothing(two_versions, tmp_path):
@@ -141,6 +150,10 @@ def test_answers_that_are_no_longer_the_same_change_nothing(two_versions, tmp_pa
     rows = dict(np.load(sample))
     changed = {key: array + 1 if "probabilities" in key else array for key, array in rows.items()}
     np.savez(sample, **changed)
+    provenance = repository / "reader" / "1" / "provenance.json"  # so that it is not noticed before
+    facts = json.loads(provenance.read_text())
+    facts["files"]["sample.npz"] = digest_of(sample)
+    provenance.write_text(json.dumps(facts))
     before = everything_in(repository)
     refused = roll_back(repository, "--to", "1")
     assert refused.returncode == 1
@@ -170,8 +183,8 @@ def test_a_version_that_is_published_during_the_proof_stays_in_service(copied):
 
     before = configs(repository)
     with pytest.raises(RepositoryError, match="'reader' has been changed meanwhile"):
-        roll_back_pipeline(
-            RollBackRequest(pipeline="reader", repository=repository),
+        roll_back_to(
+            RollBackRequest(model="reader", repository=repository),
             Meanwhile("change the configurations", publish_reader),
         )
     assert configs(repository) == before

@@ -31,12 +31,14 @@ from repo_tool.cli.plan import plan
 from repo_tool.cli.pull import pull
 from repo_tool.cli.push import push
 from repo_tool.cli.release import release
+from repo_tool.cli.rollback import rollback
 from repo_tool.cli.rule import rule
 from repo_tool.cli.serve import serve
 from repo_tool.cli.show import show
 from repo_tool.cli.sync import sync
 from repo_tool.cli.validate import validate
 from repo_tool.cli.verify import verify
+from repo_tool.cli.versions import versions
 from repo_tool.errors import LoadRefusedError, ParityError, RepoToolError, RollOutError, UserMistakeError
 
 EXIT_FINDINGS, EXIT_MISTAKE, EXIT_OURS, EXIT_INTERRUPTED, EXIT_UNREAD = 1, 2, 3, 130, 141
@@ -77,6 +79,8 @@ app.command("call")(call)
 app.add_typer(client, name="client")
 app.command("bench")(bench)
 app.command("show")(show)
+app.command("versions")(versions)
+app.command("rollback")(rollback)
 app.command("history")(history)
 app.command("config")(config)
 app.command("verify")(verify)

@@ -8,10 +8,10 @@ import typer
 from repo_tool.cli.pipeline_check import check
 from repo_tool.cli.pipeline_explain import explain
 from repo_tool.cli.pipeline_graph import graph
-from repo_tool.cli.pipeline_rollback import rollback
 from repo_tool.cli.pipeline_run import run
 from repo_tool.cli.pipeline_schema import schema
 from repo_tool.cli.pipeline_steps import steps
+from repo_tool.cli.rollback import rollback
 
 pipeline = typer.Typer(
     no_args_is_help=True,

@@ -6,7 +6,7 @@ The file is replaced at once, so whoever reads it sees the labels before a chang
     {"schema": 1, "labels": {"churn": {"canary": 4, "stable": 3}}}
 """
 
-__all__ = ["Labels", "check_label", "labels_path", "move"]
+__all__ = ["LABELS_FILE", "Labels", "LabelsChange", "check_label", "labels_path", "move"]
 
 import json
 import re
@@ -15,11 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repo_tool.errors import RepositoryError
-from repo_tool.repository.disk import write_synced
-from repo_tool.repository.journal import Entry, Journal
+from repo_tool.repository.disk import sync
+from repo_tool.repository.journal import Entry
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.locks import changing
+from repo_tool.repository.moves import Change, Write, make
+from repo_tool.repository.provenance import digest_of_bytes
+from repo_tool.repository.staging import staging
 
+LABELS_FILE = "labels.json"
 SCHEMA = 1
 _LABEL = re.compile(r"[a-z][a-z0-9_-]*")
 _LARGEST = 1 << 24  # bytes: some hundred thousand labels
@@ -27,7 +31,7 @@ _LARGEST = 1 << 24  # bytes: some hundred thousand labels
 
 def labels_path(repository: ModelRepository) -> Path:
     """Where the labels are; a repository without any has no such file."""
-    return repository.private_path / "labels.json"
+    return repository.private_path / LABELS_FILE
 
 
 def check_label(label: str) -> str:
@@ -50,6 +54,7 @@ class Labels:
     """The labels of all models of a repository, as they were when they were read; by model, then by label."""
 
     by_model: Mapping[str, Mapping[str, int]]
+    text: str = ""  # of the file; empty: there is none
 
     @classmethod
     def of(cls, repository: ModelRepository) -> "Labels":
@@ -60,7 +65,8 @@ class Labels:
         """
         path = labels_path(repository)
         try:
-            return cls(by_model=_read(path))
+            text = _text_of(path)
+            return cls(by_model=_read(text), text=text)
         except FileNotFoundError:
             return cls(by_model={})
         except (OSError, ValueError, RecursionError) as error:
@@ -78,36 +84,74 @@ class Labels:
         """The labels that point at a version, by name."""
         return tuple(sorted(label for label, at in self.versions(model).items() if at == version))
 
+    def require_unchanged(self, repository: ModelRepository) -> None:
+        """See that no label has moved since.
+
+        Raises:
+            RepositoryError: one did, or they do not read any more.
+        """
+        if Labels.of(repository) != self:
+            raise RepositoryError(
+                f"the labels in '{repository.path}' have been changed meanwhile",
+                cause="they are not what was read when the command began",
+                next_step="run the command again",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelsChange:
+    """Labels of one model that move together; at None they point at nothing any more."""
+
+    model: str
+    versions: Mapping[str, int | None]  # by label
+
+    def text(self, labels: Labels) -> str:
+        """What the file says then."""
+        there = {**labels.versions(self.model), **self.versions}
+        kept = {label: version for label, version in sorted(there.items()) if version is not None}
+        by_model = {**labels.by_model, self.model: kept}
+        labelled = {model: dict(at) for model, at in sorted(by_model.items()) if at}
+        return json.dumps({"schema": SCHEMA, "labels": labelled}, indent=2) + "\n"
+
+    def entries(self, labels: Labels) -> tuple[Entry, ...]:
+        """What the journal tells of it."""
+        before = labels.versions(self.model)
+        return tuple(
+            Entry(action="label", model=self.model, version=to, details={"label": label, "before": before.get(label)})
+            for label, to in self.versions.items()
+            if before.get(label) != to
+        )
+
 
 def move(repository: ModelRepository, model: str, label: str, version: int | None) -> int | None:
     """Let a label point at a version, or at none any more, and tell which it pointed at before.
 
-    Whoever reads the labels sees it at once; nothing is loaded or unloaded.
+    Whoever reads the labels sees it at once, and the journal tells of it; nothing is loaded or unloaded.
 
     Raises:
         RepositoryError: no such model or version, the name is no label, or the file is damaged or not to be written.
         NoSpaceError: the disk is full.
     """
     check_label(label)
-    if version is not None:
-        _require_version(repository.existing_model(model), version)
-    with changing(repository):
-        return _moved(repository, model, label, version)
+    with staging(repository) as stage, changing(repository):
+        if version is not None:
+            _require_version(repository.existing_model(model), version)
+        labels = Labels.of(repository)
+        change = LabelsChange(model=model, versions={label: version})
+        entries = change.entries(labels)
+        if entries:
+            write = _drafted(labels.text, change.text(labels), stage.work_path)
+            make(Change(writes=(write,), entries=entries), stage.path, repository)
+    return labels.versions(model).get(label)
 
 
-def _moved(repository: ModelRepository, model: str, label: str, version: int | None) -> int | None:
-    """Do it; the caller holds the lock."""
-    by_model = Labels.of(repository).by_model
-    there = dict(by_model.get(model, {}))
-    before = there.pop(label, None)
-    if version is not None:
-        _require_version(repository.existing_model(model), version)
-        there[label] = version
-    if before != version:
-        _write(repository, {**by_model, model: there})
-        told = {"label": label, "before": before}
-        Journal(repository).append([Entry(action="label", model=model, version=version, details=told)])
-    return before
+def _drafted(old: str, new: str, room: Path) -> Write:
+    """What is to be written, with its drafts on the disk in ``room``."""
+    for name, text in (("labels.new", new), ("labels.old", old)):
+        (room / name).write_text(text, encoding="utf-8")
+        sync(room / name)
+    seen, kept = (digest_of_bytes(old.encode()), "labels.old") if old else ("", "")
+    return Write(path=LABELS_FILE, is_beside=True, seen=seen, new="labels.new", old=kept)
 
 
 def _require_version(model: ModelDirectory, version: int) -> None:
@@ -120,11 +164,15 @@ def _require_version(model: ModelDirectory, version: int) -> None:
         )
 
 
-def _read(path: Path) -> dict[str, dict[str, int]]:
+def _text_of(path: Path) -> str:
     with path.open("rb") as stream:
-        content = json.loads(stream.read(_LARGEST))
+        return stream.read(_LARGEST).decode()
+
+
+def _read(text: str) -> dict[str, dict[str, int]]:
+    content = json.loads(text)
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise ValueError(f"it is no labels.json of schema {SCHEMA}, which this repo-tool reads")
+        raise ValueError(f"it is no {LABELS_FILE} of schema {SCHEMA}, which this repo-tool reads")
     by_model = content.get("labels")
     if not isinstance(by_model, dict) or not all(map(_is_labels, by_model.values())):
         raise ValueError("it does not tell versions by label by model")
@@ -133,10 +181,3 @@ def _read(path: Path) -> dict[str, dict[str, int]]:
 
 def _is_labels(value: object) -> bool:
     return isinstance(value, dict) and all(type(version) is int and version > 0 for version in value.values())
-
-
-def _write(repository: ModelRepository, by_model: Mapping[str, Mapping[str, int]]) -> None:
-    labelled = {model: dict(sorted(labels.items())) for model, labels in sorted(by_model.items()) if labels}
-    content = json.dumps({"schema": SCHEMA, "labels": labelled}, indent=2) + "\n"
-    repository.private_path.mkdir(exist_ok=True)
-    write_synced(labels_path(repository), content.encode())

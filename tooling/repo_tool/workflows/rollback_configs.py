@@ -109,7 +109,7 @@ class _Member:
             raise RepositoryError(
                 f"version {version} of '{self.name}' is not loaded",
                 cause="it is a pipeline itself, of which one version answers at a time",
-                next_step=f"let that one go back first: repo-tool pipeline rollback {self.name} --to {version}",
+                next_step=f"let that one go back first: repo-tool rollback {self.name} --to {version}",
             )
 
 
