@@ -11,6 +11,7 @@ from pathlib import Path
 
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.moves import is_noted
+from repo_tool.repository.staging import staging_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,7 @@ def leftovers(repository: ModelRepository) -> tuple[Leftover, ...]:
 
 
 def _staged(repository: ModelRepository) -> Iterator[Leftover]:
-    root = repository.private_path / "staging"
+    root = staging_path(repository)
     with suppress(FileNotFoundError):
         for name in sorted({entry.name.removesuffix(".lock") for entry in root.iterdir()}):
             folder, lock = root / name, root / f"{name}.lock"

@@ -21,8 +21,8 @@ from repo_tool.repository.leftovers import leftovers
 from repo_tool.repository.pins import pins_of
 from repo_tool.repository.stamps import due_stamps, provenance_digest, stamps_of
 
-_THERE = ("publish", "found", "pull", "restore")  # actions that brought a version
-_GONE = ("remove", "withdraw", "missing")  # and those after which it, or the whole model, need not be there
+_THERE = ("publish", "found")  # actions that bring a version, also one without a provenance; others tell its digest
+_GONE = ("remove", "missing")  # and those after which it, or the whole model, need not be there
 _ANYONE_WRITES = stat.S_IWOTH
 _OWNER_READS = stat.S_IRUSR
 
@@ -118,7 +118,8 @@ def beside_findings(repository: ModelRepository) -> Iterator[Finding]:
     yield from _private_rights(repository)
     yield from _journal(repository)
     yield from _labels(repository)
-    yield from _pins(repository)
+    if repository.path.is_dir():
+        yield from _pins(repository)
 
 
 def _leftovers(repository: ModelRepository) -> Iterator[Finding]:
@@ -161,12 +162,12 @@ def journaled_versions(entries: Iterable[Entry]) -> dict[str, dict[int, str]]:
     noted: dict[str, dict[int, str]] = {}
     for entry in entries:
         versions = noted.setdefault(entry.model, {})
-        if entry.action in _THERE and entry.version is not None:
-            versions[entry.version] = entry.digest
-        elif entry.action in _GONE and entry.version is None:
+        if entry.action == "withdraw" or (entry.action in _GONE and entry.version is None):
             versions.clear()
-        elif entry.action in _GONE:
-            versions.pop(entry.version or 0, None)
+        elif entry.version is not None and entry.action in _GONE:
+            versions.pop(entry.version, None)
+        elif entry.version is not None and (entry.digest or entry.action in _THERE):
+            versions[entry.version] = entry.digest
     return noted
 
 

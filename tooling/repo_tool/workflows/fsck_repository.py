@@ -69,13 +69,13 @@ def fsck_repository(request: FsckRequest, progress: Progress) -> Checked:
         RepositoryError: no such repository or model, or one cannot be read.
     """
     repository = ModelRepository(request.repository)
-    models = [repository.existing_model(name) for name in request.models] or list(repository.models())
-    findings = _look(repository, models, progress)
+    models = _models(repository, request.models)
+    findings = _look(repository, models, request.models, progress)
     repaired: tuple[Finding, ...] = ()
     failures: dict[Finding, str] = {}
     if request.repair and any(finding.repair for finding in findings):
         first, failures = findings, _repair(repository, findings, progress)
-        findings = _look(repository, models, progress)
+        findings = _look(repository, models, request.models, progress)
         repaired = tuple(finding for finding in first if finding not in findings)
     return Checked(
         repository=request.repository,
@@ -87,7 +87,17 @@ def fsck_repository(request: FsckRequest, progress: Progress) -> Checked:
     )
 
 
-def _look(repository: ModelRepository, models: Sequence[ModelDirectory], progress: Progress) -> tuple[Finding, ...]:
+def _models(repository: ModelRepository, names: Sequence[str]) -> list[ModelDirectory]:
+    if names:
+        return [repository.existing_model(name) for name in names]
+    if not repository.path.exists() and repository.private_path.is_dir():  # a first publication was cut off
+        return []
+    return list(repository.models())
+
+
+def _look(
+    repository: ModelRepository, models: Sequence[ModelDirectory], only: Sequence[str], progress: Progress
+) -> tuple[Finding, ...]:
     with progress.step("recompute digests") as step:
         found: list[Finding] = []
         for number, model in enumerate(models, start=1):
@@ -95,8 +105,7 @@ def _look(repository: ModelRepository, models: Sequence[ModelDirectory], progres
             found += _settled(repository, model)
         step.detail = f"{len(models)} model{'' if len(models) == 1 else 's'}"
     with progress.step("compare with what lies beside") as step, _nobody_publishes(repository):
-        names = {model.name for model in models}
-        found += [each for each in beside_findings(repository) if not each.model or each.model in names]
+        found += [each for each in beside_findings(repository) if not only or each.model in ("", *only)]
         step.detail = f"{len(found)} finding{'' if len(found) == 1 else 's'}"
     return tuple(found)
 

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+// A disk that fails at the n-th touch: preloaded into a program (LD_PRELOAD) and into whatever that starts.
+//
+// Beside the library lies SETTINGS (its path and ".settings"), a line each: root, trace, number, way. Environments are
+// scrubbed on the way to the processes that the program starts, files are not.
+//
+// Every call that changes something below the root is a touch. All processes count together, in the file that has
+// ".state" instead. The touch of that number (1 is the first; 0: none) ends as the way says:
+//   kill    the program gets SIGKILL before it;
+//   torn    the same, after the first half of the bytes where it is a write;
+//   EIO     it fails with EIO, once;
+//   ENOSPC  it fails with ENOSPC, and so does every later one that needs space.
+// The trace is a file that gets one line a touch: number, call, path, second path, result.
+
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+struct state {
+  atomic_long touches;
+  atomic_long fired;
+  atomic_int program;
+};
+
+enum how { NOTHING, KILL, TORN, ONCE, FULL };
+
+static struct state *state;
+static char root[PATH_MAX];
+static size_t root_length;
+static long at;
+static enum how how;
+static int trace = -1;
+
+static int raw_open(const char *path, int flags, int mode) {
+  return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+}
+
+static int beside(const char *ending, int flags) {
+  Dl_info library;
+  char path[PATH_MAX];
+  if (!dladdr((void *)raw_open, &library)) return -1;
+  snprintf(path, sizeof path, "%s%s", library.dli_fname, ending);
+  return raw_open(path, flags | O_CLOEXEC, 0600);
+}
+
+__attribute__((constructor)) static void begin(void) {
+  char text[2 * PATH_MAX] = "", *rest = text;
+  int file = beside(".settings", O_RDONLY);
+  if (file < 0) return;
+  if (syscall(SYS_read, file, text, sizeof text - 1) <= 0) abort();
+  syscall(SYS_close, file);
+  snprintf(root, sizeof root, "%s", strsep(&rest, "\n"));
+  root_length = strlen(root);
+  trace = raw_open(strsep(&rest, "\n"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  at = atol(strsep(&rest, "\n"));
+  const char *way = strsep(&rest, "\n");
+  how = !strcmp(way, "kill") ? KILL : !strcmp(way, "torn") ? TORN : !strcmp(way, "EIO") ? ONCE : !strcmp(way, "ENOSPC") ? FULL : NOTHING;
+  file = beside(".state", O_RDWR | O_CREAT);
+  if (file < 0 || syscall(SYS_ftruncate, file, sizeof(struct state))) abort();
+  void *memory = mmap(NULL, sizeof(struct state), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  if (memory == MAP_FAILED) abort();
+  syscall(SYS_close, file);
+  state = memory;
+  int nobody = 0;
+  atomic_compare_exchange_strong(&state->program, &nobody, (int)getpid());
+}
+
+static const char *path_of(int file, char *room) {
+  char link[64];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+  ssize_t length = syscall(SYS_readlinkat, AT_FDCWD, link, room, PATH_MAX - 1);
+  room[length > 0 ? length : 0] = 0;
+  return room;
+}
+
+static const char *path_at(int folder, const char *name, char *room) {
+  char start[PATH_MAX];
+  if (name[0] == '/') snprintf(room, PATH_MAX, "%s", name);
+  else {
+    if (folder == AT_FDCWD) start[syscall(SYS_getcwd, start, sizeof start) > 0 ? strlen(start) : 0] = 0;
+    else path_of(folder, start);
+    if (snprintf(room, PATH_MAX, "%s/%s", start, name) < 0) room[0] = 0;
+  }
+  return room;
+}
+
+static int is_ours(const char *path) {
+  return state && !strncmp(path, root, root_length) && (path[root_length] == '/' || !path[root_length]);
+}
+
+static void die(void) {
+  syscall(SYS_kill, atomic_load(&state->program), SIGKILL);
+  syscall(SYS_kill, (int)syscall(SYS_getpid), SIGKILL);
+  for (;;) pause();
+}
+
+struct touch {
+  long number;
+  int error;    // to fail with; 0: go on
+  int is_torn;  // write the first half, then die
+};
+
+static struct touch touched(int needs_space) {
+  struct touch touch = {atomic_fetch_add(&state->touches, 1) + 1, 0, 0};
+  if (how == FULL && at && touch.number >= at && needs_space) touch.error = ENOSPC;
+  if (touch.number != at || how == NOTHING) {
+    if (touch.error) atomic_store(&state->fired, 1);
+    return touch;
+  }
+  if (how == KILL) {
+    atomic_store(&state->fired, 1);
+    die();
+  }
+  if (how == TORN) touch.is_torn = 1;
+  if (how == ONCE) touch.error = EIO;
+  if (how != FULL || needs_space) atomic_store(&state->fired, 1);
+  return touch;
+}
+
+static void told(long number, const char *call, const char *one, const char *other, long result, int error) {
+  if (trace < 0) return;
+  char line[2 * PATH_MAX + 128];
+  int length = snprintf(line, sizeof line, "%ld\t%s\t%s\t%s\t%s\n", number, call, one, other, result < 0 ? strerrorname_np(error) : "ok");
+  syscall(SYS_write, trace, line, (size_t)length);
+}
+
+#define REAL(name) \
+  static __typeof__(name) *real; \
+  if (!real) real = (__typeof__(name) *)dlsym(RTLD_NEXT, #name)
+
+// One call that touches ONE (and OTHER): let it go, or fail, or die.
+#define TOUCH(call, one, other, space, action) \
+  do { \
+    struct touch touch = touched(space); \
+    if (touch.is_torn) die(); \
+    long result = -1; \
+    if (touch.error) errno = touch.error; \
+    else result = (action); \
+    int error = errno; \
+    told(touch.number, call, one, other, result, error); \
+    errno = error; \
+    return result; \
+  } while (0)
+
+#define WRITING(flags) (((flags) & O_ACCMODE) != O_RDONLY || ((flags) & (O_CREAT | O_TRUNC)))
+
+static int opened(int folder, const char *name, int flags, mode_t mode) {
+  char one[PATH_MAX];
+  if (WRITING(flags) && is_ours(path_at(folder, name, one)))
+    TOUCH("open", one, "", !!(flags & O_CREAT), syscall(SYS_openat, folder, name, flags, mode));
+  return (int)syscall(SYS_openat, folder, name, flags, mode);
+}
+
+#define MODE(flags, last) \
+  mode_t mode = 0; \
+  if ((flags) & (O_CREAT | O_TMPFILE)) { \
+    va_list more; \
+    va_start(more, last); \
+    mode = va_arg(more, mode_t); \
+    va_end(more); \
+  }
+
+int open(const char *name, int flags, ...) { MODE(flags, flags) return opened(AT_FDCWD, name, flags, mode); }
+int open64(const char *name, int flags, ...) { MODE(flags, flags) return opened(AT_FDCWD, name, flags | O_LARGEFILE, mode); }
+int openat(int folder, const char *name, int flags, ...) { MODE(flags, flags) return opened(folder, name, flags, mode); }
+int openat64(int folder, const char *name, int flags, ...) { MODE(flags, flags) return opened(folder, name, flags | O_LARGEFILE, mode); }
+
+#define FD_TOUCH(name, file, space, halves, ...) \
+  REAL(name); \
+  char one[PATH_MAX]; \
+  if (!is_ours(path_of(file, one))) return real(__VA_ARGS__); \
+  struct touch touch = touched(space); \
+  if (touch.is_torn) { \
+    halves; \
+    atomic_store(&state->fired, 1); \
+    die(); \
+  } \
+  long result = -1; \
+  if (touch.error) errno = touch.error; \
+  else result = real(__VA_ARGS__); \
+  int error = errno; \
+  told(touch.number, #name, one, "", result, error); \
+  errno = error; \
+  return result
+
+ssize_t write(int file, const void *bytes, size_t count) {
+  FD_TOUCH(write, file, 1, (void)!real(file, bytes, count / 2), file, bytes, count);
+}
+ssize_t pwrite(int file, const void *bytes, size_t count, off_t offset) {
+  FD_TOUCH(pwrite, file, 1, (void)!real(file, bytes, count / 2, offset), file, bytes, count, offset);
+}
+ssize_t pwrite64(int file, const void *bytes, size_t count, off64_t offset) {
+  FD_TOUCH(pwrite64, file, 1, (void)!real(file, bytes, count / 2, offset), file, bytes, count, offset);
+}
+ssize_t writev(int file, const struct iovec *parts, int count) {
+  FD_TOUCH(writev, file, 1, (void)!real(file, parts, count / 2), file, parts, count);
+}
+ssize_t sendfile(int file, int from, off_t *offset, size_t count) {
+  FD_TOUCH(sendfile, file, 1, (void)!real(file, from, offset, count / 2), file, from, offset, count);
+}
+ssize_t sendfile64(int file, int from, off64_t *offset, size_t count) {
+  FD_TOUCH(sendfile64, file, 1, (void)!real(file, from, offset, count / 2), file, from, offset, count);
+}
+ssize_t copy_file_range(int from, off64_t *start, int file, off64_t *offset, size_t count, unsigned flags) {
+  FD_TOUCH(copy_file_range, file, 1, (void)0, from, start, file, offset, count, flags);
+}
+int ftruncate(int file, off_t size) { FD_TOUCH(ftruncate, file, 1, (void)0, file, size); }
+int ftruncate64(int file, off64_t size) { FD_TOUCH(ftruncate64, file, 1, (void)0, file, size); }
+int fsync(int file) { FD_TOUCH(fsync, file, 1, (void)0, file); }
+int fdatasync(int file) { FD_TOUCH(fdatasync, file, 1, (void)0, file); }
+int syncfs(int file) { FD_TOUCH(syncfs, file, 1, (void)0, file); }
+int fchmod(int file, mode_t mode) { FD_TOUCH(fchmod, file, 0, (void)0, file, mode); }
+int fchown(int file, uid_t user, gid_t group) { FD_TOUCH(fchown, file, 0, (void)0, file, user, group); }
+int futimens(int file, const struct timespec times[2]) { FD_TOUCH(futimens, file, 0, (void)0, file, times); }
+
+#define PATH_TOUCH(name, folder, path, space, ...) \
+  REAL(name); \
+  char one[PATH_MAX]; \
+  if (!is_ours(path_at(folder, path, one))) return real(__VA_ARGS__); \
+  TOUCH(#name, one, "", space, real(__VA_ARGS__))
+
+int mkdir(const char *path, mode_t mode) { PATH_TOUCH(mkdir, AT_FDCWD, path, 1, path, mode); }
+int mkdirat(int folder, const char *path, mode_t mode) { PATH_TOUCH(mkdirat, folder, path, 1, folder, path, mode); }
+int rmdir(const char *path) { PATH_TOUCH(rmdir, AT_FDCWD, path, 0, path); }
+int unlink(const char *path) { PATH_TOUCH(unlink, AT_FDCWD, path, 0, path); }
+int unlinkat(int folder, const char *path, int flags) { PATH_TOUCH(unlinkat, folder, path, 0, folder, path, flags); }
+int chmod(const char *path, mode_t mode) { PATH_TOUCH(chmod, AT_FDCWD, path, 0, path, mode); }
+int fchmodat(int folder, const char *path, mode_t mode, int flags) {
+  PATH_TOUCH(fchmodat, folder, path, 0, folder, path, mode, flags);
+}
+int chown(const char *path, uid_t user, gid_t group) { PATH_TOUCH(chown, AT_FDCWD, path, 0, path, user, group); }
+int lchown(const char *path, uid_t user, gid_t group) { PATH_TOUCH(lchown, AT_FDCWD, path, 0, path, user, group); }
+int fchownat(int folder, const char *path, uid_t user, gid_t group, int flags) {
+  PATH_TOUCH(fchownat, folder, path, 0, folder, path, user, group, flags);
+}
+int utimensat(int folder, const char *path, const struct timespec times[2], int flags) {
+  PATH_TOUCH(utimensat, folder, path, 0, folder, path, times, flags);
+}
+int truncate(const char *path, off_t size) { PATH_TOUCH(truncate, AT_FDCWD, path, 1, path, size); }
+int symlink(const char *to, const char *path) { PATH_TOUCH(symlink, AT_FDCWD, path, 1, to, path); }
+int symlinkat(const char *to, int folder, const char *path) { PATH_TOUCH(symlinkat, folder, path, 1, to, folder, path); }
+
+#define PAIR_TOUCH(name, from_folder, from, to_folder, to, ...) \
+  REAL(name); \
+  char one[PATH_MAX], other[PATH_MAX]; \
+  path_at(from_folder, from, one); \
+  path_at(to_folder, to, other); \
+  if (!is_ours(one) && !is_ours(other)) return real(__VA_ARGS__); \
+  TOUCH(#name, one, other, 1, real(__VA_ARGS__))
+
+int rename(const char *from, const char *to) { PAIR_TOUCH(rename, AT_FDCWD, from, AT_FDCWD, to, from, to); }
+int renameat(int from_folder, const char *from, int to_folder, const char *to) {
+  PAIR_TOUCH(renameat, from_folder, from, to_folder, to, from_folder, from, to_folder, to);
+}
+int renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags) {
+  PAIR_TOUCH(renameat2, from_folder, from, to_folder, to, from_folder, from, to_folder, to, flags);
+}
+int link(const char *from, const char *to) { PAIR_TOUCH(link, AT_FDCWD, from, AT_FDCWD, to, from, to); }
+int linkat(int from_folder, const char *from, int to_folder, const char *to, int flags) {
+  PAIR_TOUCH(linkat, from_folder, from, to_folder, to, from_folder, from, to_folder, to, flags);
+}
