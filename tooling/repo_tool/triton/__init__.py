@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The embedded Triton: locate the server of the wheel, start it, load models one by one, stop it without a trace."""
+"""The embedded Triton: locate the server of the wheel, start it, load models one by one, watch
+over it, stop it without a trace."""
 
-__all__ = ["EmbeddedServer", "LoadOutcome", "ServerOptions", "find_installation"]
+__all__ = ["EmbeddedServer", "LoadOutcome", "ServerEvent", "ServerOptions", "Supervisor", "find_installation"]
 
+from repo_tool.triton.events import ServerEvent
 from repo_tool.triton.installation import find_installation
 from repo_tool.triton.options import LoadOutcome, ServerOptions
 from repo_tool.triton.server import EmbeddedServer
+from repo_tool.triton.supervisor import Supervisor

@@ -64,8 +64,8 @@ class ControlApi:
         """
         return self._send("GET", path)
 
-    def post(self, path: str, *, is_taken: Callable[[], bool] = lambda: True) -> Reply:
-        """One POST without a body.
+    def post(self, path: str, *, body: str = "", is_taken: Callable[[], bool] = lambda: True) -> Reply:
+        """One POST.
 
         ``is_taken`` says whether the server is at work on it; where it is not after a while, another connection asks
         again, and the server may then do it twice.
@@ -74,10 +74,10 @@ class ControlApi:
             ControlUnreachableError: no answer.
         """
         for patience_s in _ASK_AGAIN_AFTER_S:
-            with self._sent("POST", path) as connection:
+            with self._sent("POST", path, body) as connection:
                 if _answers_within(connection, patience_s) or is_taken():
                     return _reply(connection)
-        return self._send("POST", path)
+        return self._send("POST", path, body)
 
     def close(self) -> None:
         """Close every connection: an open one holds up the server's exit."""
@@ -87,16 +87,16 @@ class ControlApi:
                     opened.shutdown(socket.SHUT_RDWR)  # wakes whoever waits for an answer, who keeps it open otherwise
             connection.close()
 
-    def _send(self, method: str, path: str) -> Reply:
-        with self._sent(method, path) as connection:
+    def _send(self, method: str, path: str, body: str = "") -> Reply:
+        with self._sent(method, path, body) as connection:
             return _reply(connection)
 
     @contextmanager
-    def _sent(self, method: str, path: str) -> Iterator[http.client.HTTPConnection]:
+    def _sent(self, method: str, path: str, body: str = "") -> Iterator[http.client.HTTPConnection]:
         connection = http.client.HTTPConnection(self._address, timeout=self._timeout_s)
         self._open.add(connection)
         try:
-            connection.request(method, path, headers=self._headers)
+            connection.request(method, path, body=body or None, headers=self._headers)
             yield connection
         except TimeoutError as error:
             raise ControlTimeoutError(f"no answer within {self._timeout_s:g} s") from error

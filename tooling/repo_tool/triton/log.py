@@ -22,10 +22,16 @@ class LogLine:
     @property
     def is_error(self) -> bool:
         """Whether somebody who did not ask for the log wants to see it."""
-        return self.severity == "E" and not any(noise in self.message for noise in _NOISE)
+        return self.severity == "E" and not self.is_noise
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether it tells of the GPU that a machine without one has not."""
+        return any(noise in self.message for noise in _NOISE)
 
 
-_NOISE = ("CudaDriverHelper has not been initialized",)  # every start without a GPU
+_OF_LOADS = (b"loading: ", b"successfully loaded", b"successfully unloaded", b"failed to load")
+_NOISE = ("CudaDriverHelper", "CUDA memory pool disabled", "CUDA driver version")  # every start without a GPU
 
 
 def parse_line(text: str) -> LogLine:
@@ -55,7 +61,11 @@ class ServerLog:
 
     def lines_with_end(self, start: int) -> Iterator[tuple[int, LogLine]]:
         """The whole lines from byte ``start`` on, each with the byte where the next one starts."""
-        with self.path.open("rb") as stream:
+        try:
+            stream = self.path.open("rb")
+        except FileNotFoundError:  # the server was stopped meanwhile
+            return
+        with stream:
             stream.seek(start)
             for raw in stream:
                 if not raw.endswith(b"\n"):
@@ -63,8 +73,23 @@ class ServerLog:
                 start += len(raw)
                 yield start, parse_line(raw.decode("utf-8", errors="replace"))
 
+    def tells_of_loads(self, start: int) -> tuple[int, bool]:
+        """The end of the whole lines from byte ``start`` on, and whether models come or go in them."""
+        with self.path.open("rb") as stream:
+            stream.seek(start)
+            written = stream.read()
+        end = written.rfind(b"\n") + 1
+        return start + end, any(words in written[:end] for words in _OF_LOADS)
+
     def last_words(self, count: int = 5) -> str:
         """The errors at its end; without any, whatever was written last."""
-        lines = [line for line in self.lines() if line.message and line.message[0] not in "+|"]
+        lines = self._telling_lines()
         errors = [line for line in lines if line.is_error or line.message.lower().startswith("error")]
         return "\n".join(line.message for line in (errors or lines)[-count:])
+
+    def last_lines(self, count: int) -> str:
+        """Whatever was written last: after a crash, the stack that Triton prints."""
+        return "\n".join(line.message for line in self._telling_lines()[-count:])
+
+    def _telling_lines(self) -> list[LogLine]:
+        return [line for line in self.lines() if line.message and line.message[0] not in "+|" and not line.is_noise]

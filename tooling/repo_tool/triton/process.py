@@ -10,24 +10,29 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 
 from repo_tool.errors import EnvironmentUnfitError
+from repo_tool.triton.drain import Drained, drain
 from repo_tool.triton.environment import scrubbed
 from repo_tool.triton.installation import Installation, assemble_backends
 from repo_tool.triton.leftovers import claim
 from repo_tool.triton.loading import MOST_LOADS_AT_ONCE
 from repo_tool.triton.log import ServerLog
+from repo_tool.triton.notices import say_not_ready
 from repo_tool.triton.options import Ports, ServerOptions
-from repo_tool.triton.ports import LOOPBACK
+from repo_tool.triton.ports import LOOPBACK, host_for_us
 
 KEY_HEADER = "repo-tool-key"
 SHELL_SAFE_PATH = re.compile(r"[A-Za-z0-9_./-]+")
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory lives
-_STOP_LIMIT_S = 4.5
+_KEEPER_LIMIT_S = 1.5  # for what the keeper does after the server's end
+_FINALIZE_LIMIT_S = 3.0  # for the models' own ends, once nobody waits for an answer
+_DRAIN_SHARE = 0.75  # of the time to stop in order
 
 
 class ServerProcess:
@@ -38,6 +43,8 @@ class ServerProcess:
     ) -> None:
         self._shm_prefix = f"repo-tool-{os.getpid()}-{token_hex(4)}-"
         self._control_key = control_key  # opens what is locked to HTTP and gRPC clients
+        self._options = options
+        self._ports = ports
         self._runtime = _private_folder()
         self._claim = claim(self._runtime, self._shm_prefix)
         self._keeper: subprocess.Popen[bytes] | None = None
@@ -58,6 +65,10 @@ class ServerProcess:
         """Whether the server is there."""
         return self._keeper is not None and self._keeper.poll() is None
 
+    def exit_code(self) -> int | None:
+        """What the keeper says of the server's end: above 192 it is 256 less a signal's number; None before the end."""
+        return self._keeper.poll() if self._keeper is not None else None
+
     def server_pid(self) -> int:
         """The process number of tritonserver, which the keeper starts."""
         return int((self._runtime / "server.pid").read_text())
@@ -68,11 +79,42 @@ class ServerProcess:
             with suppress(subprocess.TimeoutExpired):
                 self._keeper.wait(timeout_s)
 
-    def stop(self, *, kill: bool) -> None:
-        """End it, in Triton's order or at once, and remove its folder and its shared memory."""
+    @property
+    def notices(self) -> Path:
+        """A model repository of our own: a model in it that Triton refuses to load makes the server not ready."""
+        return self._runtime / "notices"
+
+    def stop(self, *, kill: bool) -> Drained | None:
+        """End it at once, or in order within ``graceful_stop_s``; remove its folder and its shared memory.
+
+        In order: it says that it is not ready, what was asked is answered, connections are closed, Triton stops.
+
+        Returns:
+            What became of the connections; None where the server ended by itself, was killed, or nobody may look at
+            its connections: it then waits for its clients to close them.
+        """
+        grace_s = 0.0 if kill else self._options.graceful_stop_s
+        deadline = time.monotonic() + grace_s
+        drained = self._drain(deadline) if grace_s and self.is_running() else None
+        left_s = max(0.0, deadline - time.monotonic())
         if self._keeper is not None:
-            self._end_keeper(self._keeper, kill=kill)
+            self._end_keeper(self._keeper, grace_s=min(left_s, _FINALIZE_LIMIT_S) if drained else left_s)
         self._remove_folder()
+        return drained
+
+    def _drain(self, deadline: float) -> Drained | None:
+        grace_s, notice_s = self._options.graceful_stop_s, self._options.notice_s
+        address = f"{host_for_us(self._options.host)}:{self._ports.http}"
+        say_not_ready(self.notices, address, {KEY_HEADER: self._control_key}, timeout_s=grace_s / 4)
+        with suppress(OSError, ValueError):
+            return drain(
+                self.server_pid(),
+                self._ports,
+                host=host_for_us(self._options.host),
+                notice_s=grace_s / 30 if notice_s is None else notice_s,
+                deadline=deadline - (1 - _DRAIN_SHARE) * min(grace_s, 8.0),
+            )
+        return None
 
     def _remove_folder(self) -> None:
         shutil.rmtree(self._runtime, ignore_errors=True)
@@ -85,6 +127,7 @@ class ServerProcess:
     ) -> subprocess.Popen[bytes]:
         empty = self._runtime / "empty"
         empty.mkdir()
+        self.notices.mkdir()
         (self._runtime / "env").mkdir()  # where the Python backend unpacks what EXECUTION_ENV_PATH names
         script = Path(__file__).with_name("keeper.py")
         keeper = [sys.executable, "-I", "-S", str(script), str(self._runtime), self._shm_prefix, f"{grace_s:g}"]
@@ -100,13 +143,13 @@ class ServerProcess:
                 pass_fds=(self._claim,),
             )
 
-    def _end_keeper(self, keeper: subprocess.Popen[bytes], *, kill: bool) -> None:
+    def _end_keeper(self, keeper: subprocess.Popen[bytes], *, grace_s: float) -> None:
         with suppress(BrokenPipeError):
             if keeper.stdin is not None:
-                keeper.stdin.write(b"K" if kill else b"")
+                keeper.stdin.write(f"{grace_s:.3f}".encode())
                 keeper.stdin.close()
         try:
-            keeper.wait(_STOP_LIMIT_S)
+            keeper.wait(grace_s + _KEEPER_LIMIT_S)
         except subprocess.TimeoutExpired:
             keeper.kill()
             keeper.wait()
@@ -128,12 +171,14 @@ class ServerProcess:
         http_locked = locked if options.http_model_control else f"{locked},model-repository"
         key = f"{KEY_HEADER}={self._control_key}"
         return [
-            *(f"--model-repository={self._shell_safe(path)}" for path in (repository, *options.beside)),
+            *(f"--model-repository={self._shell_safe(path)}" for path in (repository, *options.beside, self.notices)),
             "--model-control-mode=explicit",
             "--disable-auto-complete-config",
             f"--backend-directory={self._runtime / 'backends'}",
             f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
-            *(f"--{service}-address={LOOPBACK}" for service in services),
+            f"--http-address={options.host}",
+            f"--grpc-address={options.host}",
+            f"--metrics-address={LOOPBACK}",
             *(f"--{service}-port={port}" for service, port in services.items()),
             "--allow-sagemaker=false",
             "--allow-vertex-ai=false",

@@ -3,6 +3,7 @@
 
 __all__ = ["EmbeddedServer"]
 
+import json
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -33,8 +34,10 @@ from repo_tool.triton.options import LoadOutcome, Ports, ServerOptions
 from repo_tool.triton.ports import LOOPBACK, free_ports, refuse_port_in_use, refuse_shared_ports
 from repo_tool.triton.process import KEY_HEADER, ServerProcess
 from repo_tool.triton.refusals import cleaned, poll_failure
+from repo_tool.triton.served import ServedModel
 
 _POLL_S = 0.01
+_LEAST_OF_SIGNALS = 192  # the keeper leaves with the server's exit code modulo 256
 
 
 class EmbeddedServer:
@@ -128,6 +131,17 @@ class EmbeddedServer:
         """
         return self._started_process().server_pid()
 
+    def restart(self) -> None:
+        """Start a server that has died once more, on the same ports and with the same key; no model is loaded yet.
+
+        Raises:
+            PortInUseError: somebody listens on one of its ports meanwhile.
+            ServerStartError: it ended, or did not answer in time, or was stopped before.
+        """
+        with self._stopping:
+            self._started_process().stop(kill=True)
+            self._start_on(self._ports, find_installation())
+
     def stop(self) -> None:
         """End the server, its stubs and their shared memory, within five seconds; twice is once."""
         with self._stopping:
@@ -163,6 +177,11 @@ class EmbeddedServer:
             return self._control is not None and self._control.get("/v2/health/ready").status == 200
         except ControlUnreachableError:
             return False
+
+    def exit_code(self) -> int | None:
+        """How the server ended, as a shell would tell it but for signals, which are negative; None before its end."""
+        code = self._process.exit_code() if self._process is not None else None
+        return code - 256 if code is not None and code > _LEAST_OF_SIGNALS else code
 
     def raise_if_ended(self) -> None:
         """Say why the server is not there any more.
@@ -201,6 +220,43 @@ class EmbeddedServer:
             cause=self._reason(reply, model, log_end),
             next_step=f"repo-tool validate names what to change in {model}/config.pbtxt",
         )
+
+    def served(self, models: Collection[str] | None = None) -> dict[str, ServedModel]:
+        """The models (or those of ``models``) that serve, as they are served.
+
+        Raises:
+            ServerStartError: the server is not running.
+        """
+        versions: dict[str, list[str]] = {}
+        for entry in self._index():
+            if entry.get("state") == "READY" and (models is None or entry["name"] in models):
+                versions.setdefault(entry["name"], []).append(entry["version"])
+        configs = {name: self._get(f"/v2/models/{name}/config") for name in versions}
+        return {
+            name: ServedModel(name=name, versions=tuple(versions[name]), config=reply.json())
+            for name, reply in configs.items()
+            if reply.status == 200  # it was unloaded meanwhile otherwise
+        }
+
+    def load_served(self, served: ServedModel) -> None:
+        """Load a model in the configuration and the versions that it is, or was, served in.
+
+        Raises:
+            LoadRefusedError: Triton refused; ``cause`` holds its own words.
+            LoadTimeoutError: it has not come to an end with it within the load time-out.
+            ServerStartError: the server is not running.
+        """
+        name = served.name
+        log_end = self.log.end
+        body = json.dumps({"parameters": {"config": served.config_json}})
+        reply = self._post(f"/v2/repository/models/{name}/load", body=body, is_taken=lambda: self._is_loading({name}))
+        missing = set(served.versions) - set(self.ready_versions(name))
+        if reply.status != 200 or missing:
+            raise LoadRefusedError(
+                f"Triton refused to load the model {name!r} again",
+                cause=self._reason(reply, name, log_end) or f"version {', '.join(sorted(missing))} is not ready",
+                next_step="look at the server's log",
+            )
 
     def unload(self, model: str) -> None:
         """Unload a model and wait until it is gone.
@@ -286,15 +342,16 @@ class EmbeddedServer:
     def _start_once(self, installation: Installation) -> None:
         self._ports = self._choose_ports()
         try:
-            self._process = ServerProcess(
-                installation, self.repository, self.options, self._ports, control_key=self._control_key
-            )
-            key = {KEY_HEADER: self._control_key}
-            self._control = ControlApi(self.http_url, headers=key, timeout_s=self.options.load_timeout_s)
-            self.wait_until_ready(self.options.start_timeout_s)
+            self._start_on(self._ports, installation)
         except BaseException:
             self.stop()
             raise
+
+    def _start_on(self, ports: Ports, installation: Installation) -> None:
+        self._process = ServerProcess(installation, self.repository, self.options, ports, control_key=self._control_key)
+        headers = dict(self.control_headers)
+        self._control = ControlApi(self.http_url, headers=headers, timeout_s=self.options.load_timeout_s)
+        self.wait_until_ready(self.options.start_timeout_s)
 
     def _choose_ports(self) -> Ports:
         options = self.options
@@ -324,9 +381,9 @@ class EmbeddedServer:
         entries: list[dict[str, str]] = self._post("/v2/repository/index", is_taken=lambda: False).json()
         return entries
 
-    def _post(self, path: str, *, is_taken: Callable[[], bool] = lambda: True) -> Reply:
+    def _post(self, path: str, *, body: str = "", is_taken: Callable[[], bool] = lambda: True) -> Reply:
         with self._naming_the_end_of_the_server():
-            return self._started_control().post(path, is_taken=is_taken)
+            return self._started_control().post(path, body=body, is_taken=is_taken)
 
     def _get(self, path: str) -> Reply:
         with self._naming_the_end_of_the_server():

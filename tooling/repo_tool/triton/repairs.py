@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bringing a model with dead stubs back, beside what still serves, until that has proven to be of no use."""
+
+__all__ = ["Repairs"]
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from repo_tool.errors import LoadRefusedError, RepoToolError
+from repo_tool.triton.events import EventKind, OnEvent, ServerEvent
+from repo_tool.triton.served import ServedModel
+from repo_tool.triton.server import EmbeddedServer
+from repo_tool.triton.stub_watch import StubWatch
+
+_PAUSES_S = (0.0, 0.0, 0.5, 1.0, 2.0)  # before each repair of a model that dies at once again
+_AT_ONCE_S = 3.0
+_DEATHS_COUNT_FOR_S = 10.0  # until what was replaced meanwhile is gone too
+_TURN_TIMEOUT_S = 2.0
+
+
+@dataclass(slots=True)
+class _Streak:
+    """How often a version died at once after it was repaired."""
+
+    count: int = 0
+    repaired_at: float = -_AT_ONCE_S
+
+    def goes_on(self) -> None:
+        self.count = self.count + 1 if time.monotonic() - self.repaired_at < _AT_ONCE_S else 1
+
+    @property
+    def is_hopeless(self) -> bool:
+        return self.count > len(_PAUSES_S)
+
+
+class Repairs:
+    """Repairs each model in a thread of its own, one repair of a model at a time.
+
+    ``watch`` gives the stubs of the server that runs now; ``changing`` is held, if it can be had soon, while a model
+    is loaded.
+    """
+
+    def __init__(
+        self,
+        server: EmbeddedServer,
+        *,
+        watch: Callable[[], StubWatch],
+        on_event: OnEvent,
+        changing: threading.RLock,
+        stopping: threading.Event,
+    ) -> None:
+        self._server, self._watch, self._on_event = server, watch, on_event
+        self._changing, self._stopping = changing, stopping
+        self._died: dict[tuple[str, str], tuple[float, str]] = {}  # when it was noticed, and why
+        self._streaks: dict[tuple[str, str], _Streak] = {}
+        self._under_repair: dict[str, ServedModel | None] = {}
+        self._loading_since: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def unfinished(self) -> Mapping[str, ServedModel]:
+        """Models that serve again once their repair is done, as they were served."""
+        with self._lock:
+            return {name: served for name, served in self._under_repair.items() if served is not None}
+
+    def stuck(self, *, after_s: float) -> list[str]:
+        """The models that are being loaded for so long although no stub of theirs is there that could be at work.
+
+        Triton waits for good for a stub that died before it had said a word.
+        """
+        long_ago = time.monotonic() - after_s
+        started = tuple(self._loading_since.items())
+        return [name for name, since in started if since < long_ago and not self._watch().lives(name)]
+
+    def note(self, model: str, version: str, cause: str) -> None:
+        """A stub of this version has died."""
+        with self._lock:
+            self._died.setdefault((model, version), (time.monotonic(), cause))
+
+    def check(self, served: ServedModel) -> None:
+        """See whether the stubs of a model that was just loaded live still: nobody has seen them begin."""
+        self._watch().look_again()
+        for version in served.versions:
+            if served.name in self._watch().models and self._lacks(served, version):
+                self.note(served.name, version, "it ended as soon as it was there")
+
+    def forget(self) -> None:
+        """The server itself has died, and every stub with it."""
+        with self._lock:
+            self._died.clear()
+
+    def begin(self) -> None:
+        """Start the repairs that are due."""
+        with self._lock:
+            due = {model for model, _ in self._died} - self._under_repair.keys()
+            self._under_repair |= dict.fromkeys(due)
+        for model in due:
+            threading.Thread(target=self._run, args=(model,), name=f"repair-{model}", daemon=True).start()
+
+    def _run(self, model: str) -> None:
+        try:
+            with self._turn():
+                served = self._server.served({model}).get(model)
+                lacking = self._lacking(model, served)
+                if served is not None and lacking:
+                    self._repair(served, lacking)
+        except LoadRefusedError as error:  # when the last version was to be unloaded
+            self._on_event(ServerEvent(kind=EventKind.REPAIR_FAILED, model=model, cause=error.cause or error.fact))
+        except RepoToolError:
+            return  # the server itself is gone, which is somebody else's to mend
+        finally:
+            with self._lock:
+                del self._under_repair[model]
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Let a roll-out come to its end, which may mend the model or wait for something that will never be."""
+        has_turn = self._changing.acquire(timeout=_TURN_TIMEOUT_S)
+        try:
+            yield
+        finally:
+            if has_turn:
+                self._changing.release()
+
+    def _lacking(self, model: str, served: ServedModel | None) -> dict[str, tuple[float, str]]:
+        """The versions that have fewer stubs than instances; the others are forgotten once they had their time."""
+        now = time.monotonic()
+        with self._lock:
+            noted = {version: told for (name, version), told in self._died.items() if name == model}
+            lacking = {
+                version: told
+                for version, told in noted.items()
+                if served is not None and version in served.versions and self._lacks(served, version)
+            }
+            for version, (noticed, _) in noted.items():
+                if version in lacking or served is None or now - noticed > _DEATHS_COUNT_FOR_S:
+                    del self._died[model, version]
+        return lacking
+
+    def _lacks(self, served: ServedModel, version: str) -> bool:
+        return len(self._watch().living(served.name, version)) < served.instances
+
+    def _repair(self, served: ServedModel, lacking: Mapping[str, tuple[float, str]]) -> None:
+        noticed = min(moment for moment, _ in lacking.values())
+        for version, (_, cause) in lacking.items():
+            streak = self._streaks.setdefault((served.name, version), _Streak())
+            streak.goes_on()
+            if streak.is_hopeless:
+                served = served.without(version)
+                self._give_up(served, version, cause)
+        if not served.versions or not any(version in served.versions for version in lacking):
+            return
+        with self._lock:
+            self._under_repair[served.name] = served
+        pause = max(_PAUSES_S[self._streaks[served.name, version].count - 1] for version in lacking)
+        if self._stopping.wait(pause):
+            return
+        self._bring_back(served, noticed=noticed)
+        for version in lacking:
+            self._streaks[served.name, version].repaired_at = time.monotonic()
+
+    def _give_up(self, rest: ServedModel, version: str, cause: str) -> None:
+        if rest.versions:
+            self._server.load_served(rest)
+        else:
+            self._server.unload(rest.name)
+        words = f"{cause}; it was repaired {len(_PAUSES_S)} times and died at once again"
+        self._on_event(
+            ServerEvent(
+                kind=EventKind.MODEL_GIVEN_UP,
+                model=rest.name,
+                version=version,
+                cause=words,
+                last_words=self._server.log.last_words(),
+            )
+        )
+
+    def _bring_back(self, served: ServedModel, *, noticed: float) -> None:
+        for pause in _PAUSES_S:
+            if self._stopping.wait(pause):
+                return
+            try:
+                self._load(served)
+            except LoadRefusedError as error:
+                event = ServerEvent(kind=EventKind.REPAIR_FAILED, model=served.name, cause=error.cause or error.fact)
+                self._on_event(event)
+            else:
+                seconds = time.monotonic() - noticed
+                self._on_event(ServerEvent(kind=EventKind.MODEL_REPAIRED, model=served.name, seconds=seconds))
+                return
+        self._on_event(
+            ServerEvent(
+                kind=EventKind.MODEL_GIVEN_UP,
+                model=served.name,
+                cause="Triton refuses to load it again",
+                last_words=self._server.log.last_words(),
+            )
+        )
+
+    def _load(self, served: ServedModel) -> None:
+        """Side by side with what lives; a model without any living stub is unloaded first, so that it is not ready."""
+        callers: list[ServedModel] = []
+        before = [stub for version in served.versions for stub in self._watch().living(served.name, version)]
+        if not before:
+            callers = [each for each in self._server.served().values() if served.name in each.members]
+            self._server.unload(served.name)
+        self._loading_since[served.name] = time.monotonic()
+        try:
+            self._server.load_served(served.renewed())
+        finally:
+            del self._loading_since[served.name]
+        self._watch().retire(before)
+        self.check(served)
+        for caller in callers:
+            if not self._server.ready_versions(caller.name):
+                self._server.load_served(caller)

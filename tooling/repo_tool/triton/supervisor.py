@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A thread beside an embedded server that notices dead and stopped stubs and a dead server, and repairs them.
+
+Triton 2.51 starts no stub again, and calls a model ready whose stub is dead (``TRITONBACKEND_ModelInstanceExecute`` of
+its Python backend: "TODO: Implement restart"). The kernel tells of deaths; a stopped process is told by its state.
+"""
+
+__all__ = ["Supervisor"]
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Self
+
+from repo_tool.errors import LoadRefusedError, RepoToolError, ServerStartError
+from repo_tool.triton.events import EventKind, OnEvent, ServerEvent
+from repo_tool.triton.loading import Loader
+from repo_tool.triton.log import ServerLog
+from repo_tool.triton.options import LoadOutcome
+from repo_tool.triton.repairs import Repairs
+from repo_tool.triton.served import ServedModel
+from repo_tool.triton.server import EmbeddedServer
+from repo_tool.triton.stub_processes import Ending, Stub, ending_of, memory_kills, state_of
+from repo_tool.triton.stub_watch import StubWatch
+
+_TICK_S = 0.25
+_SETTLES_S = 1.5  # Triton lets go of replaced instances about a second after it said that the new ones are there
+_PAUSES_S = (0.0, 0.0, 0.5, 1.0, 2.0)  # before each restart of a server that dies at once again
+_AT_ONCE_S = 3.0
+_STUCK_AFTER_S = 45.0
+_LAST_LINES = 8
+
+
+class Supervisor:
+    """Watches over a started server, from ``start`` to ``stop``, or in a ``with`` block inside that of the server.
+
+    Models are brought back in the versions and the configuration that they were served in, whatever the repository
+    holds meanwhile. One that dies at once again after every repair is unloaded and named.
+
+    Args:
+        server: has been started.
+        on_event: is told what happens, in a thread of ours, one event at a time.
+    """
+
+    def __init__(self, server: EmbeddedServer, *, on_event: OnEvent = lambda _: None) -> None:
+        self.changing = threading.RLock()  # whoever loads and unloads models holds it, so that no repair comes between
+        self._server, self._tell_one = server, on_event
+        self._telling = threading.Lock()
+        self._stopping = threading.Event()
+        self._wake_reader, self._wake_writer = os.pipe()
+        self._watch = StubWatch(server.pid, wake=self._wake_reader)
+        self._repairs = Repairs(
+            server,
+            watch=lambda: self._watch,
+            on_event=self._tell,
+            changing=self.changing,
+            stopping=self._stopping,
+        )
+        self._served: Mapping[str, ServedModel] = {}
+        self._log: ServerLog | None = None
+        self._log_end = 0
+        self._settled_at = 0.0
+        self._up_since = time.monotonic()
+        self._deaths_at_once = 0
+        self._memory_kills = memory_kills()
+        self._ended_by_us: set[int] = set()
+        self._given_up: ServerEvent | None = None
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Watch from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no more; a repair under way comes to its end. Twice is once."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        os.write(self._wake_writer, b"x")
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._watch.close()
+        os.close(self._wake_writer)
+        os.close(self._wake_reader)
+
+    def raise_if_given_up(self) -> None:
+        """Say why the server is not there and will not be started again.
+
+        Raises:
+            ServerStartError: it died at once again after every restart, or could not be started again.
+        """
+        if (event := self._given_up) is not None:
+            raise ServerStartError(
+                "the embedded Triton ends by itself again and again", cause=event.last_words or event.cause
+            )
+
+    def abandon(self, model: str, version: int) -> None:
+        """End what the server is loading for a version, and nothing of what it serves of it."""
+        self._watch.look_again()
+        living = self._watch.living(model, str(version))
+        served = self._served.get(model)
+        kept = served.instances if served is not None and str(version) in served.versions else 0
+        for stub in living[kept:]:
+            self._end(stub.pid)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._watch.wait(_TICK_S)
+            if self._stopping.is_set():
+                return
+            if self._is_there():
+                self._look()
+            elif not self._bring_the_server_back():
+                return
+
+    def _is_there(self) -> bool:
+        return self._server.is_running() and state_of(self._watch.server) not in ("Z", "X", "")
+
+    def _look(self) -> None:
+        if self._log_tells_news():
+            self._settled_at = time.monotonic() + _SETTLES_S
+        if time.monotonic() < self._settled_at:
+            self._watch.look_again()
+            with suppress(RepoToolError):  # it has just died
+                self._served = self._server.served()
+        for stub in self._watch.stopped():
+            self._tell(ServerEvent(kind=EventKind.STUB_STOPPED, model=stub.model, version=stub.version))
+            self._end(stub.pid)
+        for stub, ending in self._watch.deaths():
+            cause = self._cause(ending)
+            if stub.pid not in self._ended_by_us and self._serves(stub):
+                self._tell(ServerEvent(kind=EventKind.STUB_DIED, model=stub.model, version=stub.version, cause=cause))
+            self._ended_by_us.discard(stub.pid)
+            self._repairs.note(stub.model, stub.version, cause)
+        self._repairs.begin()
+        for model in self._repairs.stuck(after_s=_STUCK_AFTER_S):
+            self._tell(ServerEvent(kind=EventKind.REPAIR_FAILED, model=model, cause="Triton does not get on with it"))
+            self._end(self._watch.server)  # which is the only way on from there
+
+    def _serves(self, stub: Stub) -> bool:
+        """Whether its version has served; of one that is still loading, the load tells the end."""
+        served = self._served.get(stub.model)
+        return served is not None and stub.version in served.versions
+
+    def _log_tells_news(self) -> bool:
+        with suppress(ServerStartError, OSError):
+            log = self._server.log
+            start = self._log_end if log is self._log else 0
+            self._log = log
+            self._log_end, news = log.tells_of_loads(start)
+            return news
+        return False
+
+    def _cause(self, ending: Ending | None) -> str:
+        if ending is None:
+            return ""
+        before, self._memory_kills = self._memory_kills, memory_kills()
+        if ending.signal == signal.SIGKILL and self._memory_kills > before:
+            return f"{ending.words}, as the machine or its container has run out of memory"
+        return ending.words
+
+    def _end(self, process: int) -> None:
+        self._ended_by_us.add(process)
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+    def _bring_the_server_back(self) -> bool:
+        """Start it and load what it served; False when that is of no use any more."""
+        noticed = time.monotonic()
+        served = {**self._served, **self._repairs.unfinished}
+        self._repairs.forget()
+        died = self._death()
+        self._tell(died)
+        at_once = noticed - self._up_since < _AT_ONCE_S
+        self._deaths_at_once = self._deaths_at_once + 1 if at_once else 1
+        for pause in _PAUSES_S[self._deaths_at_once - 1 :]:
+            if self._stopping.wait(pause):
+                return False
+            if self._restarted():
+                self._load(served)
+                self._up_since = time.monotonic()
+                words = f"{len(served)} model{'s' if len(served) != 1 else ''}"
+                seconds = time.monotonic() - noticed
+                self._tell(ServerEvent(kind=EventKind.SERVER_RESTARTED, cause=words, seconds=seconds))
+                return True
+        self._given_up = ServerEvent(kind=EventKind.SERVER_GIVEN_UP, cause=died.cause, last_words=died.last_words)
+        self._tell(self._given_up)
+        return False
+
+    def _death(self) -> ServerEvent:
+        cause = self._cause(ending_of(self._watch.server) or self._told_by_keeper())
+        words = ""
+        with suppress(ServerStartError, OSError):
+            words = self._server.log.last_lines(_LAST_LINES)
+        return ServerEvent(kind=EventKind.SERVER_DIED, cause=cause, last_words=words)
+
+    def _told_by_keeper(self) -> Ending | None:
+        code = self._server.exit_code()
+        return None if code is None else Ending(signal=-code) if code < 0 else Ending(exit_code=code)
+
+    def _restarted(self) -> bool:
+        try:
+            self._server.restart()
+        except RepoToolError as error:
+            cause = f"{error.fact}: {error.cause}" if error.cause else error.fact
+            self._tell(ServerEvent(kind=EventKind.RESTART_FAILED, cause=cause))
+            return False
+        self._watch.close()
+        self._watch = StubWatch(self._server.pid, wake=self._wake_reader)
+        return True
+
+    def _load(self, served: Mapping[str, ServedModel]) -> None:
+        loader = Loader(lambda name: self._loaded(served[name]), patience_s=None, on_outcome=self._tell_refusal)
+        with suppress(ServerStartError):  # it died again, which the next look sees
+            loader.run([name for name, model in served.items() if not model.is_ensemble])
+            loader.run([name for name, model in served.items() if model.is_ensemble])
+        self._served = served
+        for model in served.values():
+            self._repairs.check(model)
+
+    def _loaded(self, served: ServedModel) -> LoadOutcome:
+        started = time.monotonic()
+        refusal: RepoToolError | None = None
+        try:
+            self._server.load_served(served)
+        except LoadRefusedError as error:
+            refusal = error
+        seconds = time.monotonic() - started
+        return LoadOutcome(model=served.name, versions=served.versions, seconds=seconds, refusal=refusal)
+
+    def _tell_refusal(self, outcome: LoadOutcome) -> None:
+        if outcome.refusal is not None:
+            self._tell(ServerEvent(kind=EventKind.REPAIR_FAILED, model=outcome.model, cause=outcome.reason))
+
+    def _tell(self, event: ServerEvent) -> None:
+        with self._telling:
+            self._tell_one(event)
