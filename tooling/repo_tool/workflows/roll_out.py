@@ -5,7 +5,7 @@ __all__ = ["RollOutRequest", "RolledOut", "roll_out"]
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,9 +13,10 @@ from typing import Any
 
 import repo_client
 from repo_client import Client
-from repo_tool.errors import RepoToolError, RollOutError, ServerUnreachableError
+from repo_tool.errors import RepositoryError, RepoToolError, RollOutError, ServerUnreachableError
 from repo_tool.repository.labels import Labels, check_label, move
 from repo_tool.repository.layout import ModelRepository
+from repo_tool.repository.pins import pinned_versions
 from repo_tool.workflows.model_on_server import Document, ModelOnServer, WrongVersionsError, words_of
 from repo_tool.workflows.model_to_serve import ModelToServe, models_to_serve
 from repo_tool.workflows.progress import Progress
@@ -129,7 +130,8 @@ def roll_out(request: RollOutRequest, client: Client, progress: Progress) -> Rol
         with progress.step("check the files") as step:
             wanted = models_to_serve(repository, request.model, variant=request.variant)
             step.detail = _checked(wanted)
-        run.changes = _looked_at(request, client, wanted)
+        run.changes = [_change(request, client, model) for model in wanted]
+        _require_nobody_asks(repository, run.changes)
         for change in run.changes:
             if change.is_due or change is run.own:
                 _load_and_prove(run, change)
@@ -146,10 +148,6 @@ def _checked(wanted: tuple[ModelToServe, ...]) -> str:
     return f"version {versions}" + (f" and {len(wanted) - 1} models that it needs" if len(wanted) > 1 else "")
 
 
-def _looked_at(request: RollOutRequest, client: Client, wanted: tuple[ModelToServe, ...]) -> list[_Change]:
-    return [_change(request, client, model) for model in wanted]
-
-
 def _change(request: RollOutRequest, client: Client, wanted: ModelToServe) -> _Change:
     server = ModelOnServer(
         client=client, name=wanted.name, timeout_s=request.timeout_s, abandon=request.abandon, explain=request.explain
@@ -162,6 +160,19 @@ def _change(request: RollOutRequest, client: Client, wanted: ModelToServe) -> _C
         document=server.document() if before else None,
         stamps={version: server.stamps(version) for version in before},
     )
+
+
+def _require_nobody_asks(repository: ModelRepository, changes: Sequence[_Change]) -> None:
+    """See that no version would go that a pipeline in the repository asks for by number."""
+    for change in changes:
+        asked = pinned_versions(repository, change.wanted.name)
+        going = sorted((set(change.before) - set(change.wanted.versions)) & asked.keys())
+        if going:
+            raise RepositoryError(
+                f"version {going[0]} of '{change.wanted.name}' would go, and '{asked[going[0]][0]}' asks for it",
+                cause=f"the version_policy of '{change.wanted.name}' does not load it",
+                next_step="let the policy load both, or publish the pipeline over the new version",
+            )
 
 
 def _load_and_prove(run: _Run, change: _Change) -> None:

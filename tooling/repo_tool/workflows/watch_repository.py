@@ -4,17 +4,29 @@
 __all__ = ["RepositoryEvent", "Watcher"]
 
 import threading
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import repo_client
 from repo_client import Client
-from repo_tool.errors import RepoToolError
-from repo_tool.workflows.roll_out import RolledOut
+from repo_tool.errors import ConfigError, RepositoryError, RepoToolError, ServerUnreachableError
+from repo_tool.repository.layout import ModelRepository
+from repo_tool.repository.locks import publishing
+from repo_tool.repository.needed_models import needed_models
+from repo_tool.workflows.progress import RecordedProgress
+from repo_tool.workflows.repository_looks import Look, look_at
+from repo_tool.workflows.roll_out import RolledOut, RollOutRequest, roll_out
 
 EventKind = Literal["noticed", "rolled out", "unloaded", "failed"]
+
+_LOOKS_APART_S = 0.25
+_SETTLES_S = 0.1  # two looks that see the same: whoever copies a model by hand is still at it otherwise
+_SHARE_OF_A_CORE = 0.005  # for looking; a repository of thousands of models is looked at less often
+_SERVER_AWAY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,17 +42,63 @@ class RepositoryEvent:
     @property
     def words(self) -> str:
         """One line for a person, with the model's name."""
-        raise NotImplementedError
+        if self.outcome is not None:
+            return f"{self.model}: {_of_versions(self.outcome)}, after {self.seconds:.1f} s"
+        if self.error is not None:
+            told = (self.error.fact, self.error.cause, self.error.next_step)
+            return f"{self.model}: {'; '.join(words for words in told if words)}"
+        return f"{self.model}: {_WORDS[self.kind]}"
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for a log."""
-        raise NotImplementedError
+        return {
+            "event": self.kind,
+            "model": self.model,
+            "seconds": round(self.seconds, 3),
+            **({"outcome": self.outcome.to_dict()} if self.outcome else {}),
+            **({"error": self.error.to_dict()} if self.error else {}),
+        }
+
+
+_WORDS: dict[EventKind, str] = {"noticed": "changed in the repository", "unloaded": "taken out, and unloaded"}
+
+
+def _of_versions(outcome: RolledOut) -> str:
+    gone = sorted(set(outcome.before) - set(outcome.served))
+    words = f"version {', '.join(map(str, outcome.served))} serves"
+    words += f", version {', '.join(map(str, gone))} no longer" if gone else ""
+    return words + (f", '{outcome.label}' points at it" if outcome.label else "")
+
+
+def _is_for_want_of_a_server(error: RepoToolError) -> bool:
+    return isinstance(error, ServerUnreachableError) or isinstance(error.__cause__, repo_client.NetworkError)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """The models that are to be brought to the server, and since when."""
+
+    since: dict[str, float] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)  # to have failed for want of a server
+    failed: set[str] = field(default_factory=set)  # wait for their next change
+
+    def add(self, models: Iterable[str]) -> None:
+        for model in models:
+            self.since[model] = time.monotonic()
+            self.failed.discard(model)
+
+    def done(self, models: Iterable[str]) -> None:
+        for model in models:
+            self.since.pop(model, None)
+            self.told.discard(model)
 
 
 class Watcher:
     """Follows a repository in a thread of its own, from ``start`` to ``stop``, or in a ``with`` block.
 
-    A change that cannot be rolled out is told once, and tried again when the model changes again.
+    What the repository holds when the watcher is made counts as served, so make it before the models are loaded. A
+    change that cannot be rolled out is told once, and tried again when the model changes again; for a server that does
+    not answer it waits.
 
     Args:
         repository: what the server reads.
@@ -53,6 +111,7 @@ class Watcher:
         changing: is held while models are loaded and unloaded; for others who do that too.
         load_timeout_s: for Triton to come to an end with loading a model.
         abandon: ends what Triton is loading for a model's version when that takes longer.
+        explain: why Triton "failed to poll" a model.
     """
 
     def __init__(  # noqa: PLR0913  # what to follow and how, each by its name
@@ -67,8 +126,16 @@ class Watcher:
         changing: AbstractContextManager[Any] | None = None,
         load_timeout_s: float = 60.0,
         abandon: Callable[[str, int], None] | None = None,
+        explain: Callable[[str], str] | None = None,
     ) -> None:
+        self._repository, self._connect, self._tell = ModelRepository(repository), connect, on_event
+        self._label, self._models, self._variant = label, models, variant
+        self._changing = changing if changing is not None else nullcontext()
+        self._load_timeout_s, self._abandon, self._explain = load_timeout_s, abandon, explain
+        self._seen: Look = self._look()
+        self._waiting = _Waiting()
         self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
 
     def __enter__(self) -> Self:
         self.start()
@@ -78,13 +145,118 @@ class Watcher:
         self.stop()
 
     def start(self) -> None:
-        """Follow what changes from now on; what the repository holds at this moment counts as served."""
-        raise NotImplementedError
+        """Follow what has changed since the watcher was made, and what will."""
+        self._thread.start()
 
     def stop(self) -> None:
         """Follow no more; a roll-out under way is finished, or restored."""
-        raise NotImplementedError
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def changes(self) -> tuple[str, ...]:
         """The models that changed and were not rolled out yet, failed ones included."""
-        raise NotImplementedError
+        return tuple(sorted({*tuple(self._waiting.since), *tuple(self._waiting.failed)}))
+
+    def _run(self) -> None:
+        pause_s = _LOOKS_APART_S
+        while not self._stopping.wait(pause_s):
+            began = time.thread_time()
+            changed = self._changed()
+            pause_s = max(_LOOKS_APART_S, (time.thread_time() - began) / _SHARE_OF_A_CORE)
+            if changed:
+                self._waiting.add(changed)
+                for model in changed:
+                    self._tell(RepositoryEvent(kind="noticed", model=model))
+            if self._waiting.since:
+                self._follow()
+
+    def _look(self) -> Look:
+        return look_at(self._repository, variant=self._variant)
+
+    def _changed(self) -> list[str]:
+        """The models that look otherwise than the last time, once they look the same twice."""
+        now = self._look()
+        while now != self._seen:
+            if self._stopping.wait(_SETTLES_S):
+                return []
+            before, now = now, self._look()
+            if before == now:
+                break
+        differing = sorted(name for name in now.keys() | self._seen.keys() if now.get(name) != self._seen.get(name))
+        self._seen = now
+        return [name for name in differing if self._is_followed(name)]
+
+    def _is_followed(self, name: str) -> bool:
+        return self._models is None or name in self._models or name in self._needed(self._models)
+
+    def _needed(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Also what they need, as far as their configurations can be read."""
+        try:
+            return needed_models(self._repository, names)
+        except (RepositoryError, ConfigError):
+            return tuple(names)
+
+    def _follow(self) -> None:
+        with self._changing:
+            self._let_publishers_finish()
+            for model in self._in_order():
+                if model not in self._waiting.since or self._stopping.is_set():
+                    continue
+                event, models = self._brought(model)
+                self._settle(event, models)
+
+    def _let_publishers_finish(self) -> None:
+        """A pipeline's models are renamed one by one: wait until nobody is at it."""
+        if self._repository.private_path.is_dir():
+            with suppress(OSError), publishing(self._repository):
+                pass
+
+    def _in_order(self) -> Iterator[str]:
+        """Those that others do not need first: each brings what it needs."""
+        waiting = set(self._waiting.since)
+        inner = {name for model in waiting for name in self._needed([model]) if name != model}
+        yield from sorted(waiting - inner)
+        yield from sorted(waiting & inner)
+
+    def _brought(self, model: str) -> tuple[RepositoryEvent, tuple[str, ...]]:
+        """What came of a model, and all the models of which it did."""
+        since = self._waiting.since[model]
+        try:
+            with self._connect() as client:
+                if model not in self._seen:
+                    client.admin.unload(model)
+                    return self._event("unloaded", model, since), (model,)
+                outcome = roll_out(self._request(model), client, RecordedProgress())
+        except RepoToolError as error:
+            return self._event("failed", model, since, error=error), (model, *self._needed([model]))
+        except repo_client.RepoClientError as error:
+            failure = ServerUnreachableError(error.fact, next_step=error.hint)
+            return self._event("failed", model, since, error=failure), (model,)
+        return self._event("rolled out", model, since, outcome=outcome), outcome.models
+
+    def _request(self, model: str) -> RollOutRequest:
+        return RollOutRequest(
+            model=model,
+            repository=self._repository.path,
+            label=self._label,
+            variant=self._variant,
+            timeout_s=self._load_timeout_s,
+            abandon=self._abandon,
+            explain=self._explain,
+        )
+
+    def _event(self, kind: EventKind, model: str, since: float, **what: Any) -> RepositoryEvent:
+        return RepositoryEvent(kind=kind, model=model, seconds=time.monotonic() - since, **what)
+
+    def _settle(self, event: RepositoryEvent, models: tuple[str, ...]) -> None:
+        if event.error is not None and _is_for_want_of_a_server(event.error):
+            if event.model not in self._waiting.told:
+                self._waiting.told.add(event.model)
+                self._tell(event)
+            self._stopping.wait(_SERVER_AWAY_S)
+            return
+        self._waiting.done(models)
+        if event.error is not None:
+            self._waiting.failed.add(event.model)
+        self._tell(event)

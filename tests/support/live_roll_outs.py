@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A repository whose models tell their version, and a real Triton beside it that versions are rolled out to."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+import repo_client
+from repo_tool.repository.layout import ModelDirectory, ModelRepository
+from repo_tool.repository.publish import StagedModel, publish, staging
+from repo_tool.samples import Sample, write_published_sample
+from repo_tool.triton import EmbeddedServer, ServerOptions
+from repo_tool.workflows.own_server import OwnServer
+from repo_tool.workflows.progress import RecordedProgress
+from repo_tool.workflows.roll_out import RolledOut, RollOutRequest, roll_out
+from support.open_loop import versioned_graph, with_provenance
+
+_ENSEMBLE = """name: "{name}"
+platform: "ensemble"
+max_batch_size: 8
+input [ {{ name: "x" data_type: TYPE_FP32 dims: [ 4 ] }} ]
+output [ {{ name: "y" data_type: TYPE_FP32 dims: [ 4 ] }} ]
+ensemble_scheduling {{ step [ {{
+  model_name: "{member}" model_version: {version}
+  input_map {{ key: "x" value: "x" }} output_map {{ key: "y" value: "y" }}
+}} ] }}
+version_policy {{ specific {{ versions: [ {version} ] }} }}
+"""
+
+
+@dataclass(frozen=True)
+class Live:
+    """A repository, and a server that reads it."""
+
+    repository: ModelRepository
+    server: EmbeddedServer
+
+    @property
+    def own(self) -> OwnServer:
+        return OwnServer(self.server)
+
+    def roll_out(self, model: str, **options: object) -> RolledOut:
+        told = {"explain": self.own.explain, **options}
+        request = RollOutRequest(model=model, repository=self.repository.path, **told)
+        with self.own.connect() as client:
+            return roll_out(request, client, RecordedProgress())
+
+    def versions(self, model: str) -> list[int]:
+        with self.own.connect() as client:
+            return sorted(
+                int(entry.version)
+                for entry in client.admin.repository_index()
+                if entry.name == model and entry.is_ready
+            )
+
+    def served(self, model: str) -> dict[str, str]:
+        """The parameters of the configuration that serves."""
+        with self.own.connect() as client:
+            return dict(client.admin.config(model).parameters)
+
+    def added(self, model: str, *, version: int | None = None) -> float:
+        """What a model adds to its input: the version that answers."""
+        with repo_client.Client(f"grpc://{self.server.grpc_url}") as client:
+            answer = client.model(model, version=version).infer({"x": np.zeros((1, 4), np.float32)})
+            return float(answer["y"][0, 0])
+
+    def becomes_ready(self) -> bool:
+        """Triton calls itself not ready while it unloads, which takes it about a second."""
+        with self.own.connect() as client:
+            client.admin.wait_until_ready(10)
+        return True
+
+
+@contextmanager
+def live(repository: ModelRepository) -> Iterator[Live]:
+    with EmbeddedServer(repository.path, ServerOptions(http_model_control=False, graceful_stop_s=0)) as server:
+        server.load_all()
+        yield Live(repository, server)
+
+
+def publish_ensemble(repository: ModelRepository, name: str, version: int, *, member: str, published: int = 0) -> None:
+    """An ensemble that asks for the same version of its member, and the sample of what version ``published`` adds."""
+    with staging(repository) as stage:
+        directory = stage.repository.model(name)
+        directory.version_path(version).mkdir(parents=True)
+        directory.config_path.write_text(_ENSEMBLE.format(name=name, member=member, version=version))
+        x = np.arange(12, dtype=np.float32).reshape(3, 4)
+        sample = Sample(inputs={"x": x}, outputs={"y": x + np.float32(published or version)})
+        write_published_sample(directory.sample_path(version), sample)
+        with_provenance(directory, version)
+        publish([StagedModel(directory=directory, version=version)], repository)
+
+
+def publish_changed(repository: ModelRepository, name: str, version: int, *, files: dict[str, bytes]) -> None:
+    """A version whose files are others than they should be, and recorded as they are."""
+    with staging(repository) as stage:
+        directory: ModelDirectory = stage.repository.model(name)
+        place = directory.version_path(version)
+        place.mkdir(parents=True)
+        directory.config_path.write_bytes(repository.model(name).config_path.read_bytes())
+        (place / "model.onnx").write_bytes(versioned_graph(version).SerializeToString())
+        write_published_sample(
+            directory.sample_path(version),
+            Sample(inputs={"x": np.ones((3, 4), np.float32)}, outputs={"y": np.full((3, 4), 1 + version, np.float32)}),
+        )
+        for path, content in files.items():
+            (directory.path / path).write_bytes(content)
+        with_provenance(directory, version)
+        publish([StagedModel(directory=directory, version=version)], repository)
