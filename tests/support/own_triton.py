@@ -3,6 +3,7 @@
 
 import time
 from contextlib import contextmanager
+from secrets import token_hex
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -22,12 +23,16 @@ class _OwnProcess(ServerProcess):
 
 
 @contextmanager
-def own_triton(repository, *further, without=()):
-    """Host and port of the gRPC and of the HTTP service; ``without`` are the beginnings of usual options to drop."""
+def own_triton(repository, *further, without=(), environment=None):
+    """Host and port of the gRPC and of the HTTP service; ``without`` are the beginnings of usual options to drop.
+
+    ``environment`` is added to the server's.
+    """
     http, grpc, metrics = free_ports(3)
     kind = type("OwnProcess", (_OwnProcess,), {"further": further, "without": tuple(without)})
     ports = Ports(http=http, grpc=grpc, metrics=metrics)
-    process = kind(find_installation(), repository, ServerOptions(graceful_stop_s=0), ports)
+    options = ServerOptions(graceful_stop_s=0, environment=environment or {})
+    process = kind(find_installation(), repository, options, ports, control_key=token_hex(16))
     try:
         _wait_until_live(process, f"http://{LOOPBACK}:{http}/v2/health/live")
         yield f"{LOOPBACK}:{grpc}", f"{LOOPBACK}:{http}"

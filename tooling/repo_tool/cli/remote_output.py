@@ -30,7 +30,7 @@ def show_transfers(remote: str, models: "Sequence[ModelTransfer]", *, as_json: b
 
 
 def _summary(models: "Sequence[ModelTransfer]", *, only_tells: bool) -> str:
-    counts = Counter(each.state for each in models)
+    counts = Counter[str](each.state for each in models)
     told = ", ".join(f"{counts[state]} {state}" for state in _STYLES if counts[state]) or "no model"
     return told + ("; nothing has been done" if only_tells else "")
 

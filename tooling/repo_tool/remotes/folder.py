@@ -8,6 +8,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from repo_tool.repository.disk import sync_folder, translating_disk_errors, tran
 from repo_tool.repository.provenance import digest_of, digest_of_bytes
 
 _CHUNK = 1 << 20
+_DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,7 @@ class FolderRemote:
             if (there.tag if there else "") != tag:
                 raise PlaceTakenError(place)
             self.write(place, content)
+            self._drop_old_drafts()
 
     def write(self, place: str, content: bytes) -> None:
         """Write a small file at once, whatever is there."""
@@ -129,18 +132,28 @@ class FolderRemote:
                 with suppress(OSError):  # it holds more
                     folder.rmdir()
 
+    @property
+    def _incoming(self) -> Path:
+        return self.path.parent / f".{self.name}.repo-tool" / "incoming"
+
     def _at(self, place: str) -> Path:
         return self.path.parent / place
+
+    def _drop_old_drafts(self) -> None:
+        """What killed pushes have left; whose they are cannot be told from another machine, but how old they are."""
+        for draft in self._incoming.iterdir():
+            with suppress(FileNotFoundError):  # it has arrived meanwhile
+                if draft.stat().st_mtime < time.time() - _DAY_S:
+                    draft.unlink()
 
     @contextmanager
     def _draft(self, place: str) -> Iterator[BinaryIO]:
         """A file that takes its place when the block is over, and is gone when it fails."""
         path = self._at(place)
         with translating_disk_errors(self.path), translating_misfits(self.path):
-            incoming = self.path.parent / f".{self.name}.repo-tool" / "incoming"
-            for folder in (path.parent, incoming):
+            for folder in (path.parent, self._incoming):
                 folder.mkdir(parents=True, exist_ok=True)
-            draft = incoming / f"{os.getpid()}-{secrets.token_hex(4)}"
+            draft = self._incoming / f"{os.getpid()}-{secrets.token_hex(4)}"
             try:
                 with draft.open("wb") as stream:
                     yield stream
@@ -150,8 +163,6 @@ class FolderRemote:
                 sync_folder(path.parent)
             finally:
                 draft.unlink(missing_ok=True)
-                with suppress(OSError):  # others are arriving
-                    incoming.rmdir()
 
     @contextmanager
     def _locked(self, place: str) -> Iterator[None]:

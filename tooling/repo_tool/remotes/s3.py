@@ -118,13 +118,9 @@ class S3Remote:
                 sent(size)
                 return
             self._send_in_parts(place, stream, hex_digest, sent)
-        if self.digest(place) != digest:  # it went on with an upload of other bytes that began alike
-            self.remove([place])
-            raise RepositoryError(
-                f"'{source}' went on with the upload of another file",
-                cause="both begin with the same bytes",
-                next_step="run the command again: it is sent anew",
-            )
+            if self.digest(place) != digest:  # it went on with an upload of other bytes that began alike
+                stream.seek(0)
+                self._send_in_parts(place, stream, hex_digest, lambda _: None, anew=True)
 
     def download(self, place: str, target: Path, received: Callable[[int], None]) -> None:
         """Fetch an object, one that is large in parts at once.
@@ -180,9 +176,12 @@ class S3Remote:
             **condition,
         )
 
-    def _send_in_parts(self, place: str, stream: BinaryIO, hex_digest: str, sent: Callable[[int], None]) -> None:
+    def _send_in_parts(
+        self, place: str, stream: BinaryIO, hex_digest: str, sent: Callable[[int], None], *, anew: bool = False
+    ) -> None:
         target = {"Bucket": self.bucket, "Key": self._key(place)}
-        upload = self._begun(target) or self.client.create_multipart_upload(
+        begun = None if anew else self._begun(target)
+        upload = begun or self.client.create_multipart_upload(
             **target, ChecksumAlgorithm="SHA256", Metadata={_DIGEST_NAME: hex_digest}
         )
         target["UploadId"] = upload["UploadId"]
