@@ -42,34 +42,51 @@ class RetryBudget:
 
 
 _AWAY = ServerUnreachableError | ConnectionLostError | ModelUnhealthyError
-_NOT_RUN = ServerUnreachableError | ModelNotFoundError  # asking again costs the server nothing
+_UNLOADED = "has no available versions"  # Triton's words of a model that was loaded once
+_LONGEST_RELOAD_S = 5.0
 
 
 class Outage:
     """A server that has answered is away, or the process of a model is; it is waited for ``patience_s``.
 
-    A model that is not found meanwhile may not have been loaded yet. Who never had an answer has the wrong address
-    more often than a server that is away, so such a client waits for nobody.
+    A model that is not found meanwhile may not have been loaded yet; one that was unloaded may be loaded again soon,
+    for that is how models are repaired. Who never had an answer has the wrong address more often than a server that is
+    away, so such a client waits for nobody.
     """
 
     def __init__(self, patience_s: float) -> None:
-        self._patience_s = patience_s
+        self._away_s, self._unloaded_s = patience_s, min(patience_s, _LONGEST_RELOAD_S)
         self._was_reached = False
-        self._until: float | None = None
+        self._away_since: float | None = None
+        self._unloaded_since: float | None = None
 
     def is_over(self) -> None:
         """A call succeeded."""
-        self._was_reached, self._until = True, None
+        self._was_reached, self._away_since, self._unloaded_since = True, None, None
 
     def notice(self, error: BaseException) -> None:
         """A failure, with which an outage may begin."""
-        if self._was_reached and self._until is None and isinstance(error, _AWAY):
-            self._until = monotonic() + self._patience_s
+        if not self._was_reached:
+            return
+        if self._away_since is None and isinstance(error, _AWAY):
+            self._away_since = monotonic()
+        if self._unloaded_since is None and _is_unloaded(error):
+            self._unloaded_since = monotonic()
 
     def excuses(self, error: BaseException) -> bool:
         """Whether the failure is one of an outage that is not too long yet, and did not cost the server anything."""
-        until = self._until
-        return until is not None and isinstance(error, _NOT_RUN) and monotonic() < until
+        if not isinstance(error, ServerUnreachableError | ModelNotFoundError):
+            return False
+        is_reloading = _is_unloaded(error) and _is_within(self._unloaded_since, self._unloaded_s)
+        return is_reloading or _is_within(self._away_since, self._away_s)
+
+
+def _is_unloaded(error: BaseException) -> bool:
+    return isinstance(error, ModelNotFoundError) and _UNLOADED in (error.server_words or "")
+
+
+def _is_within(since: float | None, limit_s: float) -> bool:
+    return since is not None and monotonic() < since + limit_s
 
 
 class Limits:

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 
 from repo_client._errors import (
+    ConnectionLostError,
     DeadlineExceededError,
     ExecutionError,
     Facts,
@@ -61,6 +62,7 @@ _CODES: dict[str, type[RepoClientError]] = {
     "DEADLINE_EXCEEDED": DeadlineExceededError,
     "RESOURCE_EXHAUSTED": ServerBusyError,
     "UNIMPLEMENTED": UnexpectedAnswerError,
+    "CANCELLED": ConnectionLostError,  # by a server that ends; a call that the client gave up has no status
 }
 _ACCESS_CODES = ("UNAUTHENTICATED", "PERMISSION_DENIED")  # of what stands in front of Triton
 _MODEL_CODES = {"INTERNAL": ExecutionError}  # where a model was called: a failure inside is the model's own

@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from repo_tool.cli.call import call
 from repo_tool.errors import RepositoryError, SampleError, ServerUnreachableError, TritonError, UserMistakeError
+from repo_tool.repository.labels import move
+from repo_tool.repository.layout import ModelRepository
 from repo_tool.samples import Sample, write_published_sample
 from repo_tool.triton.ports import free_ports
 
@@ -50,6 +52,17 @@ def test_the_published_sample_goes_in_batches_that_the_model_takes(run, publishe
     assert (totals["datatype"], totals["shape"]) == ("FP32", [10, 1])
     np.testing.assert_allclose(totals["data"], IMAGES.sum(axis=(1, 2))[:, None], rtol=1e-5)
     assert document["outputs"]["label"]["data"] == [["low"]] * 5 + [["high"]] * 5
+
+
+def test_a_label_of_the_repository_chooses_the_version(run, published_sample, client_repository):
+    repository = ModelRepository(client_repository)
+    move(repository, "rows", "stable", 1)
+    assert "rows, version 1" in run("rows", "--label", "stable", "--rows", 1)
+    with pytest.raises(RepositoryError, match="model 'rows' has no label 'stabel'") as caught:
+        run("rows", "--label", "stabel")
+    assert "repo-tool promote" in caught.value.next_step
+    with pytest.raises(SampleError, match="version 1 and label 'stable'"):
+        run("rows", "--label", "stable", "--version", 1)
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])

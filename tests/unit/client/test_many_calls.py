@@ -30,6 +30,7 @@ from repo_client import (
     TlsError,
     UnexpectedAnswerError,
 )
+from repo_client._errors import Facts
 from repo_client.testing import AsyncInMemoryTransport, InMemoryTransport, model_signature
 
 X = {"x": np.ones((1, 2), np.float32)}
@@ -202,6 +203,7 @@ def test_calls_that_succeed_earn_retries_for_those_that_do_not():
 
 
 AWAY, LOADING = ServerUnreachableError("away"), ModelNotFoundError("not loaded yet")
+UNLOADED = ModelNotFoundError("", facts=Facts(server_words="Request for unknown model: 'm' has no available versions"))
 IMPATIENT = Retries(first_wait_s=0, patience_s=0)
 
 
@@ -211,9 +213,11 @@ IMPATIENT = Retries(first_wait_s=0, patience_s=0)
         ([AWAY] * 8, AT_ONCE, 9),
         ([ConnectionLostError("killed"), *[AWAY] * 4, *[LOADING] * 4], AT_ONCE, 10),
         ([ModelUnhealthyError("killed"), *[LOADING] * 4], AT_ONCE, 6),
+        ([UNLOADED] * 8, AT_ONCE, 9),
         ([ConnectionLostError("it kills the server")] * 8, AT_ONCE, 3),
         ([ModelUnhealthyError("it kills its process")] * 8, AT_ONCE, 3),
         ([AWAY] * 8, IMPATIENT, 3),
+        ([UNLOADED], IMPATIENT, 1),
         ([ConnectionLostError("killed"), LOADING], IMPATIENT, 2),
     ],
 )

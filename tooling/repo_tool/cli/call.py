@@ -30,12 +30,16 @@ def call(
         str, typer.Option(help="grpc://, grpcs://, http:// or https:// host:port.")
     ] = "grpc://127.0.0.1:8001",
     version: Annotated[int | None, typer.Option(min=1, help="Default: the one that the server chooses.")] = None,
+    label: Annotated[
+        str | None,
+        typer.Option("--label", "-l", help="The version that this label of the repository names, e.g. stable."),
+    ] = None,
     rows: Annotated[
         int | None, typer.Option(min=1, help="Send at most this many rows, if the model batches. Default: all.")
     ] = None,
-    repository: Annotated[Path, typer.Option("--repository", "-r", help="Where the published sample is.")] = Path(
-        "model_repository"
-    ),
+    repository: Annotated[
+        Path, typer.Option("--repository", "-r", help="Where the published sample and the labels are.")
+    ] = Path("model_repository"),
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds that each request may take.")] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
@@ -55,6 +59,7 @@ def call(
             repository=repository,
             server=server,
             version=version,
+            label=label,
             sample=sample,
             rows=rows,
             timeout_s=timeout,

@@ -34,6 +34,7 @@ from repo_tool.workflows.pipeline_source import published_version
 from repo_tool.workflows.proof import with_wire_rank
 
 _UNKNOWN = "check the name; repo-tool serve lists what it loads, and repo-tool add-model adds one"
+_LABEL = "see which there are with repo-tool versions MODEL, and put one on a version with repo-tool promote"
 _RAW_SUFFIXES = (".txt", ".jsonl")
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -45,6 +46,7 @@ _TRANSLATIONS: tuple[tuple[type[repo_client.RepoClientError], type[RepoToolError
         "start one in another terminal with repo-tool serve, or pass --server (gRPC is port 8001, HTTP 8000)",
     ),
     (repo_client.NetworkError, ServerUnreachableError, ""),
+    (repo_client.LabelNotFoundError, RepositoryError, _LABEL),
     (repo_client.UrlError, UserMistakeError, ""),
     (repo_client.InputError, SampleError, ""),
     (repo_client.DeadlineExceededError, TritonError, "give it longer with --timeout, or look at the server's log"),
@@ -60,6 +62,7 @@ class CallRequest:
     repository: Path
     server: str
     version: int | None = None
+    label: str | None = None  # of the repository; its version is called
     sample: Path | None = None
     rows: int | None = None  # at most so many; all of them without
     timeout_s: float = 60.0
@@ -88,9 +91,9 @@ def call_model(request: CallRequest) -> CalledModel:
     """
     with (
         translating_client_errors(request.model, request.repository),
-        Client(request.server, timeout_s=request.timeout_s) as client,
+        Client(request.server, timeout_s=request.timeout_s, labels=request.repository) as client,
     ):
-        model = client.model(request.model, version=request.version)
+        model = client.model(request.model, version=request.version, label=request.label)
         inputs = _read_inputs(request, model.signature)
         size = model.signature.max_batch_size
         sent = _at_most(request.rows, inputs) if size else inputs
@@ -165,7 +168,8 @@ def _pipeline_inputs(sample: Path, served: ServedSignature) -> Tensors:
 def _published_inputs(request: CallRequest, served: ServedSignature) -> Tensors:
     repository = ModelRepository(request.repository)
     directory = repository.existing_model(request.model)
-    sample = read_published_sample(directory.sample_path(request.version or directory.latest_version()))
+    asked = int(served.version) if served.version else directory.latest_version()
+    sample = read_published_sample(directory.sample_path(asked))
     shapes = {tensor.name: tensor.shape for tensor in served.inputs}
     return {name: with_wire_rank(array, shapes.get(name, array.shape)) for name, array in sample.inputs.items()}
 
