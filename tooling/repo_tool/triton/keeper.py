@@ -4,7 +4,7 @@
 Run as a script: ``keeper.py RUNTIME_FOLDER SHM_PREFIX GRACE_S COMMAND...`` (standard library only, no site-packages).
 Its standard input is a pipe from repo-tool. End of file there, however it came about (stop, Ctrl-C, ``kill -9``), ends
 the server and its stubs and removes their shared memory; the runtime folder too when repo-tool is not there to do it.
-"K" on the pipe asks for the same without grace.
+A number on the pipe is the grace in seconds that is left then, e.g. "0.000" for none.
 """
 
 import ctypes
@@ -30,8 +30,8 @@ def main(runtime: Path, shm_prefix: str, grace_s: float, command: list[str]) -> 
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     server = _start(command)
     (runtime / "server.pid").write_text(str(server))
-    kill_at_once = _wait(server, wakeup, parent)
-    code = _end(server, grace_s=0.0 if kill_at_once else grace_s)
+    left_s = _wait(server, wakeup, parent)
+    code = _end(server, grace_s=grace_s if left_s is None else left_s)
     _remove_shared_memory(shm_prefix)
     if os.getppid() != parent:
         shutil.rmtree(runtime, ignore_errors=True)
@@ -66,15 +66,16 @@ def _start(command: list[str]) -> int:
         os._exit(127)
 
 
-def _wait(server: int, wakeup: int, parent: int) -> bool:
-    """Until the server exits, the pipe ends or the parent is gone; True when asked to kill at once."""
+def _wait(server: int, wakeup: int, parent: int) -> float | None:
+    """Until the server exits, the pipe ends or the parent is gone; the grace in seconds that repo-tool asks for."""
     while _is_running(server) and os.getppid() == parent:
         readable, _, _ = select.select([0, wakeup], [], [], PARENT_CHECK_S)
         if wakeup in readable:
             os.read(wakeup, 4096)
         if 0 in readable:
-            return os.read(0, 1) == b"K"
-    return False
+            asked = os.read(0, 32)
+            return float(asked) if asked else None
+    return None
 
 
 def _is_running(process: int) -> bool:

@@ -1,15 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """TCP ports on the loopback interface: free ones, and who holds a taken one."""
 
-__all__ = ["LOOPBACK", "free_ports", "refuse_port_in_use", "refuse_shared_ports"]
+__all__ = ["LOOPBACK", "free_ports", "host_for_us", "is_loopback", "refuse_port_in_use", "refuse_shared_ports"]
 
 import socket
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from ipaddress import ip_address
 
 from repo_tool.errors import PortInUseError, UserMistakeError, needs_extra
 
 LOOPBACK = "127.0.0.1"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine can reach what listens there."""
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def host_for_us(host: str) -> str:
+    """Where this machine reaches what listens on ``host``."""
+    return LOOPBACK if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
 
 
 def free_ports(count: int) -> list[int]:

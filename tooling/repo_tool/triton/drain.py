@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The end of a server whose clients keep their connections: what was asked is answered, then each is closed in order.
+
+Asked to stop, Triton 2.51 waits for the clients to close their connections, and a pool of connections never does. So
+each connection is taken from it where nothing can be lost: while Triton computes an answer (it reads no further then)
+and while nothing is under way. For that moment the kernel drops what the client sends, which TCP sends again; Triton
+sees the end of what it reads, answers what it has, and lets go. What comes on a connection afterwards goes to Triton
+over a connection of ours that says ``Connection: close``, so that the client is told to use another one. A connection
+on which nothing more comes is closed.
+"""
+
+__all__ = ["Drained", "drain"]
+
+import os
+import signal
+import time
+from collections.abc import Callable, Collection
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from socket import SHUT_RD, SHUT_RDWR, create_connection, socket
+from threading import Thread
+from typing import Self
+
+from repo_tool.triton.last_answer import answer_last, close_in_order
+from repo_tool.triton.options import Ports
+from repo_tool.triton.sockets import (
+    READS,
+    WRITES,
+    Connection,
+    backlog,
+    established,
+    hold_back,
+    hold_back_data,
+    let_through,
+    sockets_of,
+    tcp_state,
+    unread,
+    waits_for,
+)
+
+_POLL_S = 0.005
+_QUIET_MS = 250  # longer than the way of "100 Continue" to a client and of the body that it sends then
+_RECENT_MS = 5000  # a connection that was used since then is probably used again
+_PATIENCE_S = 1.0  # with such a connection
+_DOOR_S = 1.0  # the server answers its door within milliseconds
+_SPARE = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained:
+    """What became of the connections."""
+
+    closed: int  # after what was asked on them had been answered
+    answered_last: int  # requests that came while the server was ending
+    left: int  # still busy when the time was over
+
+
+@dataclass(slots=True, kw_only=True)
+class _Taken:
+    """A connection that the server was made to let go of."""
+
+    connection: Connection
+    patience_s: float  # with its client, once the server has let go
+    released_at: float | None = None
+    answering: Thread | None = None
+
+
+def drain(server: int, ports: Ports, *, host: str, notice_s: float, deadline: float) -> Drained:
+    """Answer what was asked over HTTP, close the connections, and tell the server to stop.
+
+    The server takes new connections until those are gone that there were, and where there were any for ``notice_s``
+    seconds at least.
+    ``deadline`` is a ``time.monotonic()``. gRPC needs less: Triton tells its clients (GOAWAY), and each of their
+    connections ends with its last call.
+
+    Raises:
+        OSError: this kernel, or a rule of this machine, lets nobody copy the sockets of another process; the server
+            was not told to stop.
+    """
+    with _Drain(server, ports, host=host, deadline=deadline) as running:
+        return running.run(notice_s)
+
+
+class _Drain:
+    """One drain under way; see ``drain``."""
+
+    def __init__(self, server: int, ports: Ports, *, host: str, deadline: float) -> None:
+        self._server = server
+        self._ports = ports
+        self._address = (host, ports.http)
+        self._deadline = deadline
+        self._open: dict[str, Connection] = {}  # by inode; those that the server has
+        self._taken: dict[str, _Taken] = {}
+        self._ours: set[str] = set()  # the server's side of our own connections
+        self._our_ports: set[int] = set()
+        self._spares: list[socket] = []  # for requests that come when the server takes no connection any more
+        self._closed = self._answered = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        taken = (each.connection for each in self._taken.values() if each.answering is None)
+        for connection in (*self._open.values(), *taken):
+            connection.copy.close()
+        self._close_spares()
+
+    def run(self, notice_s: float) -> Drained:
+        """Notice, connections, door, connections of late comers; the server has been told to stop when this returns."""
+        self._look()
+        early = self._open.keys() | set()
+        notice_over = time.monotonic() + (notice_s if early else 0.0)
+        self._go_on(until=lambda: time.monotonic() >= notice_over and not early & self._clients())
+        with ExitStack() as copies:
+            self._close_the_door(copies)
+            self._go_on(until=lambda: not self._clients())
+            self._close_spares()
+            self._close_speechless_grpc_connections()
+            os.kill(self._server, signal.SIGTERM)
+            self._go_on(until=lambda: not established(self._server, self._ports.grpc))
+        return Drained(closed=self._closed, answered_last=self._answered, left=len(self._clients()))
+
+    def _clients(self) -> set[str]:
+        return {*self._open, *self._taken}
+
+    def _go_on(self, *, until: Callable[[], bool]) -> None:
+        """Step by step, once at least."""
+        while True:
+            self._look()
+            self._take_what_may_be_taken()
+            for taken in tuple(self._taken.values()):
+                self._advance(taken)
+            if until() or time.monotonic() >= self._deadline:
+                return
+            time.sleep(_POLL_S)
+
+    def _look(self) -> None:
+        """Forget the connections that the server has closed itself, and copy new ones."""
+        for inode, connection in tuple(self._open.items()):
+            if not connection.is_open_in_server():
+                self._open.pop(inode).copy.close()
+                self._closed += 1
+        with suppress(ProcessLookupError, FileNotFoundError):  # the server has ended
+            for connection in sockets_of(self._server, self._ports.http, known=self._clients() | self._ours):
+                if connection.peer_port() in self._our_ports:
+                    self._ours.add(connection.inode)
+                    connection.copy.close()
+                else:
+                    self._open[connection.inode] = connection
+
+    def _take_what_may_be_taken(self) -> None:
+        """Look first, hold back what the client sends, and look again: only what is seen then is sure to stay so."""
+        held = self._quiet(self._open.values())
+        for connection in held:
+            hold_back_data(connection.copy)
+        sure = self._quiet(held)
+        for connection in held:
+            if connection in sure:
+                self._take(connection)
+            else:
+                let_through(connection.copy)
+
+    def _quiet(self, connections: Collection[Connection]) -> list[Connection]:
+        events = waits_for(self._server) if connections else {}
+        return [each for each in connections if _can_lose_nothing(each, events.get(each.descriptor, 0))]
+
+    def _take(self, connection: Connection) -> None:
+        state = tcp_state(connection.copy)
+        was_used = state.bytes_received > 0 and state.received_ms_ago < _RECENT_MS
+        with suppress(OSError):  # the client has closed it meanwhile
+            connection.copy.shutdown(SHUT_RD)
+        self._taken[connection.inode] = _Taken(connection=connection, patience_s=_PATIENCE_S if was_used else 0.0)
+        del self._open[connection.inode]
+
+    def _advance(self, taken: _Taken) -> None:
+        connection = taken.connection
+        if taken.released_at is None and not connection.is_open_in_server():
+            let_through(connection.copy)
+            taken.released_at = time.monotonic()
+        if taken.answering is not None:
+            if not taken.answering.is_alive():
+                self._forget(taken)
+        elif taken.released_at is not None:
+            self._end_or_answer(taken, quiet_s=time.monotonic() - taken.released_at)
+
+    def _end_or_answer(self, taken: _Taken, *, quiet_s: float) -> None:
+        copy = taken.connection.copy
+        if unread(copy):
+            self._answered += 1
+            self._start(taken, answer_last, copy, self._spare(), deadline=self._deadline)
+        elif not tcp_state(copy).is_established or quiet_s > taken.patience_s:
+            self._start(taken, close_in_order, copy)
+
+    def _start(self, taken: _Taken, work: Callable[..., None], *arguments: object, **named: object) -> None:
+        taken.answering = Thread(target=work, args=arguments, kwargs=named, daemon=True)
+        taken.answering.start()
+
+    def _forget(self, taken: _Taken) -> None:
+        del self._taken[taken.connection.inode]
+        self._closed += 1
+
+    def _spare(self) -> socket | None:
+        if self._spares:
+            return self._spares.pop()
+        with suppress(OSError):  # the door is closed
+            return self._connected()
+        return None
+
+    def _close_spares(self) -> None:
+        while self._spares:
+            self._spares.pop().close()
+
+    def _connected(self) -> socket:
+        connection = create_connection(self._address, timeout=_DOOR_S)
+        self._our_ports.add(connection.getsockname()[1])
+        return connection
+
+    def _close_the_door(self, copies: ExitStack) -> None:
+        """Let nobody connect any more, and nobody who has connected get lost.
+
+        Who tries is refused once the server has closed its listening socket; told to stop, it would let them in and
+        hang up.
+        """
+        self._spares = [self._connected() for _ in range(len(self._clients()) and len(self._clients()) + _SPARE)]
+        for listener in sockets_of(self._server, self._ports.http, listening=True):
+            copies.enter_context(listener.copy)
+            hold_back(listener.copy)
+        over = min(self._deadline, time.monotonic() + _DOOR_S)
+        while backlog(self._server, self._ports.http) and time.monotonic() < over:
+            time.sleep(_POLL_S)
+
+    def _close_speechless_grpc_connections(self) -> None:
+        """Triton waits 20 seconds for the first word on each, and only then ends."""
+        for connection in sockets_of(self._server, self._ports.grpc):
+            with connection.copy, suppress(OSError):
+                if not tcp_state(connection.copy).bytes_received:
+                    connection.copy.shutdown(SHUT_RDWR)
+
+
+def _can_lose_nothing(connection: Connection, events: int) -> bool:
+    """Whether the server has read no part of a request that it waits for the rest of."""
+    if unread(connection.copy) or events & WRITES:
+        return False
+    if not events & READS:
+        return True  # it computes an answer
+    state = tcp_state(connection.copy)
+    was_answered = _QUIET_MS <= state.sent_ms_ago <= state.received_ms_ago
+    return was_answered or not state.bytes_received
