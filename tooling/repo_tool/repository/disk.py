@@ -12,6 +12,7 @@ __all__ = [
     "require_replaceable",
     "sync",
     "sync_folder",
+    "sync_folders",
     "translating_disk_errors",
     "translating_misfits",
     "write_synced",
@@ -194,7 +195,6 @@ def fit_onto(draft: Path, held: Path, *, without: Collection[str] = (), fresh: C
             shutil.copymode(entry, ours)
     _copy_owner(held, draft)
     (shutil.copystat if is_same else shutil.copymode)(held, draft)
-    sync_folder(draft)
     return is_same
 
 
@@ -218,7 +218,6 @@ def link_tree(source: Path, target: Path) -> None:
         target.mkdir()
         for entry in source.iterdir():
             link_tree(entry, target / entry.name)
-        sync_folder(target)
         _copy_owner(source, target)
         shutil.copystat(source, target)  # Triton loads a version anew whose folder has another time
     else:
@@ -285,6 +284,15 @@ def sync(path: Path) -> None:
         for entry in path.iterdir():
             sync(entry)
         sync_folder(path)
+
+
+def sync_folders(folder: Path) -> None:
+    """Bring the names in a folder, and in all below it, to the disk.
+
+    Once all are made: the first waits for the file system's journal, and those after it find that it has been written.
+    """
+    for place, _, _ in os.walk(folder):
+        sync_folder(Path(place))
 
 
 def sync_folder(folder: Path) -> None:

@@ -32,6 +32,7 @@ from repo_tool.repository.disk import (
     require_replaceable,
     sync,
     sync_folder,
+    sync_folders,
     translating_disk_errors,
     write_synced,
 )
@@ -178,7 +179,7 @@ def _made_ready(staged: StagedModel, target: ModelDirectory) -> Move:
         fit_onto(ready.path, target.path, without=[str(version) for version in staged.removed], fresh=["config.pbtxt"])
     for path in (ready.config_path, *map(ready.variant_path, ready.variants())):
         _stamp(path, ready)
-    sync_folder(ready.path)
+    sync_folders(ready.path)
     kept = _place_for_withdrawn(ModelRepository(target.path.parent), target.name) if staged.removed else ""
     return Move(model=target.name, seen=seen, made=fingerprint(ready.path), kept=kept)
 
@@ -340,7 +341,8 @@ def withdraw(
         _require_latest(model, expected_version)
         before = [entry for entry in _entries_of(withdrawn_path(repository)) if os.path.lexists(entry / model.name)]
         kept = _place_for_withdrawn(repository, model.name)
-        entry = Entry(action=action, model=model.name, version=max(model.versions(), default=None))
+        told = {"versions": list(model.versions())}
+        entry = Entry(action=action, model=model.name, version=max(model.versions(), default=None), details=told)
         move = Move(model=model.name, seen=fingerprint(model.path), kept=kept)
         make(Change(moves=(move,), entries=(entry,)), stage.path, repository)
         for each in before:
