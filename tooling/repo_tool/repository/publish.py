@@ -135,7 +135,7 @@ def publish(
         moves = [_made_ready(model, repository.model(model.directory.name)) for model in staged]
         entries = [entry for model in staged for entry in _entries(model, action)]
         make(Change(moves=tuple(moves), entries=tuple(entries)), stage, repository)
-        return staged[-1].version or staged[-1].directory.latest_version()
+        return staged[-1].version or repository.model(staged[-1].directory.name).latest_version()
 
 
 def _bring_to_disk(staged: Sequence[StagedModel], stage: Path) -> None:

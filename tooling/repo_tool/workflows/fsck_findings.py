@@ -22,7 +22,7 @@ from repo_tool.repository.pins import pins_of
 from repo_tool.repository.stamps import due_stamps, provenance_digest, stamps_of
 
 _THERE = ("publish", "found")  # actions that bring a version, also one without a provenance; others tell its digest
-_GONE = ("remove", "missing")  # and those after which it, or the whole model, need not be there
+_GONE = ("remove", "withdraw", "missing")  # and those after which it, or all that the details tell, need not be there
 _ANYONE_WRITES = stat.S_IWOTH
 _OWNER_READS = stat.S_IRUSR
 
@@ -162,10 +162,9 @@ def journaled_versions(entries: Iterable[Entry]) -> dict[str, dict[int, str]]:
     noted: dict[str, dict[int, str]] = {}
     for entry in entries:
         versions = noted.setdefault(entry.model, {})
-        if entry.action == "withdraw" or (entry.action in _GONE and entry.version is None):
-            versions.clear()
-        elif entry.version is not None and entry.action in _GONE:
-            versions.pop(entry.version, None)
+        if entry.action in _GONE:
+            for version in entry.details.get("versions") or [entry.version]:
+                versions.pop(version, None)
         elif entry.version is not None and (entry.digest or entry.action in _THERE):
             versions[entry.version] = entry.digest
     return noted
