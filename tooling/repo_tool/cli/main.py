@@ -30,7 +30,10 @@ from repo_tool.cli.pipeline import pipeline
 from repo_tool.cli.plan import plan
 from repo_tool.cli.pull import pull
 from repo_tool.cli.push import push
+from repo_tool.cli.promote import promote
+from repo_tool.cli.prune import prune
 from repo_tool.cli.release import release
+from repo_tool.cli.remove import remove
 from repo_tool.cli.rollback import rollback
 from repo_tool.cli.rule import rule
 from repo_tool.cli.serve import serve
@@ -80,7 +83,10 @@ app.add_typer(client, name="client")
 app.command("bench")(bench)
 app.command("show")(show)
 app.command("versions")(versions)
+app.command("promote")(promote)
 app.command("rollback")(rollback)
+app.command("remove")(remove)
+app.command("prune")(prune)
 app.command("history")(history)
 app.command("config")(config)
 app.command("verify")(verify)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from repo_tool.config import pbtxt
 from repo_tool.config.model import ModelConfig
 from repo_tool.config.variants import CPU
-from repo_tool.releases import Release, release
+from repo_tool.releases import DEFAULT_RELEASE, Release, release
 from repo_tool.repository.disk import link_tree
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.needed_models import needed_models
@@ -51,9 +51,9 @@ class ConfigTrial:
         self._lay_out()
         with self.progress.step("validate") as step:
             step.detail = require_valid(self.stage.repository, self.release)
-        if self.record.unproven:
+        if unproven := str(self.record.facts.get("unproven") or ""):
             with self.progress.step("leave unverified") as step:
-                step.detail = self.record.unproven
+                step.detail = unproven
             return None
         with self.progress.step("verify on Triton") as step:
             parity = self._ask(self.server)
@@ -100,7 +100,7 @@ def trying(found: FoundModels, record: ModelRecord, texts: Texts, progress: Prog
         ConfigError: one of the texts does not parse.
     """
     to_be = {name: pbtxt.parse(variants[""]) for name, variants in texts.items() if "" in variants}
-    triton_release = release(str(record.facts.get("release") or ""))
+    triton_release = release(str(record.facts.get("release") or DEFAULT_RELEASE))
     own = record.directory
     with staging(found.repository) as stage, EarlyServer(stage.repository.path, triton_release) as server:
         yield ConfigTrial(
