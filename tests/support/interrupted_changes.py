@@ -13,7 +13,7 @@ from pathlib import Path
 
 from repo_tool.repository.journal import Journal
 from repo_tool.repository.layout import ModelRepository
-from repo_tool.repository.publish import StagedModel, publish, rewrite, sole_changer, staging
+from repo_tool.repository.publish import StagedModel, publish, rewrite, sole_changer, staging, withdraw
 
 DONE, CUT_OFF, BROKEN = 0, 77, 1
 
@@ -82,6 +82,21 @@ def rewrite_two(repository: ModelRepository) -> None:
     rewrite(repository, {"step/config.pbtxt": ("step 1", "new"), "other/config.pbtxt": ("other 1", "new")})
 
 
+def remove_one(repository: ModelRepository) -> None:
+    """A version of a model, which gets another configuration."""
+    with staging(repository) as stage:
+        directory = stage.repository.model("step")
+        directory.path.mkdir()
+        directory.config_path.write_text("step without 1")
+        publish([StagedModel(directory=directory, removed=(1,))], repository)
+
+
+def withdraw_one(repository: ModelRepository) -> None:
+    """A whole model."""
+    with staging(repository) as stage:
+        withdraw(repository.model("step"), stage)
+
+
 def repository_at(folder: Path) -> ModelRepository:
     for name in ("step", "other"):
         model(folder / "models", name, 1)
@@ -116,7 +131,12 @@ def examine(
 
 
 def main(folder: Path, scenario: str, *how: str) -> None:
-    action = {"publish": publish_three, "rewrite": rewrite_two}[scenario]
+    action = {
+        "publish": publish_three,
+        "rewrite": rewrite_two,
+        "remove": remove_one,
+        "withdraw": withdraw_one,
+    }[scenario]
     ending, exchange = how
     if exchange == "no":
         ctypes.CDLL = NoLibrary

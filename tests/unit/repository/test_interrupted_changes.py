@@ -30,6 +30,21 @@ def test_files_that_get_other_words_together(folder, ending):
     assert cut_off_at(folder, "rewrite", ending, "yes") >= (50 if ending == "crash" else 3)
 
 
+@pytest.mark.parametrize("exchange", ["yes", "no"])
+def test_a_version_that_goes(folder, exchange):
+    assert cut_off_at(folder, "remove", "error", exchange) >= 2
+
+
+def test_a_model_that_goes(folder):
+    assert cut_off_at(folder, "withdraw", "error", "yes") >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["remove", "withdraw"])
+def test_what_goes_when_the_command_is_killed(folder, what):
+    assert cut_off_at(folder, what, "crash", "yes") >= 40
+
+
 def cut_off_at(folder, *how):
     done = subprocess.run([sys.executable, PROGRAM, folder, *how], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

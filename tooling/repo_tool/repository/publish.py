@@ -103,7 +103,7 @@ def publish(
     require: Callable[[], None] = lambda: None,
     action: str = "publish",
 ) -> int:
-    """Make the staged models visible, each whole and at once, and tell their version; Ctrl-C waits until all are.
+    """Make the staged models visible, each whole and at once, and tell the last one's version; Ctrl-C waits for all.
 
     A further version comes with its ``config.pbtxt``: the staged folder gets all that only the published one has, and
     both change places. Where the file system cannot do that, the model is not there for a moment. The configurations
@@ -135,7 +135,7 @@ def publish(
         moves = [_made_ready(model, repository.model(model.directory.name)) for model in staged]
         entries = [entry for model in staged for entry in _entries(model, action)]
         make(Change(moves=tuple(moves), entries=tuple(entries)), stage, repository)
-        return staged[-1].version or repository.model(staged[-1].directory.name).latest_version()
+        return staged[-1].version or max(repository.model(staged[-1].directory.name).versions(), default=0)
 
 
 def _bring_to_disk(staged: Sequence[StagedModel], stage: Path) -> None:
