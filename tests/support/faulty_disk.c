@@ -9,7 +9,8 @@
 //   kill    the program gets SIGKILL before it;
 //   torn    the same, after the first half of the bytes where it is a write;
 //   EIO     it fails with EIO, once;
-//   ENOSPC  it fails with ENOSPC, and so does every later one that needs space.
+//   ENOSPC  it fails with ENOSPC, and so does every later one that needs new space: writes, new files, folders, links.
+//           A later rename or fsync works: names that move need no new block where one has just been left.
 // The trace is a file that gets one line a touch: number, call, path, second path, result.
 
 #define _GNU_SOURCE
@@ -114,9 +115,11 @@ struct touch {
   int is_torn;  // write the first half, then die
 };
 
-static struct touch touched(int needs_space) {
+enum space { NO_SPACE, MAYBE_SPACE, NEW_SPACE };
+
+static struct touch touched(enum space space) {
   struct touch touch = {atomic_fetch_add(&state->touches, 1) + 1, 0, 0};
-  if (how == FULL && at && touch.number >= at && needs_space) touch.error = ENOSPC;
+  if (how == FULL && at && touch.number >= at && (space == NEW_SPACE || (space && touch.number == at))) touch.error = ENOSPC;
   if (touch.number != at || how == NOTHING) {
     if (touch.error) atomic_store(&state->fired, 1);
     return touch;
@@ -127,7 +130,7 @@ static struct touch touched(int needs_space) {
   }
   if (how == TORN) touch.is_torn = 1;
   if (how == ONCE) touch.error = EIO;
-  if (how != FULL || needs_space) atomic_store(&state->fired, 1);
+  if (how != FULL || space) atomic_store(&state->fired, 1);
   return touch;
 }
 
@@ -161,7 +164,7 @@ static void told(long number, const char *call, const char *one, const char *oth
 static int opened(int folder, const char *name, int flags, mode_t mode) {
   char one[PATH_MAX];
   if (WRITING(flags) && is_ours(path_at(folder, name, one)))
-    TOUCH("open", one, "", !!(flags & O_CREAT), syscall(SYS_openat, folder, name, flags, mode));
+    TOUCH("open", one, "", flags & O_CREAT ? NEW_SPACE : NO_SPACE, syscall(SYS_openat, folder, name, flags, mode));
   return (int)syscall(SYS_openat, folder, name, flags, mode);
 }
 
@@ -198,34 +201,34 @@ int openat64(int folder, const char *name, int flags, ...) { MODE(flags, flags) 
   return result
 
 ssize_t write(int file, const void *bytes, size_t count) {
-  FD_TOUCH(write, file, 1, (void)!real(file, bytes, count / 2), file, bytes, count);
+  FD_TOUCH(write, file, NEW_SPACE, (void)!real(file, bytes, count / 2), file, bytes, count);
 }
 ssize_t pwrite(int file, const void *bytes, size_t count, off_t offset) {
-  FD_TOUCH(pwrite, file, 1, (void)!real(file, bytes, count / 2, offset), file, bytes, count, offset);
+  FD_TOUCH(pwrite, file, NEW_SPACE, (void)!real(file, bytes, count / 2, offset), file, bytes, count, offset);
 }
 ssize_t pwrite64(int file, const void *bytes, size_t count, off64_t offset) {
-  FD_TOUCH(pwrite64, file, 1, (void)!real(file, bytes, count / 2, offset), file, bytes, count, offset);
+  FD_TOUCH(pwrite64, file, NEW_SPACE, (void)!real(file, bytes, count / 2, offset), file, bytes, count, offset);
 }
 ssize_t writev(int file, const struct iovec *parts, int count) {
-  FD_TOUCH(writev, file, 1, (void)!real(file, parts, count / 2), file, parts, count);
+  FD_TOUCH(writev, file, NEW_SPACE, (void)!real(file, parts, count / 2), file, parts, count);
 }
 ssize_t sendfile(int file, int from, off_t *offset, size_t count) {
-  FD_TOUCH(sendfile, file, 1, (void)!real(file, from, offset, count / 2), file, from, offset, count);
+  FD_TOUCH(sendfile, file, NEW_SPACE, (void)!real(file, from, offset, count / 2), file, from, offset, count);
 }
 ssize_t sendfile64(int file, int from, off64_t *offset, size_t count) {
-  FD_TOUCH(sendfile64, file, 1, (void)!real(file, from, offset, count / 2), file, from, offset, count);
+  FD_TOUCH(sendfile64, file, NEW_SPACE, (void)!real(file, from, offset, count / 2), file, from, offset, count);
 }
 ssize_t copy_file_range(int from, off64_t *start, int file, off64_t *offset, size_t count, unsigned flags) {
-  FD_TOUCH(copy_file_range, file, 1, (void)0, from, start, file, offset, count, flags);
+  FD_TOUCH(copy_file_range, file, NEW_SPACE, (void)0, from, start, file, offset, count, flags);
 }
-int ftruncate(int file, off_t size) { FD_TOUCH(ftruncate, file, 1, (void)0, file, size); }
-int ftruncate64(int file, off64_t size) { FD_TOUCH(ftruncate64, file, 1, (void)0, file, size); }
-int fsync(int file) { FD_TOUCH(fsync, file, 1, (void)0, file); }
-int fdatasync(int file) { FD_TOUCH(fdatasync, file, 1, (void)0, file); }
-int syncfs(int file) { FD_TOUCH(syncfs, file, 1, (void)0, file); }
-int fchmod(int file, mode_t mode) { FD_TOUCH(fchmod, file, 0, (void)0, file, mode); }
-int fchown(int file, uid_t user, gid_t group) { FD_TOUCH(fchown, file, 0, (void)0, file, user, group); }
-int futimens(int file, const struct timespec times[2]) { FD_TOUCH(futimens, file, 0, (void)0, file, times); }
+int ftruncate(int file, off_t size) { FD_TOUCH(ftruncate, file, MAYBE_SPACE, (void)0, file, size); }
+int ftruncate64(int file, off64_t size) { FD_TOUCH(ftruncate64, file, MAYBE_SPACE, (void)0, file, size); }
+int fsync(int file) { FD_TOUCH(fsync, file, MAYBE_SPACE, (void)0, file); }
+int fdatasync(int file) { FD_TOUCH(fdatasync, file, MAYBE_SPACE, (void)0, file); }
+int syncfs(int file) { FD_TOUCH(syncfs, file, MAYBE_SPACE, (void)0, file); }
+int fchmod(int file, mode_t mode) { FD_TOUCH(fchmod, file, NO_SPACE, (void)0, file, mode); }
+int fchown(int file, uid_t user, gid_t group) { FD_TOUCH(fchown, file, NO_SPACE, (void)0, file, user, group); }
+int futimens(int file, const struct timespec times[2]) { FD_TOUCH(futimens, file, NO_SPACE, (void)0, file, times); }
 
 #define PATH_TOUCH(name, folder, path, space, ...) \
   REAL(name); \
@@ -233,43 +236,43 @@ int futimens(int file, const struct timespec times[2]) { FD_TOUCH(futimens, file
   if (!is_ours(path_at(folder, path, one))) return real(__VA_ARGS__); \
   TOUCH(#name, one, "", space, real(__VA_ARGS__))
 
-int mkdir(const char *path, mode_t mode) { PATH_TOUCH(mkdir, AT_FDCWD, path, 1, path, mode); }
-int mkdirat(int folder, const char *path, mode_t mode) { PATH_TOUCH(mkdirat, folder, path, 1, folder, path, mode); }
-int rmdir(const char *path) { PATH_TOUCH(rmdir, AT_FDCWD, path, 0, path); }
-int unlink(const char *path) { PATH_TOUCH(unlink, AT_FDCWD, path, 0, path); }
-int unlinkat(int folder, const char *path, int flags) { PATH_TOUCH(unlinkat, folder, path, 0, folder, path, flags); }
-int chmod(const char *path, mode_t mode) { PATH_TOUCH(chmod, AT_FDCWD, path, 0, path, mode); }
+int mkdir(const char *path, mode_t mode) { PATH_TOUCH(mkdir, AT_FDCWD, path, NEW_SPACE, path, mode); }
+int mkdirat(int folder, const char *path, mode_t mode) { PATH_TOUCH(mkdirat, folder, path, NEW_SPACE, folder, path, mode); }
+int rmdir(const char *path) { PATH_TOUCH(rmdir, AT_FDCWD, path, NO_SPACE, path); }
+int unlink(const char *path) { PATH_TOUCH(unlink, AT_FDCWD, path, NO_SPACE, path); }
+int unlinkat(int folder, const char *path, int flags) { PATH_TOUCH(unlinkat, folder, path, NO_SPACE, folder, path, flags); }
+int chmod(const char *path, mode_t mode) { PATH_TOUCH(chmod, AT_FDCWD, path, NO_SPACE, path, mode); }
 int fchmodat(int folder, const char *path, mode_t mode, int flags) {
-  PATH_TOUCH(fchmodat, folder, path, 0, folder, path, mode, flags);
+  PATH_TOUCH(fchmodat, folder, path, NO_SPACE, folder, path, mode, flags);
 }
-int chown(const char *path, uid_t user, gid_t group) { PATH_TOUCH(chown, AT_FDCWD, path, 0, path, user, group); }
-int lchown(const char *path, uid_t user, gid_t group) { PATH_TOUCH(lchown, AT_FDCWD, path, 0, path, user, group); }
+int chown(const char *path, uid_t user, gid_t group) { PATH_TOUCH(chown, AT_FDCWD, path, NO_SPACE, path, user, group); }
+int lchown(const char *path, uid_t user, gid_t group) { PATH_TOUCH(lchown, AT_FDCWD, path, NO_SPACE, path, user, group); }
 int fchownat(int folder, const char *path, uid_t user, gid_t group, int flags) {
-  PATH_TOUCH(fchownat, folder, path, 0, folder, path, user, group, flags);
+  PATH_TOUCH(fchownat, folder, path, NO_SPACE, folder, path, user, group, flags);
 }
 int utimensat(int folder, const char *path, const struct timespec times[2], int flags) {
-  PATH_TOUCH(utimensat, folder, path, 0, folder, path, times, flags);
+  PATH_TOUCH(utimensat, folder, path, NO_SPACE, folder, path, times, flags);
 }
-int truncate(const char *path, off_t size) { PATH_TOUCH(truncate, AT_FDCWD, path, 1, path, size); }
-int symlink(const char *to, const char *path) { PATH_TOUCH(symlink, AT_FDCWD, path, 1, to, path); }
-int symlinkat(const char *to, int folder, const char *path) { PATH_TOUCH(symlinkat, folder, path, 1, to, folder, path); }
+int truncate(const char *path, off_t size) { PATH_TOUCH(truncate, AT_FDCWD, path, MAYBE_SPACE, path, size); }
+int symlink(const char *to, const char *path) { PATH_TOUCH(symlink, AT_FDCWD, path, NEW_SPACE, to, path); }
+int symlinkat(const char *to, int folder, const char *path) { PATH_TOUCH(symlinkat, folder, path, NEW_SPACE, to, folder, path); }
 
-#define PAIR_TOUCH(name, from_folder, from, to_folder, to, ...) \
+#define PAIR_TOUCH(name, space, from_folder, from, to_folder, to, ...) \
   REAL(name); \
   char one[PATH_MAX], other[PATH_MAX]; \
   path_at(from_folder, from, one); \
   path_at(to_folder, to, other); \
   if (!is_ours(one) && !is_ours(other)) return real(__VA_ARGS__); \
-  TOUCH(#name, one, other, 1, real(__VA_ARGS__))
+  TOUCH(#name, one, other, space, real(__VA_ARGS__))
 
-int rename(const char *from, const char *to) { PAIR_TOUCH(rename, AT_FDCWD, from, AT_FDCWD, to, from, to); }
+int rename(const char *from, const char *to) { PAIR_TOUCH(rename, MAYBE_SPACE, AT_FDCWD, from, AT_FDCWD, to, from, to); }
 int renameat(int from_folder, const char *from, int to_folder, const char *to) {
-  PAIR_TOUCH(renameat, from_folder, from, to_folder, to, from_folder, from, to_folder, to);
+  PAIR_TOUCH(renameat, MAYBE_SPACE, from_folder, from, to_folder, to, from_folder, from, to_folder, to);
 }
 int renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags) {
-  PAIR_TOUCH(renameat2, from_folder, from, to_folder, to, from_folder, from, to_folder, to, flags);
+  PAIR_TOUCH(renameat2, MAYBE_SPACE, from_folder, from, to_folder, to, from_folder, from, to_folder, to, flags);
 }
-int link(const char *from, const char *to) { PAIR_TOUCH(link, AT_FDCWD, from, AT_FDCWD, to, from, to); }
+int link(const char *from, const char *to) { PAIR_TOUCH(link, NEW_SPACE, AT_FDCWD, from, AT_FDCWD, to, from, to); }
 int linkat(int from_folder, const char *from, int to_folder, const char *to, int flags) {
-  PAIR_TOUCH(linkat, from_folder, from, to_folder, to, from_folder, from, to_folder, to, flags);
+  PAIR_TOUCH(linkat, NEW_SPACE, from_folder, from, to_folder, to, from_folder, from, to_folder, to, flags);
 }
