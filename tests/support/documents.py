@@ -14,7 +14,7 @@ from support.command import environment
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PORTS = ("8000", "8001", "8002", "9000", "9001", "9002")  # those of the pages; each run takes free ones instead
-_ASKING = ("call", "bench", "verify")
+_ASKING = ("call", "bench", "verify", "deploy")
 _NOT_HERE = ("docker ", "source ")  # no Docker engine here; the tests run inside the environment already
 
 

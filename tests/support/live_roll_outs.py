@@ -75,7 +75,7 @@ class Live:
 
 @contextmanager
 def live(repository: ModelRepository) -> Iterator[Live]:
-    with EmbeddedServer(repository.path, ServerOptions(http_model_control=False, graceful_stop_s=0)) as server:
+    with EmbeddedServer(repository.path, ServerOptions(open_model_control=False, graceful_stop_s=0)) as server:
         server.load_all()
         yield Live(repository, server)
 

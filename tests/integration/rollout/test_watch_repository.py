@@ -3,7 +3,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -49,7 +49,7 @@ def test_what_is_published_serves_and_what_is_bad_waits_for_better(served: Live)
     with following(served, label="stable") as (told, watcher), load:
         publish_versioned(served.repository, "m", 2)
         done = told.until("rolled out", "m")
-        assert "version 2 serves, version 1 no longer, 'stable' points at it" in done.words
+        assert "version 2 serves, version 1 no longer, 'stable' is version 2" in done.words
         publish_changed(served.repository, "m", 3, files={"3/model.onnx": b"not a graph"})
         failed = told.until("failed", "m")
         assert "Protobuf parsing failed" in failed.words

@@ -23,15 +23,17 @@ from repo_tool.cli.call import call
 from repo_tool.cli.client import client
 from repo_tool.cli.config import config
 from repo_tool.cli.console import error_console, show_error
+from repo_tool.cli.deploy import deploy
 from repo_tool.cli.diff import diff
+from repo_tool.cli.doctor import doctor
 from repo_tool.cli.fsck import fsck
 from repo_tool.cli.history import history
 from repo_tool.cli.pipeline import pipeline
 from repo_tool.cli.plan import plan
-from repo_tool.cli.pull import pull
-from repo_tool.cli.push import push
 from repo_tool.cli.promote import promote
 from repo_tool.cli.prune import prune
+from repo_tool.cli.pull import pull
+from repo_tool.cli.push import push
 from repo_tool.cli.release import release
 from repo_tool.cli.remove import remove
 from repo_tool.cli.rollback import rollback
@@ -78,6 +80,7 @@ app.command("add-model")(add_model)
 app.command("add-pipeline")(add_pipeline)
 app.add_typer(pipeline, name="pipeline")
 app.command("serve")(serve)
+app.command("deploy")(deploy)
 app.command("call")(call)
 app.add_typer(client, name="client")
 app.command("bench")(bench)
@@ -100,6 +103,7 @@ app.command("diff")(diff)
 app.command("push")(push)
 app.command("pull")(pull)
 app.command("sync")(sync)
+app.command("doctor")(doctor)
 
 
 def main() -> None:

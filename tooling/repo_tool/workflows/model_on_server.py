@@ -151,9 +151,17 @@ class ModelOnServer:
                 next_step="look what its code waits for",
             ) from error
         except repo_client.LoadRefusedError as error:
-            if self.explain is None or "failed to poll" not in (error.server_words or ""):
+            if "failed to poll" not in (error.server_words or ""):
                 raise
-            raise LoadRefusedError(f"Triton does not take '{self.name}'", cause=self.explain(self.name)) from error
+            raise self._poll_failure() from error
+
+    def _poll_failure(self) -> Exception:
+        """What Triton means by it: it takes neither a folder that is not there nor a configuration that is wrong."""
+        name = self.name.removesuffix(_TRIAL)
+        if all(each.name != name for each in self.client.admin.repository_index()):
+            return WrongVersionsError(f"the server's repository has no model '{name}': it is another one")
+        why = self.explain(self.name) if self.explain else "the server's log says what is wrong with its configuration"
+        return LoadRefusedError(f"Triton does not take '{self.name}'", cause=why)
 
     def _abandon(self) -> None:
         loading = self._in_state("LOADING")

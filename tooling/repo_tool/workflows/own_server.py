@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The embedded server as one that models are rolled out to: its client, its stubs, its log."""
 
-__all__ = ["OwnServer"]
+__all__ = ["OwnServer", "with_grpc_names"]
 
 import os
 import signal
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -17,6 +18,11 @@ _GRPC_KEY_PREFIX = "triton-grpc-protocol-"  # what Triton's gRPC endpoint wants 
 _LINES_OF_A_FAILURE = 4
 
 
+def with_grpc_names(keys: Mapping[str, str]) -> dict[str, str]:
+    """Keys of restricted interfaces as both of Triton's endpoints want them."""
+    return {**keys, **{f"{_GRPC_KEY_PREFIX}{name}": value for name, value in keys.items()}}
+
+
 @dataclass(frozen=True, slots=True)
 class OwnServer:
     """What a ``Watcher`` asks of an embedded server that runs on this machine."""
@@ -25,8 +31,7 @@ class OwnServer:
 
     def connect(self) -> Client:
         """A client that may load models, over gRPC: a load over HTTP holds up the requests of one of its threads."""
-        key = self.server.control_headers
-        headers = {**key, **{f"{_GRPC_KEY_PREFIX}{name}": value for name, value in key.items()}}
+        headers = with_grpc_names(self.server.control_headers)
         return Client(f"grpc://{self.server.grpc_url}", headers=headers, shared_memory="off")
 
     def abandon(self, model: str, version: int) -> None:

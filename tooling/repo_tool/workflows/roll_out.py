@@ -24,6 +24,7 @@ from repo_tool.workflows.served_answers import check_answers
 
 _LAST_CALLS_S = 0.5  # for requests whose client had read the label just before it moved
 _BUSY_S = 1.0  # for a server that is still loading to be told what to do next
+_NOT_TAKEN = (repo_client.ModelControlError, repo_client.RefusedRequestError)  # whatever is asked of the server
 _FAILURES = (RepoToolError, repo_client.RepoClientError, WrongVersionsError)
 
 
@@ -52,7 +53,8 @@ class RolledOut:
     proven: tuple[int, ...]  # those whose published answers came back
     models: tuple[str, ...]  # all that were loaded: the model itself, and of a pipeline those that it needed anew
     label: str = ""
-    label_before: int | None = None  # what the label pointed at
+    labelled: int | None = None  # the version that the label points at now
+    label_before: int | None = None  # the one that it pointed at
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,6 +66,7 @@ class RolledOut:
             "proven": list(self.proven),
             "models": list(self.models),
             "label": self.label,
+            "labelled": self.labelled,
             "label_before": self.label_before,
             "seconds": round(self.seconds, 3),
         }
@@ -135,9 +138,9 @@ def roll_out(request: RollOutRequest, client: Client, progress: Progress) -> Rol
         for change in run.changes:
             if change.is_due or change is run.own:
                 _load_and_prove(run, change)
-        before = _move_label(run, repository)
+        labelled, before = _move_label(run, repository)
     _let_go(run, has_label=request.label is not None)
-    return _outcome(run, before)
+    return _outcome(run, labelled, before)
 
 
 def _checked(wanted: tuple[ModelToServe, ...]) -> str:
@@ -198,11 +201,11 @@ def _served_words(change: _Change) -> str:
     return f"{words} beside {', '.join(map(str, old))}" if new and old else words
 
 
-def _move_label(run: _Run, repository: ModelRepository) -> int | None:
-    """What the label pointed at; it goes to the newest of the versions that are new, or else of all."""
+def _move_label(run: _Run, repository: ModelRepository) -> tuple[int | None, int | None]:
+    """What the label points at, and did before; it goes to the newest of the versions that are new, or else of all."""
     label, own = run.request.label, run.own
     if label is None:
-        return None
+        return None, None
     new = set(own.wanted.versions) - set(own.before)
     version = max(new or own.wanted.versions)
     before = Labels.of(repository).versions(own.wanted.name).get(label)
@@ -210,7 +213,7 @@ def _move_label(run: _Run, repository: ModelRepository) -> int | None:
         with run.progress.step(f"move the label '{label}'") as step:
             step.detail = f"from version {before} to {version}" if before else f"to version {version}"
             move(repository, own.wanted.name, label, version)
-    return before
+    return version, before
 
 
 def _let_go(run: _Run, *, has_label: bool) -> None:
@@ -238,7 +241,7 @@ def _let_go(run: _Run, *, has_label: bool) -> None:
                 ) from error
 
 
-def _outcome(run: _Run, label_before: int | None) -> RolledOut:
+def _outcome(run: _Run, labelled: int | None, label_before: int | None) -> RolledOut:
     return RolledOut(
         model=run.request.model,
         before=run.own.before,
@@ -246,6 +249,7 @@ def _outcome(run: _Run, label_before: int | None) -> RolledOut:
         proven=run.own.proven,
         models=tuple(change.wanted.name for change in run.touched),
         label=run.request.label or "",
+        labelled=labelled,
         label_before=label_before,
         seconds=time.monotonic() - run.began,
     )
@@ -267,8 +271,8 @@ def _failing_as_it_was(run: _Run) -> Iterator[None]:
     except _FAILURES as error:
         if isinstance(error, repo_client.NetworkError) and not run.touched:
             raise ServerUnreachableError(error.fact, next_step=error.hint) from error
-        still_wrong = _restored(run)
-        raise _failure(run, error, still_wrong) from error
+        has_acted = not isinstance(error, _NOT_TAKEN)
+        raise _failure(run, error, _restored(run) if has_acted else "") from error
 
 
 def _restored(run: _Run) -> str:
@@ -307,21 +311,26 @@ def _differs(change: _Change) -> str:
 
 
 def _failure(run: _Run, error: Exception, still_wrong: str) -> RollOutError:
+    cause = words_of(error)
+    if isinstance(error, RepoToolError):
+        cause = f"{error.fact}: {error.cause}" if error.cause else error.fact
+    return RollOutError(
+        f"'{run.request.model}' was not rolled out",
+        cause=cause,
+        next_step=f"the server is not as it was: {still_wrong}" if still_wrong else _way_on(run, error),
+        restored=not still_wrong,
+    )
+
+
+def _way_on(run: _Run, error: Exception) -> str:
     own = run.changes[-1] if run.changes else None
     serves = (
         f"version {', '.join(map(str, own.before))} serves as before" if own and own.before else "nothing was loaded"
     )
-    fact, cause = f"'{run.request.model}' was not rolled out", words_of(error)
-    if isinstance(error, RepoToolError):
-        cause = f"{error.fact}: {error.cause}" if error.cause else error.fact
-    if still_wrong:
-        next_step = f"look at the server, which is not as it was: {still_wrong}"
-    else:
-        next_step = f"{serves}; publish a better version, and it is tried again"
-    return RollOutError(fact, cause=_told(error, cause), next_step=next_step, restored=not still_wrong)
-
-
-def _told(error: Exception, cause: str) -> str:
     if isinstance(error, repo_client.ModelControlError):
-        return f"the server does not load on request ({cause}): it needs --model-control-mode=explicit"
-    return cause
+        return f"{serves}; the server loads models on request where it runs with --model-control-mode=explicit"
+    if isinstance(error, WrongVersionsError):
+        return f"{serves}; let the server read '{run.request.repository}', or bring that to it with repo-tool push"
+    if isinstance(error, repo_client.RefusedRequestError):
+        return f"{serves}; pass the key that the server was started with: --header NAME:KEY"
+    return f"{serves}; publish a better version, and roll that out"

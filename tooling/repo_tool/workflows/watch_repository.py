@@ -67,7 +67,7 @@ def _of_versions(outcome: RolledOut) -> str:
     gone = sorted(set(outcome.before) - set(outcome.served))
     words = f"version {', '.join(map(str, outcome.served))} serves"
     words += f", version {', '.join(map(str, gone))} no longer" if gone else ""
-    return words + (f", '{outcome.label}' points at it" if outcome.label else "")
+    return words + (f", '{outcome.label}' is version {outcome.labelled}" if outcome.label else "")
 
 
 def _is_for_want_of_a_server(error: RepoToolError) -> bool:
