@@ -82,7 +82,10 @@ def with_churn(trained):
 
 
 QUICK = ("README.md", "validate.md", "provenance.md", "ci.md")  # the rest are followed by `make test-slow`
-ELSEWHERE = ("client-testing.md",)  # by tests/integration/client/test_testing_page.py, with a model that it names
+ELSEWHERE = (
+    "client-testing.md",  # by tests/integration/client/test_testing_page.py, with a model that it names
+    "remote.md",  # by tests/integration/remotes/test_remote_page.py, with an object store
+)
 FOLLOWED = [
     pytest.param(page, id=page.name, marks=[] if page.name in QUICK else [pytest.mark.slow])
     for page in PAGES
@@ -121,6 +124,10 @@ def test_every_command_is_shown_somewhere():
         "apply",
         "config",
         "diff",
+        "push",
+        "pull",
+        "sync",
+        "doctor",
         "pipeline check",
         "pipeline explain",
         "pipeline graph",
