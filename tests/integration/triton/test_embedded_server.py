@@ -200,7 +200,7 @@ def test_an_ensemble_cannot_bring_along_what_could_not_be_loaded_by_itself(repos
 
 def test_web_pages_cannot_load_models_into_the_command_s_server(repository):
     write(repository, GOOD)
-    options = ServerOptions(graceful_stop_s=0, http_model_control=False)
+    options = ServerOptions(graceful_stop_s=0, open_model_control=False)
     with EmbeddedServer(repository, options) as server:
         connection = http.client.HTTPConnection(server.http_url)
         connection.request("POST", "/v2/repository/models/good/load", headers={"Content-Type": "text/plain"})

@@ -36,8 +36,9 @@ class ServerOptions:
     model_config_name: str = ""
     beside: tuple[Path, ...] = ()  # further repositories, whose models have other names
     response_cache_bytes: int = 0  # 0: models that ask for a response cache are refused
-    # Off where people browse: any web page can send such requests to this machine, and a load may bring its own code.
-    http_model_control: bool = True
+    # Off where people browse, any web page can send such requests to this machine, and where other machines reach the
+    # server: a load may bring its own code. Over HTTP and gRPC; the key of ``control_headers`` opens it all the same.
+    open_model_control: bool = True
     # Whether clients may have the server open memory that they share with it. Whoever reaches the server can then end
     # it: a region that is cut short under the server is a fault in the server's process, not in the client's.
     shared_memory: bool = False

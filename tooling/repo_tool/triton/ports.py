@@ -1,8 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """TCP ports on the loopback interface: free ones, and who holds a taken one."""
 
-__all__ = ["LOOPBACK", "free_ports", "host_for_us", "is_loopback", "refuse_port_in_use", "refuse_shared_ports"]
+__all__ = [
+    "LOOPBACK",
+    "free_ports",
+    "host_for_us",
+    "is_loopback",
+    "refuse_port_in_use",
+    "refuse_shared_ports",
+    "url_host",
+]
 
+import errno
 import socket
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -23,6 +32,12 @@ def is_loopback(host: str) -> bool:
 def host_for_us(host: str) -> str:
     """Where this machine reaches what listens on ``host``."""
     return LOOPBACK if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
+
+
+def url_host(host: str) -> str:
+    """The same as it stands in a URL."""
+    ours = host_for_us(host)
+    return f"[{ours}]" if ":" in ours else ours
 
 
 def free_ports(count: int) -> list[int]:
@@ -51,22 +66,32 @@ def refuse_shared_ports(wanted: Mapping[str, int]) -> None:
         taken[port] = purpose
 
 
-def refuse_port_in_use(port: int, *, purpose: str) -> None:
-    """Check that a server can listen on ``port``.
+def refuse_port_in_use(port: int, *, purpose: str, host: str = LOOPBACK) -> None:
+    """Check that a server can listen on ``port`` of the address ``host``.
 
     Raises:
         PortInUseError: somebody does already; names the process where the system tells.
     """
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
+            probe.bind((host, port))
         except OSError as error:
+            _refuse_foreign_address(error, host)
             raise PortInUseError(
                 f"port {port} for {purpose} cannot be used",
                 cause=_owner(port) or str(error),
                 next_step=f"stop that process, or choose another port with --{purpose.lower()}-port",
             ) from error
+
+
+def _refuse_foreign_address(error: OSError, host: str) -> None:
+    if error.errno == errno.EADDRNOTAVAIL:
+        raise UserMistakeError(
+            f"nobody can listen on '{host}' here",
+            cause="none of this machine's network interfaces has that address",
+            next_step="0.0.0.0 stands for all that it has",
+        ) from error
 
 
 def _owner(port: int) -> str:

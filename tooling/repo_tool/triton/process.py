@@ -3,6 +3,7 @@
 
 __all__ = ["KEY_HEADER", "ServerProcess"]
 
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ from secrets import token_hex
 from repo_tool.errors import EnvironmentUnfitError
 from repo_tool.triton.drain import Drained, drain
 from repo_tool.triton.environment import scrubbed
+from repo_tool.triton.exposure import check_exposure, locked_apis
 from repo_tool.triton.installation import Installation, assemble_backends
 from repo_tool.triton.leftovers import claim
 from repo_tool.triton.loading import MOST_LOADS_AT_ONCE
@@ -43,6 +45,7 @@ class ServerProcess:
     ) -> None:
         self._shm_prefix = f"repo-tool-{os.getpid()}-{token_hex(4)}-"
         self._control_key = control_key  # opens what is locked to HTTP and gRPC clients
+        check_exposure(options)
         self._options = options
         self._ports = ports
         self._runtime = _private_folder()
@@ -84,10 +87,15 @@ class ServerProcess:
         """A model repository of our own: a model in it that Triton refuses to load makes the server not ready."""
         return self._runtime / "notices"
 
+    def hide_key(self) -> None:
+        """Remove the key from what other users of this machine can read, once the server has answered."""
+        self._tell_keeper("R")
+
     def stop(self, *, kill: bool) -> Drained | None:
         """End it at once, or in order within ``graceful_stop_s``; remove its folder and its shared memory.
 
         In order: it says that it is not ready, what was asked is answered, connections are closed, Triton stops.
+        A second Ctrl-C meanwhile ends it at once.
 
         Returns:
             What became of the connections; None where the server ended by itself, was killed, or nobody may look at
@@ -95,11 +103,15 @@ class ServerProcess:
         """
         grace_s = 0.0 if kill else self._options.graceful_stop_s
         deadline = time.monotonic() + grace_s
-        drained = self._drain(deadline) if grace_s and self.is_running() else None
-        left_s = max(0.0, deadline - time.monotonic())
-        if self._keeper is not None:
-            self._end_keeper(self._keeper, grace_s=min(left_s, _FINALIZE_LIMIT_S) if drained else left_s)
-        self._remove_folder()
+        try:
+            drained = self._drain(deadline) if grace_s and self.is_running() else None
+            left_s = max(0.0, deadline - time.monotonic())
+            self._end_keeper(grace_s=min(left_s, _FINALIZE_LIMIT_S) if drained else left_s)
+        except BaseException:
+            self._kill_keeper()
+            raise
+        finally:
+            self._remove_folder()
         return drained
 
     def _drain(self, deadline: float) -> Drained | None:
@@ -132,8 +144,8 @@ class ServerProcess:
         script = Path(__file__).with_name("keeper.py")
         keeper = [sys.executable, "-I", "-S", str(script), str(self._runtime), self._shm_prefix, f"{grace_s:g}"]
         with self.log.path.open("ab") as output:
-            return subprocess.Popen(  # noqa: S603 - a list of our own making, no shell
-                [*keeper, *command],
+            started = subprocess.Popen(  # noqa: S603 - a list of our own making, no shell
+                keeper,
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -142,18 +154,34 @@ class ServerProcess:
                 start_new_session=True,  # Ctrl-C in a terminal reaches us alone
                 pass_fds=(self._claim,),
             )
+        if started.stdin is not None:
+            started.stdin.write(json.dumps(command).encode() + b"\n")
+            started.stdin.flush()
+        return started
 
-    def _end_keeper(self, keeper: subprocess.Popen[bytes], *, grace_s: float) -> None:
+    def _end_keeper(self, *, grace_s: float) -> None:
+        if self._keeper is None or self._keeper.stdin is None:
+            return
+        self._tell_keeper(f"{grace_s:.3f}")
         with suppress(BrokenPipeError):
-            if keeper.stdin is not None:
-                keeper.stdin.write(f"{grace_s:.3f}".encode())
-                keeper.stdin.close()
+            self._keeper.stdin.close()
         try:
-            keeper.wait(grace_s + _KEEPER_LIMIT_S)
+            self._keeper.wait(grace_s + _KEEPER_LIMIT_S)
         except subprocess.TimeoutExpired:
-            keeper.kill()
-            keeper.wait()
-        if keeper.returncode == -signal.SIGKILL:
+            self._kill_keeper()
+        if self._keeper.returncode == -signal.SIGKILL:
+            self._end_what_the_keeper_left()
+
+    def _tell_keeper(self, words: str) -> None:
+        with suppress(BrokenPipeError):
+            if self._keeper is not None and self._keeper.stdin is not None and not self._keeper.stdin.closed:
+                self._keeper.stdin.write(words.encode())
+                self._keeper.stdin.flush()
+
+    def _kill_keeper(self) -> None:
+        if self._keeper is not None:
+            self._keeper.kill()
+            self._keeper.wait()
             self._end_what_the_keeper_left()
 
     def _end_what_the_keeper_left(self) -> None:
@@ -166,9 +194,7 @@ class ServerProcess:
         self, installation: Installation, repository: Path, options: ServerOptions, ports: Ports
     ) -> list[str]:
         services = {"http": ports.http, "grpc": ports.grpc, "metrics": ports.metrics}
-        # Nobody on this machine needs these, unless told otherwise; in 2.51 they can be turned against the server.
-        locked = "trace,logging" if options.shared_memory else "shared-memory,trace,logging"
-        http_locked = locked if options.http_model_control else f"{locked},model-repository"
+        locked = ",".join(locked_apis(options))
         key = f"{KEY_HEADER}={self._control_key}"
         return [
             *(f"--model-repository={self._shell_safe(path)}" for path in (repository, *options.beside, self.notices)),
@@ -183,7 +209,7 @@ class ServerProcess:
             "--allow-sagemaker=false",
             "--allow-vertex-ai=false",
             "--allow-gpu-metrics=false",
-            f"--http-restricted-api={http_locked}:{key}",
+            f"--http-restricted-api={locked}:{key}",
             f"--grpc-restricted-protocol={locked}:{key}",
             "--strict-readiness=true",
             f"--model-load-thread-count={MOST_LOADS_AT_ONCE + 2}",  # one that hangs keeps its thread for good

@@ -31,7 +31,7 @@ from repo_tool.triton.leftovers import remove_leftovers
 from repo_tool.triton.loading import Loader
 from repo_tool.triton.log import ServerLog
 from repo_tool.triton.options import LoadOutcome, Ports, ServerOptions
-from repo_tool.triton.ports import LOOPBACK, free_ports, refuse_port_in_use, refuse_shared_ports
+from repo_tool.triton.ports import LOOPBACK, free_ports, refuse_port_in_use, refuse_shared_ports, url_host
 from repo_tool.triton.process import KEY_HEADER, ServerProcess
 from repo_tool.triton.refusals import cleaned, poll_failure
 from repo_tool.triton.served import ServedModel
@@ -69,12 +69,12 @@ class EmbeddedServer:
     @property
     def http_url(self) -> str:
         """Host and port for HTTP clients."""
-        return f"{LOOPBACK}:{self._ports.http}"
+        return f"{url_host(self.options.host)}:{self._ports.http}"
 
     @property
     def grpc_url(self) -> str:
         """Host and port for gRPC clients."""
-        return f"{LOOPBACK}:{self._ports.grpc}"
+        return f"{url_host(self.options.host)}:{self._ports.grpc}"
 
     @property
     def metrics_url(self) -> str:
@@ -352,6 +352,7 @@ class EmbeddedServer:
         headers = dict(self.control_headers)
         self._control = ControlApi(self.http_url, headers=headers, timeout_s=self.options.load_timeout_s)
         self.wait_until_ready(self.options.start_timeout_s)
+        self._process.hide_key()
 
     def _choose_ports(self) -> Ports:
         options = self.options
@@ -359,7 +360,7 @@ class EmbeddedServer:
         refuse_shared_ports(wanted)
         for purpose, port in wanted.items():
             if port:
-                refuse_port_in_use(port, purpose=purpose)
+                refuse_port_in_use(port, purpose=purpose, host=LOOPBACK if purpose == "metrics" else options.host)
         free = iter(free_ports(len(wanted)))
         http, grpc, metrics = (port or next(free) for port in wanted.values())
         return Ports(http=http, grpc=grpc, metrics=metrics)
