@@ -276,6 +276,11 @@ class OpenLoop:
         self.stop()
 
     @property
+    def started(self) -> float:
+        """When the load began, by the monotonic clock."""
+        return self._start
+
+    @property
     def elapsed_s(self) -> float:
         """Seconds since the load began: the time that ``Call`` counts in."""
         return time.monotonic() - self._start
