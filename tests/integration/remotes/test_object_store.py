@@ -92,6 +92,28 @@ def test_a_pointer_is_replaced_only_by_who_has_seen_it(bucket):
     assert remote.read("p").content == b"2"
 
 
+def test_a_pointer_that_is_gone_is_not_written_anew_by_who_has_seen_it(bucket):
+    remote = bucket.remote
+    remote.replace("p", b"1", tag="")
+    seen = remote.read("p")
+    remote.remove(["p"])
+    with pytest.raises(PlaceTakenError):
+        remote.replace("p", b"2", tag=seen.tag)
+    assert remote.read("p") is None
+
+
+def test_a_store_that_takes_no_notice_of_conditions_is_refused_at_once(bucket):
+    remote = bucket.remote
+
+    def without_conditions(params, **_):
+        params["headers"].pop("If-None-Match", None)
+
+    remote.client.meta.events.register("before-call.s3.PutObject", without_conditions)
+    with pytest.raises(RepositoryError, match="has no conditional writes"):
+        remote.replace("p", b"1", tag="")
+    assert remote.read("p") is None
+
+
 def test_what_the_store_refuses_is_told(bucket, endpoint_url):
     absent = open_remote("s3://no-such-bucket/models", endpoint_url=endpoint_url)
     with pytest.raises(RepositoryError, match="there is no such bucket"):

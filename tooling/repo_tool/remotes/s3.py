@@ -85,11 +85,32 @@ class S3Remote:
         """Write a small object if what is stored has this ``tag``, by the store's conditional writes.
 
         Raises:
-            PlaceTakenError: it has another one.
+            PlaceTakenError: it has another one, or is gone.
+            RepositoryError: the store takes no notice of conditions, which is tried when a first one is written.
         """
         condition = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
         with self._translating():
-            self._put(place, content, _hex_of(content), condition)
+            try:
+                self._put(place, content, _hex_of(content), condition)
+            except self.client.exceptions.ClientError as error:
+                if _code(error) in _ABSENT:
+                    raise PlaceTakenError(place) from error
+                raise
+        if not tag:
+            self._require_conditions(place, content)
+
+    def _require_conditions(self, place: str, content: bytes) -> None:
+        """See that the store refuses to write again what must not be there."""
+        try:
+            with self._translating():
+                self._put(place, content, _hex_of(content), {"IfNoneMatch": "*"})
+        except PlaceTakenError:
+            return
+        self.remove([place])
+        fact, next_step = _REFUSALS["NotImplemented"]
+        raise RepositoryError(
+            f"'{self.url}': {fact}", cause="it wrote what it was told not to write again", next_step=next_step
+        )
 
     def write(self, place: str, content: bytes) -> None:
         """Write a small object at once, whatever is there."""
