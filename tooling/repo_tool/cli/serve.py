@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from repo_tool.cli.service_log import LogFormat, ServiceLog
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from repo_tool.triton import EmbeddedServer, LoadOutcome
+    from repo_tool.workflows.serve_repository import RepositoryService
 
 _LOG_POLL_S = 0.2
-_PATIENCE_S = 30.0  # a model that is still loading then is named, and the others are served meanwhile
 _STATES = {
     "READY": ("ready", "green"),
     "LOADING": ("still loading", "bold yellow"),
     "UNAVAILABLE": ("refused", "bold red"),
 }
-_STYLES = {"E": "red", "W": "yellow", "I": "dim", "V": "dim"}
 
 Port = typer.Option(min=0, max=65535, help="0 takes a free one.")
 
@@ -46,6 +47,28 @@ def serve(
             "program here that reaches the server can then end it.",
         ),
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow the repository: roll out what is published while it is served.")
+    ] = False,
+    promote: Annotated[
+        str,
+        typer.Option(
+            help="With --watch: let this label point at each version that has been rolled out.", metavar="LABEL"
+        ),
+    ] = "",
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; others than this machine reach any but a loopback address.")
+    ] = "127.0.0.1",
+    accept_known_cves: Annotated[
+        bool,
+        typer.Option("--accept-known-cves", help="Listen where others reach a Triton with known vulnerabilities."),
+    ] = False,
+    grace: Annotated[
+        float, typer.Option(min=0, help="Seconds for requests in flight when it is asked to end.", metavar="SECONDS")
+    ] = 30.0,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="How events and the server's log are written to standard error.")
+    ] = LogFormat.TEXT,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show the server's whole log, not its errors.")
     ] = False,
@@ -55,42 +78,71 @@ def serve(
     """Serve a model repository on this machine with a real Triton, reachable from this machine only.
 
     Each model is loaded by itself: one that Triton refuses is named with the reason, and the others serve. One that
-    is still loading after 30 seconds is named too, and once more when it has come to an end.
+    is still loading after 30 seconds is named too, and once more when it has come to an end. A model or a server that
+    dies while it serves is started again. With --watch a published version is loaded beside the one that serves and
+    takes its place once it has given the published answers; one that does not changes nothing.
     Ctrl-C stops the server; the exit code is 1 when a model was refused, and at once when none is ready.
 
     **Example:**
 
-        repo-tool serve model_repository --model digits
+        repo-tool serve model_repository --watch --promote stable
     """
     from repo_tool.cli.console import error_console
-    from repo_tool.triton import EmbeddedServer, LoadOutcome, ServerOptions
+    from repo_tool.triton import LoadOutcome, ServerOptions
+    from repo_tool.workflows.serve_repository import RepositoryService, ServeRequest
 
     options = ServerOptions(
+        host=host,
+        accept_known_cves=accept_known_cves,
         http_port=http_port,
         grpc_port=grpc_port,
         metrics_port=metrics_port,
-        http_model_control=False,
+        graceful_stop_s=grace,
+        open_model_control=False,
         shared_memory=shared_memory,
         model_config_name=model_config_name,
+    )
+    request = ServeRequest(
+        repository=repository,
+        options=options,
+        models=tuple(model) if model is not None else None,
+        follow=watch,
+        label=_label(promote, watch=watch),
     )
     if not stay:
         _refuse_emptiness(repository)
     _tell_who_lacks(repository, model_config_name, model)
+    log = ServiceLog(log_format, verbose=verbose)
     told: list[LoadOutcome] = []  # of each model as it ends; of those that were still loading once more
-    with error_console().status("starting Triton …") as status, EmbeddedServer(repository, options) as server:
+    with (
+        error_console().status("starting Triton …") as status,
+        RepositoryService(request, on_event=log.tell) as service,
+    ):
         status.update("loading the models …")
         started = time.monotonic()
-        outcomes = server.load_all(model, on_outcome=told.append, patience_s=_PATIENCE_S)
+        outcomes = service.load(on_outcome=told.append)
         status.stop()
         serves = stay or any(outcome.is_ready or outcome.is_loading for outcome in outcomes)
         try:
-            _show(server, outcomes, seconds=time.monotonic() - started, as_json=as_json, serves=serves)
+            _show(service.server, outcomes, seconds=time.monotonic() - started, as_json=as_json, serves=serves)
             if serves:
-                _serve_until_interrupted(server, verbose=verbose, tell=_teller(told, outcomes, as_json=as_json))
+                _serve_until_interrupted(service, log, tell=_teller(told, outcomes, as_json=as_json))
         except KeyboardInterrupt:
             error_console().print("stopping …", style="dim")
     if not all(outcome.is_ready for outcome in {outcome.model: outcome for outcome in told}.values()):
         raise typer.Exit(1)
+
+
+def _label(promote: str, *, watch: bool) -> str | None:
+    from repo_tool.errors import UserMistakeError
+
+    if promote and not watch:
+        raise UserMistakeError(
+            f"'{promote}' cannot follow what is rolled out",
+            cause="nothing is rolled out while the repository is not watched",
+            next_step="add --watch",
+        )
+    return promote or None
 
 
 def _tell_who_lacks(repository: Path, variant: str, models: "Sequence[str] | None") -> None:
@@ -182,24 +234,17 @@ def _table(outcomes: "Sequence[LoadOutcome]") -> "Table":
     return table
 
 
-def _serve_until_interrupted(server: "EmbeddedServer", *, verbose: bool, tell: Callable[[], None]) -> None:
+def _serve_until_interrupted(service: "RepositoryService", log: ServiceLog, *, tell: Callable[[], None]) -> None:
     """Show the log as it grows: all of it from the start, or the errors from now on.
 
     Raises:
-        ServerStartError: the server ended by itself.
+        ServerStartError: the server ended, and was of no use when it was started again.
     """
-    from rich.text import Text
-
-    from repo_tool.cli.console import error_console
-
-    position = 0 if verbose else server.log.end
+    if not log.is_verbose:
+        service.skip_log()
     while True:
-        server.raise_if_ended()
+        service.raise_if_ended()
         tell()
-        for end, line in server.log.lines_with_end(position):
-            position = end
-            if verbose or line.is_error:
-                error_console().print(
-                    Text.assemble(("triton ", "dim"), (line.message, _STYLES.get(line.severity, ""))), soft_wrap=True
-                )
+        for line in service.log_lines():
+            log.show(line)
         time.sleep(_LOG_POLL_S)

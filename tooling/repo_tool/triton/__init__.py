@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The embedded Triton: locate the server of the wheel, start it, load models one by one, watch
-over it, stop it without a trace."""
+"""The embedded Triton: locate it, start it, load models one by one, watch over it, stop it without a trace."""
 
 __all__ = ["EmbeddedServer", "LoadOutcome", "ServerEvent", "ServerOptions", "Supervisor", "find_installation"]
 

@@ -53,6 +53,7 @@ class ServerEvent:
         return {
             "time": self.at.isoformat(timespec="milliseconds"),
             "event": str(self.kind),
+            "is_bad": self.kind.is_bad,
             "model": self.model,
             "version": self.version,
             "cause": self.cause,

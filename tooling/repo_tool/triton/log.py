@@ -8,16 +8,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_LINE = re.compile(r'\S+Z (?P<severity>[EWIV]) \d+ (?P<source>\S+:\d+)\] "?(?P<message>.*?)"?\s*$')
+_LINE = re.compile(r'(?P<time>\S+Z) (?P<severity>[EWIV]) \d+ (?P<source>\S+:\d+)\] "?(?P<message>.*?)"?\s*$')
 _GRPC_LINE = re.compile(r"(?P<severity>[EWI])\d{4} [\d:.]+ +\d+ (?P<source>\S+:\d+)\] +(?P<message>.*)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
-    """One line; ``severity`` is E, W, I or V, and empty for what a model's own code printed."""
+    """One line; ``severity`` is E, W, I or V, and empty for what a model's own code printed, as is ``time``."""
 
     severity: str
     message: str
+    time: str = ""  # ISO 8601, in UTC
 
     @property
     def is_error(self) -> bool:
@@ -39,7 +40,8 @@ def parse_line(text: str) -> LogLine:
     match = _LINE.match(text) or _GRPC_LINE.match(text)
     if match is None:
         return LogLine(severity="", message=text.rstrip())
-    return LogLine(severity=match["severity"], message=match["message"].replace("\\n", "\n").replace('\\"', '"'))
+    message = match["message"].replace("\\n", "\n").replace('\\"', '"')
+    return LogLine(severity=match["severity"], message=message, time=match.groupdict().get("time", ""))
 
 
 class ServerLog:

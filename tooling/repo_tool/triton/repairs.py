@@ -213,6 +213,8 @@ class Repairs:
         finally:
             del self._loading_since[served.name]
         self._watch().retire(before)
+        with self._lock:
+            self._died = {key: told for key, told in self._died.items() if key[0] != served.name}
         self.check(served)
         for caller in callers:
             if not self._server.ready_versions(caller.name):
