@@ -132,7 +132,11 @@ def test_every_command_is_shown_somewhere():
         "pipeline explain",
         "pipeline graph",
         "pipeline run",
-        "pipeline rollback",
+        "versions",
+        "promote",
+        "rollback",
+        "remove",
+        "prune",
         "client generate",
     ):
         assert f"repo-tool {name}" in shown

@@ -31,5 +31,5 @@ pipeline.command("explain")(explain)
 pipeline.command("graph")(graph)
 pipeline.command("run")(run)
 pipeline.command("steps")(steps)
-pipeline.command("rollback")(rollback)
+pipeline.command("rollback", hidden=True)(rollback)  # what it was called while only pipelines could
 pipeline.command("schema")(schema)

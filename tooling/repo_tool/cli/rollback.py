@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``repo-tool rollback``; ``repo-tool pipeline rollback`` is the same."""
+"""``repo-tool rollback``."""
 
 __all__ = ["rollback"]
 
