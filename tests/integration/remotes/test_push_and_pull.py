@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from repo_tool.errors import RepositoryError
+from repo_tool.errors import RepositoryError, VersionExistsError
 from repo_tool.remotes.base import open_remote
 from repo_tool.remotes.repository import RemoteRepository
 from repo_tool.repository.layout import ModelRepository
@@ -248,6 +248,30 @@ def test_a_changed_configuration_alone_comes_through(mounted, repository, tmp_pa
     assert mounted.push(repository.path)["m", "changed"].versions == ()
     mounted.pull(tmp_path / "models")
     assert files_of(ModelRepository(tmp_path / "models")) == files_of(repository)
+
+
+def test_labels_that_changed_come_through_without_a_further_version(mounted, repository, tmp_path):
+    publish_versioned(repository, "m", 1)
+    (repository.model("m").path / "labels.txt").write_bytes(b"yes\nno\n")
+    mounted.push(repository.path)
+    mounted.pull(tmp_path / "models")
+    (repository.model("m").path / "labels.txt").write_bytes("ja\nnein \xff\n".encode("latin-1"))
+    mounted.push(repository.path)
+    mounted.pull(tmp_path / "models")
+    assert files_of(ModelRepository(tmp_path / "models")) == files_of(repository)
+
+
+def test_a_model_that_was_removed_comes_back_as_the_version_that_it_was(mounted, repository):
+    for version in (1, 2):
+        publish_versioned(repository, "m", version)
+    mounted.push(repository.path)
+    before = files_of(repository)
+    shutil.rmtree(repository.path)
+    mounted.pull(repository.path)
+    assert files_of(repository) == before
+    shutil.rmtree(repository.path)
+    with pytest.raises(VersionExistsError, match="was there once"):
+        publish_versioned(repository, "m", 2, padding_bytes=64)
 
 
 def test_a_pointer_that_leads_out_of_the_model_is_refused(mounted, repository, tmp_path):

@@ -36,7 +36,7 @@ from repo_tool.repository.disk import (
     translating_disk_errors,
     write_synced,
 )
-from repo_tool.repository.integrity import problems
+from repo_tool.repository.integrity import Marks, marks_of, problems
 from repo_tool.repository.journal import Entry, Journal
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.locks import changing, sole_changer_lock
@@ -56,6 +56,7 @@ class StagedModel:
     directory: ModelDirectory
     version: int | None = None
     removed: tuple[int, ...] = ()  # kept with the whole model as it was, as ``withdraw`` keeps it
+    digested: Marks | None = None  # of its files, from before their digests were recorded: no need to read them again
 
 
 def next_version(model: ModelDirectory, *, wanted: int | None = None) -> int:
@@ -117,7 +118,8 @@ def publish(
         action: The journal's word for it.
 
     Raises:
-        VersionExistsError: somebody else published the version meanwhile.
+        VersionExistsError: somebody else published the version meanwhile, or another one had its number; the very
+            version that was removed comes back.
         RepositoryError: something else stands where a file or folder belongs, changes at this moment, or is not what
             the provenance of the version lists.
         NoSpaceError: the disk is full.
@@ -151,7 +153,9 @@ def _bring_to_disk(staged: Sequence[StagedModel], stage: Path) -> None:
 
 
 def _require_as_recorded(staged: StagedModel) -> None:
-    found = problems(staged.directory, staged.version) if staged.version is not None else ()
+    if staged.version is None or staged.digested == marks_of(staged.directory.version_path(staged.version)):
+        return
+    found = problems(staged.directory, staged.version)
     if found:
         raise RepositoryError(
             f"version {staged.version} of '{staged.directory.name}' changed while it was made ready",
@@ -167,10 +171,20 @@ def _make_folder(folder: Path) -> None:
 
 
 def _require_room(staged: StagedModel, target: ModelDirectory) -> None:
-    if staged.version is not None:
+    if staged.version is not None and not _comes_back(staged.directory, staged.version, target):
         next_version(target, wanted=staged.version)
     if target.path.exists():
         require_fit(staged.directory.path, target.path)
+
+
+def _comes_back(staged: ModelDirectory, version: int, target: ModelDirectory) -> bool:
+    """Whether the version is newer than all that are there, and the very one that was there under its number."""
+    if version <= max(target.versions(), default=0):
+        return False
+    told = [each for each in Journal(ModelRepository(target.path.parent)).entries() if each.model == target.name]
+    highest = max((each.version or 0 for each in told), default=0)
+    digests = {each.digest for each in told if each.version == version and each.digest}
+    return version == highest and digests == {provenance_digest(staged, version)}
 
 
 def _made_ready(staged: StagedModel, target: ModelDirectory) -> Move:

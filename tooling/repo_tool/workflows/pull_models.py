@@ -12,7 +12,7 @@ from repo_tool.config import pbtxt
 from repo_tool.errors import ConfigError, RepositoryError
 from repo_tool.near_names import did_you_mean
 from repo_tool.remotes.base import Remote, open_remote
-from repo_tool.remotes.manifest import Manifest, RemoteFile, RemoteModel, version_of
+from repo_tool.remotes.manifest import Manifest, RemoteFile, RemoteModel
 from repo_tool.remotes.repository import RemoteRepository
 from repo_tool.remotes.snapshot import LocalModel, snapshot
 from repo_tool.remotes.transfer import Counted, send_all
@@ -221,17 +221,17 @@ def _require_proven(staged: ModelDirectory, arrival: _Arrival) -> None:
 
 
 def _publish(run: _Run, stage: Staging) -> None:
-    """Further versions by one exchange of the model's directory each, and configurations alone by their words."""
-    grown = [arrival for arrival in run.arrivals if arrival.new_versions]
-    if grown:
-        staged = [
-            StagedModel(directory=_completed(stage, arrival), version=max(arrival.new_versions)) for arrival in grown
-        ]
-        publish(staged, run.repository)
+    """Models by one exchange of their directories, all together; configurations alone by their words."""
     texts: dict[str, tuple[str, str]] = {}
+    staged: list[StagedModel] = []
     for arrival in run.arrivals:
-        if arrival not in grown:
-            texts |= _texts(run, stage, arrival)
+        found = _texts(run, stage, arrival)
+        texts |= found
+        if not found:
+            version = max(arrival.new_versions, default=None)
+            staged.append(StagedModel(directory=_completed(stage, arrival), version=version))
+    if staged:
+        publish(staged, run.repository, action="pull")
     if texts:
         rewrite(run.repository, texts)
 
@@ -245,18 +245,9 @@ def _completed(stage: Staging, arrival: _Arrival) -> ModelDirectory:
 
 
 def _texts(run: _Run, stage: Staging, arrival: _Arrival) -> Mapping[str, tuple[str, str]]:
-    """What is to stand in the files that all versions share, by path, after what stands there now."""
-    found: dict[str, tuple[str, str]] = {}
-    new = stage.repository.model(arrival.name).path
-    there = run.repository.model(arrival.name).path
-    for path in arrival.files:
-        if version_of(path) is None:
-            try:
-                found[f"{arrival.name}/{path}"] = ((there / path).read_text(), (new / path).read_text())
-            except (FileNotFoundError, UnicodeDecodeError) as error:
-                raise RepositoryError(
-                    f"'{path}' of '{arrival.name}' cannot be pulled alone",
-                    cause="without a further version only texts that are here too can take other words",
-                    next_step="remove the model here, and pull it whole",
-                ) from error
-    return found
+    """By path, what stands in its configurations and what is to, if nothing else is to change; else none."""
+    held = arrival.here.files if arrival.here else {}
+    if not all(path.endswith(".pbtxt") and path in held for path in arrival.files):
+        return {}
+    new, there = stage.repository.model(arrival.name).path, run.repository.model(arrival.name).path
+    return {f"{arrival.name}/{path}": ((there / path).read_text(), (new / path).read_text()) for path in arrival.files}
