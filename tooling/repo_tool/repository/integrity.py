@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a published version is still what was published: its files, its provenance, the stamps that name it."""
 
-__all__ = ["Problem", "problems", "require_intact"]
+__all__ = ["Marks", "Problem", "marks_of", "problems", "require_intact"]
 
 import os
 from collections.abc import Iterator, Mapping
@@ -12,9 +12,10 @@ from typing import Literal
 
 from repo_tool.errors import ConfigError, RepositoryError
 from repo_tool.repository.layout import ModelDirectory
-from repo_tool.repository.provenance import digest_of, digests_of, read_provenance
+from repo_tool.repository.provenance import PROVENANCE_FILE, digest_of, digests_of, read_provenance
 from repo_tool.repository.stamps import provenance_digest, stamps_of
 
+Marks = frozenset[tuple[str, int, int, int]]  # of a folder's files: relative path, inode, bytes, nanoseconds
 ProblemKind = Literal["changed", "missing", "added", "damaged", "stamp"]
 
 
@@ -85,6 +86,16 @@ def require_intact(model: ModelDirectory, version: int) -> None:
             cause=f"'{found[0].path}' {found[0].words}{more}",
             next_step="look at all that is wrong with repo-tool fsck, and put back what was published",
         )
+
+
+def marks_of(folder: Path) -> Marks:
+    """What changes with a file, at no cost: as long as it holds, digests that were computed since do, as Git has it."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path != folder / PROVENANCE_FILE]
+    return frozenset(
+        (path.relative_to(folder).as_posix(), status.st_ino, status.st_size, status.st_mtime_ns)
+        for path in files
+        for status in [path.stat()]
+    )
 
 
 def _differences(folder: Path, recorded: Mapping[str, str]) -> Iterator[Problem]:

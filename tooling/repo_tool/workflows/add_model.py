@@ -11,6 +11,8 @@ from dataclasses import replace
 from repo_tool.config.variants import VARIANTS
 from repo_tool.errors import SourceError
 from repo_tool.releases import release
+from repo_tool.repository.disk import syncing
+from repo_tool.repository.integrity import Marks, marks_of
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.provenance import write_provenance
 from repo_tool.repository.publish import StagedModel, next_version, publish, staging, translating_disk_errors
@@ -42,9 +44,8 @@ def add_model(request: AddModelRequest, progress: Progress) -> AddedModel:
         _require_parity(request, tried, tried.parity)
         if attempt.with_variants and tried.parity:
             _prove_on_cpu(attempt, tried)
-        with translating_disk_errors(repository.path):
-            write_provenance(tried.written.directory.provenance_path(attempt.version), provenance_of(attempt, tried))
-        version = attempt.version if request.dry_run else _publish(attempt, tried, repository)
+        digested = _record(attempt, tried, repository)
+        version = attempt.version if request.dry_run else _publish(attempt, tried, digested, repository)
     return _added(attempt, tried, target, version)
 
 
@@ -112,9 +113,20 @@ def _prove_on_cpu(attempt: Attempt, tried: Tried) -> None:
         step.detail = parity.summary
 
 
-def _publish(attempt: Attempt, tried: Tried, repository: ModelRepository) -> int:
+def _record(attempt: Attempt, tried: Tried, repository: ModelRepository) -> Marks:
+    """Write down what was proven; the disk gets the files meanwhile, and they are read once."""
+    directory = tried.written.directory
+    with translating_disk_errors(repository.path):
+        digested = marks_of(directory.version_path(attempt.version))
+        with syncing(directory.path):
+            facts = provenance_of(attempt, tried)
+        write_provenance(directory.provenance_path(attempt.version), facts)
+    return digested
+
+
+def _publish(attempt: Attempt, tried: Tried, digested: Marks, repository: ModelRepository) -> int:
     with attempt.progress.step("publish"):
-        model = StagedModel(directory=tried.written.directory, version=attempt.version)
+        model = StagedModel(directory=tried.written.directory, version=attempt.version, digested=digested)
         may_renumber = attempt.request.version is None and not attempt.kept  # which tells its number in config.pbtxt
         return publish([model], repository, renumber=may_renumber, require=attempt.kept.require_unchanged)
 
