@@ -10,6 +10,7 @@ only ever replaced as a whole::
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from repo_client._checking import checked_version
@@ -80,9 +81,21 @@ class LabelFile:
         return self._read[1]
 
 
+@dataclass(frozen=True, slots=True)
+class VersionChoice:
+    """Tells the version to ask for, each time anew; empty where that is left to the server."""
+
+    choose: Callable[[], str]
+    is_by_label: bool = False
+
+    def __call__(self) -> str:
+        """The version, as of now."""
+        return self.choose()
+
+
 def version_chooser(
     model: str, *, version: str | int | None, label: str | None, version_of: VersionOf
-) -> Callable[[], str]:
+) -> VersionChoice:
     """What tells the version to ask for, each time anew; empty where that is left to the server.
 
     Raises:
@@ -90,10 +103,10 @@ def version_chooser(
     """
     if label is None:
         chosen = checked_version(version)
-        return lambda: chosen
+        return VersionChoice(lambda: chosen)
     if version is not None:
         raise InputError(f"version {version} and label '{label}' of model '{model}'", hint="pass one of them")
-    return lambda: version_of(model, label)
+    return VersionChoice(lambda: version_of(model, label), is_by_label=True)
 
 
 def _parsed(content: bytes) -> Mapping[str, Mapping[str, int]]:

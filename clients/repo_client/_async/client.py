@@ -157,7 +157,7 @@ class AsyncClient:
         choose = version_chooser(name, version=version, label=label, version_of=self._version_of)
         deadline = monotonic() + checked_timeout(timeout_s, self._timeout_s)
         return AsyncModel(
-            await at_version(choose, lambda chosen: self._signature(name, chosen, deadline)),
+            await at_version(choose, lambda chosen: self._signature(name, chosen, deadline), deadline=deadline),
             choose=choose,
             infer=self._infer,
             stream=self._stream,

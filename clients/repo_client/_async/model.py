@@ -32,6 +32,7 @@ from repo_client._calls import (
 from repo_client._checking import CallChecker
 from repo_client._conversion import Array, Cast
 from repo_client._errors import Facts, InputError, RepoClientError
+from repo_client._labels import VersionChoice
 from repo_client._messages import InferRequest, InferResponse, ParameterValue
 from repo_client._options import Nan
 from repo_client._signatures import ModelSignature
@@ -49,7 +50,7 @@ class AsyncModel:
         self,
         signature: ModelSignature,
         *,
-        choose: Callable[[], str],  # the version to ask for
+        choose: VersionChoice,
         infer: AsyncInfer,
         stream: Callable[..., Any],  # of the transport: it gives a generator of responses
         timeout_s: float,
@@ -117,16 +118,18 @@ class AsyncModel:
         return read_answer(await self._send(self._prepared(inputs, limit_s, options), limit_s))
 
     async def _send(self, request: InferRequest, limit_s: float) -> InferResponse:
-        deadline = monotonic() + limit_s
+        deadline, is_first = monotonic() + limit_s, True
 
         async def send(version: str) -> InferResponse:
-            if request.version == version:  # but for a label that moves, it is the one that was prepared
+            nonlocal is_first
+            if is_first and request.version == version:  # but for a label that moves, it is the one that was prepared
+                is_first = False
                 return await self._infer(request, timeout_s=limit_s)
             left_s = seconds_left(deadline, Facts(model=request.model, version=version, request_id=request.request_id))
             moved = replace(request, version=version, timeout_us=to_microseconds(left_s))
             return await self._infer(moved, timeout_s=left_s)
 
-        return await at_version(self._choose, send)
+        return await at_version(self._choose, send, deadline=deadline)
 
     def _prepared(self, inputs: Inputs, limit_s: float, options: CallOptions) -> InferRequest:
         arrays = self._checker.arrays(inputs, cast=checked_cast(options.get("cast", "no")))
@@ -182,12 +185,12 @@ class AsyncModel:
             parts = split(arrays, rows, size)
             return await self._with_version(version)._infer_parts(parts, limit, deadline, options)
 
-        return await at_version(self._choose, infer_parts)
+        return await at_version(self._choose, infer_parts, deadline=deadline)
 
     def _with_version(self, version: str) -> Self:
         """The same model, whose calls all go to one version: whatever a label does meanwhile."""
         pinned = copy(self)
-        pinned._choose = lambda: version
+        pinned._choose = VersionChoice(lambda: version)
         return pinned
 
     async def _infer_parts(

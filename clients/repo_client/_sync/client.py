@@ -158,7 +158,7 @@ class Client:
         choose = version_chooser(name, version=version, label=label, version_of=self._version_of)
         deadline = monotonic() + checked_timeout(timeout_s, self._timeout_s)
         return Model(
-            at_version(choose, lambda chosen: self._signature(name, chosen, deadline)),
+            at_version(choose, lambda chosen: self._signature(name, chosen, deadline), deadline=deadline),
             choose=choose,
             infer=self._infer,
             stream=self._stream,

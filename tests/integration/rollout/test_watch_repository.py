@@ -10,6 +10,8 @@ import pytest
 
 from repo_tool.repository.labels import Labels
 from repo_tool.repository.layout import ModelRepository
+from repo_tool.workflows.progress import RecordedProgress
+from repo_tool.workflows.roll_back import RollBackRequest, roll_back
 from repo_tool.workflows.watch_repository import RepositoryEvent, Watcher
 from support.live_roll_outs import Live, live, publish_changed, publish_ensemble
 from support.open_loop import OpenLoop, publish_versioned
@@ -100,3 +102,18 @@ def test_a_change_waits_for_a_server_that_is_away(repository: ModelRepository) -
         served.server.start()
         told.until("rolled out", "m")
         assert served.versions("m") == [2]
+
+
+@pytest.mark.slow(reason="a Triton of its own proves what is gone back to")
+def test_who_follows_a_label_is_answered_while_a_rollback_reaches_the_server(served: Live) -> None:
+    served.roll_out("m", label="stable")
+    folder = served.repository.path
+    load = OpenLoop(f"grpc://{served.server.grpc_url}", "m", rate=30, seed=13, label="stable", labels=folder)
+    with following(served, label="stable") as (told, _), load:
+        publish_versioned(served.repository, "m", 2)
+        told.until("rolled out", "m")
+        roll_back(RollBackRequest(model="m", repository=folder), RecordedProgress())
+        assert told.until("rolled out", "m", times=2).outcome.served == (1,)
+        load.wait_for(5)
+    assert not load.calls.failed
+    assert load.calls.versions == {1, 2}

@@ -154,10 +154,27 @@ def test_a_call_whose_version_goes_while_the_label_moves_on_is_made_again(transp
         model = client.model("m", label="stable")
         transport.fail(GONE)
         model.infer(X)
+    assert asked(transport) == ["1", "2"]
+
+
+def test_a_version_that_its_label_names_before_it_is_loaded_is_waited_for_within_the_deadline(transport):
+    with opened(transport, {"m": {"stable": 1}}) as client:
+        model = client.model("m", label="stable")
+        transport.fail(GONE, GONE)
+        model.infer(X)
+        assert asked(transport) == ["1", "1", "1"]
+        transport.fail(*[GONE] * 20)
+        with pytest.raises(ModelNotFoundError, match="not there any more"):
+            model.infer(X, timeout_s=0.1)
+
+
+def test_a_version_that_was_asked_for_by_its_number_is_not_waited_for(transport):
+    with opened(transport, None) as client:
+        model = client.model("m", version=1)
         transport.fail(GONE)
         with pytest.raises(ModelNotFoundError, match="not there any more"):
             model.infer(X)
-    assert asked(transport) == ["1", "2", "2"]
+    assert asked(transport) == ["1"]
 
 
 def test_a_batch_is_answered_by_one_version(transport):
