@@ -13,10 +13,15 @@ from repo_client import Client
 from repo_tool.config import pbtxt
 from repo_tool.config.model import VersionPolicy
 from repo_tool.errors import RepositoryError
+from repo_tool.repository.labels import Labels
+from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.provenance import digest_of
 from repo_tool.triton import EmbeddedServer, ServerOptions
 from repo_tool.workflows.add_pipeline import AddPipelineRequest, add_pipeline
+from repo_tool.workflows.earlier_model import served_by_any
 from repo_tool.workflows.progress import RecordedProgress
+from repo_tool.workflows.promote_version import PromoteRequest, promote_version
+from repo_tool.workflows.remove_versions import prune_versions, remove_model, remove_version
 from repo_tool.workflows.roll_back import RollBackRequest
 from repo_tool.workflows.roll_back import roll_back as roll_back_to
 from support.command import everything_in, repo_tool
@@ -96,9 +101,12 @@ def test_back_and_forward_again(two_versions):
     repository = two_versions / "models"
     newest = configs(repository)
     assert outputs_on_cpu(repository / "reader") == newest["reader"].outputs
+    promote(repository, "stable")
     done = roll_back(repository, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["version"] == 1
+    assert json.loads(done.stdout)["labels"] == {"stable": 2}
+    assert Labels.of(ModelRepository(repository)).versions("reader") == {"stable": 1}
     old = configs(repository)
     assert [tensor.name for tensor in old["reader"].outputs] == ["probabilities"]
     assert {step.model_name: step.model_version for step in old["reader"].ensemble_steps}["relu"] == 1
@@ -117,10 +125,16 @@ def test_back_and_forward_again(two_versions):
     forward = roll_back(repository, "--to", "2")
     assert forward.returncode == 0, forward.stderr
     assert "back again: repo-tool rollback reader --to 1" in forward.stdout
+    assert Labels.of(ModelRepository(repository)).versions("reader") == {"stable": 2}  # one version answers at a time
     again = configs(repository)
     assert again["reader"].outputs == newest["reader"].outputs
     assert served(repository / "reader_post", "cpu") == (2,)
     assert again["reader"].ensemble_steps == newest["reader"].ensemble_steps
+
+
+def promote(repository, label, version=""):
+    request = PromoteRequest(model="reader", label=label, version=version, repository=repository)
+    return promote_version(request, RecordedProgress())
 
 
 def test_a_version_that_is_not_there_is_refused(two_versions):
@@ -208,3 +222,52 @@ def test_what_another_pipeline_asks_for_stays_in_service(copied):
     refused = roll_back(copied / "models")
     assert refused.returncode == 2
     assert "'chain' was proven with another version of 'reader'" in refused.stderr
+
+
+@pytest.fixture
+def at_its_newest(copied):
+    """``relu`` loads its newest version alone, and no label points anywhere."""
+    repository = ModelRepository(copied / "models")
+    relu = repository.model("relu")
+    for path in (relu.config_path, *map(relu.variant_path, relu.variants())):
+        path.write_text(pbtxt.render(replace(pbtxt.parse(path.read_text()), version_policy=None)))
+    shutil.rmtree(repository.private_path, ignore_errors=True)
+    if served_by_any(repository.model("reader")) != (2,):
+        roll_back_to(RollBackRequest(model="reader", repository=repository.path, version=2), RecordedProgress())
+    return repository
+
+
+def test_a_label_of_a_pipeline_is_where_it_answers(at_its_newest):
+    assert promote(at_its_newest.path, "stable").version == 2
+    with pytest.raises(RepositoryError, match="'reader' does not answer with version 1") as refused:
+        promote(at_its_newest.path, "canary", "1")
+    assert refused.value.next_step == "let it do so: repo-tool rollback reader --to 1"
+    with pytest.raises(RepositoryError, match="'reader_post' is a part of the pipeline 'reader'"):
+        promote_version(
+            PromoteRequest(model="reader_post", label="stable", repository=at_its_newest.path), RecordedProgress()
+        )
+
+
+def test_a_version_of_a_pipeline_goes_as_one_and_frees_those_it_was_proven_with(at_its_newest):
+    alone = prune_versions(at_its_newest, ["relu"], keep=1)[0]
+    assert (alone.removed, alone.kept[1]) == ((), "version 1 of 'reader' was proven with it")
+    with pytest.raises(RepositoryError, match="version 1 of 'relu' is needed"):
+        remove_version(at_its_newest, "relu", 1)
+    pruned = {each.model: each.removed for each in prune_versions(at_its_newest, keep=1)}
+    assert pruned == {"reader": (1,), "relu": (1,)}
+    assert {model.name: model.versions() for model in at_its_newest.models()} == {
+        "reader": (2,),
+        "reader_post": (2,),
+        "relu": (2,),
+    }
+
+
+def test_a_pipeline_is_removed_with_the_models_made_for_it(at_its_newest):
+    with pytest.raises(RepositoryError, match="'relu' is needed") as refused:
+        remove_model(at_its_newest, "relu")
+    assert refused.value.cause == "'reader' calls it"
+    with pytest.raises(RepositoryError, match="'reader_post' is a part of the pipeline 'reader'"):
+        remove_model(at_its_newest, "reader_post")
+    assert set(remove_model(at_its_newest, "reader").models) == {"reader", "reader_post"}
+    assert [model.name for model in at_its_newest.models()] == ["relu"]
+    assert remove_model(at_its_newest, "relu").versions == (1, 2)
