@@ -27,7 +27,9 @@ from repo_tool.triton.sockets import (
     READS,
     WRITES,
     Connection,
+    TcpState,
     backlog,
+    epolls_of,
     established,
     hold_back,
     hold_back_data,
@@ -38,8 +40,9 @@ from repo_tool.triton.sockets import (
     waits_for,
 )
 
-_POLL_S = 0.005
-_QUIET_MS = 250  # longer than the way of "100 Continue" to a client and of the body that it sends then
+_POLL_S = 0.001  # Triton's own part of an answer may take no longer, and then tells most
+_QUIET_MS = 20  # and two round trips: so long a client may take for the body, once it is told "100 Continue"
+_TIE_MS = 250  # where the kernel's clock (4 ms) does not tell whether the end of an answer or new data came last
 _RECENT_MS = 5000  # a connection that was used since then is probably used again
 _PATIENCE_S = 1.0  # with such a connection
 _DOOR_S = 1.0  # the server answers its door within milliseconds
@@ -53,6 +56,29 @@ class Drained:
     closed: int  # after what was asked on them had been answered
     answered_last: int  # requests that came while the server was ending
     left: int  # still busy when the time was over
+
+
+@dataclass(slots=True, kw_only=True)
+class _Open:
+    """A connection that the server has."""
+
+    connection: Connection
+    complete: int = -1  # bytes received when the server was last seen at work on what they ask
+
+    def look(self, events: int, *, received: int) -> bool:
+        """Whether the server has read no part of a request that it waits for the rest of.
+
+        Args:
+            events: what the server waits for on it.
+            received: bytes, a moment before that was read.
+        """
+        if unread(self.connection.copy) or events & WRITES:
+            return False
+        state = tcp_state(self.connection.copy)
+        if not events & READS:  # it computes an answer
+            self.complete = received if state.bytes_received == received else -1
+            return True
+        return state.bytes_received in (0, self.complete) or _was_answered(state)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,7 +115,8 @@ class _Drain:
         self._ports = ports
         self._address = (host, ports.http)
         self._deadline = deadline
-        self._open: dict[str, Connection] = {}  # by inode; those that the server has
+        self._epolls = epolls_of(server)
+        self._open: dict[str, _Open] = {}  # by inode
         self._taken: dict[str, _Taken] = {}
         self._ours: set[str] = set()  # the server's side of our own connections
         self._our_ports: set[int] = set()
@@ -100,9 +127,11 @@ class _Drain:
         return self
 
     def __exit__(self, *_: object) -> None:
-        taken = (each.connection for each in self._taken.values() if each.answering is None)
-        for connection in (*self._open.values(), *taken):
-            connection.copy.close()
+        for each in self._open.values():
+            each.connection.copy.close()
+        for taken in self._taken.values():
+            if taken.answering is None:
+                taken.connection.copy.close()
         self._close_spares()
 
     def run(self, notice_s: float) -> Drained:
@@ -136,9 +165,9 @@ class _Drain:
 
     def _look(self) -> None:
         """Forget the connections that the server has closed itself, and copy new ones."""
-        for inode, connection in tuple(self._open.items()):
-            if not connection.is_open_in_server():
-                self._open.pop(inode).copy.close()
+        for inode, each in tuple(self._open.items()):
+            if not each.connection.is_open_in_server():
+                self._open.pop(inode).connection.copy.close()
                 self._closed += 1
         with suppress(ProcessLookupError, FileNotFoundError):  # the server has ended
             for connection in sockets_of(self._server, self._ports.http, known=self._clients() | self._ours):
@@ -146,23 +175,28 @@ class _Drain:
                     self._ours.add(connection.inode)
                     connection.copy.close()
                 else:
-                    self._open[connection.inode] = connection
+                    self._open[connection.inode] = _Open(connection=connection)
 
     def _take_what_may_be_taken(self) -> None:
         """Look first, hold back what the client sends, and look again: only what is seen then is sure to stay so."""
         held = self._quiet(self._open.values())
-        for connection in held:
-            hold_back_data(connection.copy)
+        for each in held:
+            hold_back_data(each.connection.copy)
         sure = self._quiet(held)
-        for connection in held:
-            if connection in sure:
-                self._take(connection)
+        for each in held:
+            if each in sure:
+                self._take(each.connection)
             else:
-                let_through(connection.copy)
+                let_through(each.connection.copy)
 
-    def _quiet(self, connections: Collection[Connection]) -> list[Connection]:
-        events = waits_for(self._server) if connections else {}
-        return [each for each in connections if _can_lose_nothing(each, events.get(each.descriptor, 0))]
+    def _quiet(self, several: Collection[_Open]) -> list[_Open]:
+        received = [tcp_state(each.connection.copy).bytes_received for each in several]
+        events = waits_for(self._server, self._epolls) if several else {}
+        return [
+            each
+            for each, before in zip(several, received, strict=True)
+            if each.look(events.get(each.connection.descriptor, 0), received=before)
+        ]
 
     def _take(self, connection: Connection) -> None:
         state = tcp_state(connection.copy)
@@ -237,12 +271,8 @@ class _Drain:
                     connection.copy.shutdown(SHUT_RDWR)
 
 
-def _can_lose_nothing(connection: Connection, events: int) -> bool:
-    """Whether the server has read no part of a request that it waits for the rest of."""
-    if unread(connection.copy) or events & WRITES:
-        return False
-    if not events & READS:
-        return True  # it computes an answer
-    state = tcp_state(connection.copy)
-    was_answered = _QUIET_MS <= state.sent_ms_ago <= state.received_ms_ago
-    return was_answered or not state.bytes_received
+def _was_answered(state: TcpState) -> bool:
+    """Whether the last that went over a connection is the end of an answer, and was long enough ago to be sure."""
+    is_tie = state.sent_ms_ago == state.received_ms_ago
+    quiet_ms = (_TIE_MS if is_tie else _QUIET_MS) + 2 * state.round_trip_ms
+    return state.segments_sent > 0 and quiet_ms <= state.sent_ms_ago <= state.received_ms_ago

@@ -11,6 +11,7 @@ __all__ = [
     "Connection",
     "TcpState",
     "backlog",
+    "epolls_of",
     "established",
     "hold_back",
     "hold_back_data",
@@ -28,7 +29,7 @@ import os
 import socket
 import struct
 import termios
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,8 @@ class TcpState:
     sent_ms_ago: int
     received_ms_ago: int
     bytes_received: int
+    segments_sent: int  # with data
+    round_trip_ms: float
 
     @property
     def is_established(self) -> bool:
@@ -114,16 +117,20 @@ def sockets_of(server: int, port: int, *, listening: bool = False, known: Contai
         os.close(pidfd)
 
 
-def waits_for(server: int) -> dict[int, int]:
-    """The events that the server's threads wait for, by descriptor (``/proc/PID/fdinfo`` of its epoll instances)."""
+def epolls_of(server: int) -> list[int]:
+    """The descriptors of the server's epoll instances."""
+    return [each for each in _descriptors(server) if _link(server, each) == "anon_inode:[eventpoll]"]
+
+
+def waits_for(server: int, epolls: Iterable[int]) -> dict[int, int]:
+    """The events that the server's threads wait for, by descriptor, as ``/proc/PID/fdinfo`` tells."""
     found: dict[int, int] = {}
-    for descriptor in _descriptors(server):
-        if _link(server, descriptor) == "anon_inode:[eventpoll]":
-            with suppress(OSError):
-                for line in Path(f"/proc/{server}/fdinfo/{descriptor}").read_text().splitlines():
-                    if line.startswith("tfd:"):
-                        _, watched, _, events, *_ = line.split()
-                        found[int(watched)] = found.get(int(watched), 0) | int(events, 16)
+    for descriptor in epolls:
+        with suppress(OSError):
+            for line in Path(f"/proc/{server}/fdinfo/{descriptor}").read_text().splitlines():
+                if line.startswith("tfd:"):
+                    _, watched, _, events, *_ = line.split()
+                    found[int(watched)] = found.get(int(watched), 0) | int(events, 16)
     return found
 
 
@@ -139,12 +146,14 @@ def established(server: int, port: int) -> int:
 
 def tcp_state(connection: socket.socket) -> TcpState:
     """What the kernel knows of it."""
-    facts = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136)
+    facts = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160)
     return TcpState(
         state=facts[0],
         sent_ms_ago=struct.unpack_from("I", facts, 44)[0],
         received_ms_ago=struct.unpack_from("I", facts, 52)[0],
         bytes_received=struct.unpack_from("Q", facts, 128)[0],
+        round_trip_ms=struct.unpack_from("I", facts, 68)[0] / 1e3,
+        segments_sent=struct.unpack_from("I", facts, 156)[0],
     )
 
 
