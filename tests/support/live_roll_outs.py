@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A repository whose models tell their version, and a real Triton beside it that versions are rolled out to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -27,6 +28,38 @@ ensemble_scheduling {{ step [ {{
   input_map {{ key: "x" value: "x" }} output_map {{ key: "y" value: "y" }}
 }} ] }}
 version_policy {{ specific {{ versions: [ {version} ] }} }}
+"""
+
+_CALLER = """name: "{name}"
+backend: "python"
+max_batch_size: 8
+input [ {{ name: "x" data_type: TYPE_FP32 dims: [ 4 ] }} ]
+output [ {{ name: "y" data_type: TYPE_FP32 dims: [ 4 ] }} ]
+instance_group [ {{ kind: KIND_CPU count: 1 }} ]
+parameters {{ key: "pins" value {{ string_value: "{{\\"{member}\\": {version}}}" }} }}
+version_policy {{ specific {{ versions: [ {version} ] }} }}
+"""
+_CALLS = """# SPDX-License-Identifier: Apache-2.0
+import json
+
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        parameters = json.loads(args["model_config"])["parameters"]
+        ((self.member, self.version),) = json.loads(parameters["pins"]["string_value"]).items()
+
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        x = pb_utils.get_input_tensor_by_name(request, "x")
+        asked = pb_utils.InferenceRequest(
+            model_name=self.member, model_version=self.version, requested_output_names=["y"], inputs=[x]
+        )
+        y = pb_utils.get_output_tensor_by_name(asked.exec(), "y")
+        return pb_utils.InferenceResponse([pb_utils.Tensor("y", y.as_numpy())])
 """
 
 
@@ -82,12 +115,33 @@ def live(repository: ModelRepository) -> Iterator[Live]:
 
 def publish_ensemble(repository: ModelRepository, name: str, version: int, *, member: str, published: int = 0) -> None:
     """An ensemble that asks for the same version of its member, and the sample of what version ``published`` adds."""
+    _publish_over(repository, name, version, _ENSEMBLE, member=member, published=published or version)
+
+
+def publish_caller(repository: ModelRepository, name: str, version: int, *, member: str, published: int = 0) -> None:
+    """The same as a model that calls its member by itself."""
+    files = {"model.py": _CALLS}
+    _publish_over(repository, name, version, _CALLER, member=member, published=published or version, files=files)
+
+
+def _publish_over(
+    repository: ModelRepository,
+    name: str,
+    version: int,
+    config: str,
+    *,
+    member: str,
+    published: int,
+    files: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     with staging(repository) as stage:
         directory = stage.repository.model(name)
         directory.version_path(version).mkdir(parents=True)
-        directory.config_path.write_text(_ENSEMBLE.format(name=name, member=member, version=version))
+        for path, text in files.items():
+            (directory.version_path(version) / path).write_text(text)
+        directory.config_path.write_text(config.format(name=name, member=member, version=version))
         x = np.arange(12, dtype=np.float32).reshape(3, 4)
-        sample = Sample(inputs={"x": x}, outputs={"y": x + np.float32(published or version)})
+        sample = Sample(inputs={"x": x}, outputs={"y": x + np.float32(published)})
         write_published_sample(directory.sample_path(version), sample)
         with_provenance(directory, version)
         publish([StagedModel(directory=directory, version=version)], repository)

@@ -9,7 +9,7 @@ from repo_tool.errors import RollOutError
 from repo_tool.repository.labels import Labels
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.stamps import provenance_digest
-from support.live_roll_outs import Live, live, publish_changed, publish_ensemble
+from support.live_roll_outs import Live, live, publish_caller, publish_changed, publish_ensemble
 from support.open_loop import OpenLoop, publish_versioned, versioned_graph
 
 _HANGS = b"""import time
@@ -114,6 +114,14 @@ def test_a_file_that_is_not_the_published_one_is_named_and_nothing_is_loaded(ser
     assert served.versions("m") == [1]
 
 
+def test_a_configuration_that_would_reach_a_shell_is_not_given_to_triton(served: Live) -> None:
+    config = served.repository.model("m").config_path
+    config.write_text(config.read_text().replace("kind: KIND_CPU", 'name: "m; touch /tmp/owned" kind: KIND_CPU'))
+    with pytest.raises(RollOutError, match="was not rolled out") as refused:
+        served.roll_out("m")
+    assert "into a shell command" in refused.value.cause
+
+
 @pytest.mark.slow(reason="waits for what hangs")
 def test_a_version_that_hangs_is_given_up_and_the_old_one_serves(served: Live) -> None:
     publish_versioned(served.repository, "p", 1, delay_s=0.01)
@@ -171,3 +179,26 @@ def test_an_ensemble_that_answers_otherwise_never_serves(served: Live) -> None:
     assert load.calls.versions == {1}
     assert (served.versions("m"), served.versions("e")) == ([1], [1])
     assert served.becomes_ready()
+
+
+@pytest.mark.slow(reason="a server of its own")
+def test_a_model_that_calls_its_member_changes_over_with_it_or_comes_back(served: Live) -> None:
+    publish_caller(served.repository, "b", 1, member="m")
+    served.roll_out("b")
+    publish_versioned(served.repository, "m", 2)
+    publish_caller(served.repository, "b", 2, member="m", published=9)
+    with OpenLoop(f"grpc://{served.server.grpc_url}", "m", rate=50, seed=7, version=1) as load:
+        with pytest.raises(RollOutError, match="'b' was not rolled out") as refused:
+            served.roll_out("b")
+        load.wait_for(5)
+    assert refused.value.restored
+    assert not load.calls.failed
+    assert (served.added("b"), served.versions("m"), served.versions("b")) == (1, [1], [1])
+    publish_caller(served.repository, "b", 3, member="m", published=3)
+    publish_versioned(served.repository, "m", 3)
+    with OpenLoop(f"grpc://{served.server.grpc_url}", "b", rate=50, seed=8) as load:
+        assert served.roll_out("b").models == ("m", "b")
+        load.wait_for(5)
+    assert not load.calls.failed
+    assert load.calls.versions == {1, 3}
+    assert (served.added("b"), served.versions("m"), served.versions("b")) == (3, [3], [3])

@@ -11,6 +11,7 @@ from typing import Any
 from repo_tool.config.document import as_document
 from repo_tool.config.model import ModelConfig
 from repo_tool.config.served_versions import served_versions
+from repo_tool.config.shell import unsafe_shell_words
 from repo_tool.errors import RepositoryError
 from repo_tool.repository.integrity import require_intact
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
@@ -61,13 +62,21 @@ class ModelToServe:
         """See that the files of each version are those that were published, and that the configuration means them.
 
         Raises:
-            RepositoryError: they are not, there is no version to serve, or the configuration is another model's.
+            RepositoryError: they are not, there is no version to serve, or the configuration is another model's or
+                one that Triton must not be given.
         """
         if self.config.name not in ("", self.name):
             raise RepositoryError(
                 f"the configuration of '{self.name}' is that of '{self.config.name}'",
                 cause=f"'{self.directory.config_path}' says so, and Triton takes a model by its folder's name",
                 next_step="give it the folder's name, or none",
+            )
+        if words := unsafe_shell_words(self.config):
+            raise RepositoryError(
+                f"'{self.name}' is not loaded: its configuration would put {words[0]!r} into a shell command",
+                cause="Triton starts the processes of Python models through a shell",
+                next_step="use letters, digits, '_', '.', '/' and '-' only in an instance group's name, "
+                "EXECUTION_ENV_PATH and default_model_filename",
             )
         if not self.versions:
             raise RepositoryError(
