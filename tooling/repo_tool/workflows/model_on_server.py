@@ -34,6 +34,7 @@ _REFUSES = b"""class TritonPythonModel:
         return []
 """
 _TRIAL = "-trial"
+_TWICE = "in two or more repositories"  # Triton's words in its index
 _OF_THE_INTERFACE = ("name", "max_batch_size", "input", "output")  # ensembles over the model are held against it
 
 
@@ -57,6 +58,18 @@ class ModelOnServer:
     def versions(self) -> tuple[int, ...]:
         """Those that answer requests, ascending."""
         return self._in_state("READY")
+
+    def require_unique(self) -> None:
+        """See that no two repositories of the server have a model of this name.
+
+        Triton hides such a model, serves on what is loaded of it, and loads nothing any more: what it says of it is
+        no reason to restore or to unload anything.
+
+        Raises:
+            WrongVersionsError: they do.
+        """
+        if any(_TWICE in entry.reason for entry in self.client.admin.repository_index() if entry.name == self.name):
+            raise WrongVersionsError(f"two of the server's repositories have a model '{self.name}': rename one of them")
 
     def document(self) -> Document:
         """The configuration that it runs with, loading what it serves: Triton's own names other versions by then."""

@@ -155,6 +155,7 @@ def _change(request: RollOutRequest, client: Client, wanted: ModelToServe) -> _C
     server = ModelOnServer(
         client=client, name=wanted.name, timeout_s=request.timeout_s, abandon=request.abandon, explain=request.explain
     )
+    server.require_unique()
     before = server.versions()
     return _Change(
         wanted=wanted,
