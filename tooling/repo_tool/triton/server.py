@@ -249,7 +249,9 @@ class EmbeddedServer:
         name = served.name
         log_end = self.log.end
         body = json.dumps({"parameters": {"config": served.config_json}})
-        reply = self._post(f"/v2/repository/models/{name}/load", body=body, is_taken=lambda: self._is_loading({name}))
+        reply = self._post(
+            f"/v2/repository/models/{name}/load", body=body, is_taken=lambda: self._began_to_load(name, log_end)
+        )
         missing = set(served.versions) - set(self.ready_versions(name))
         if reply.status != 200 or missing:
             raise LoadRefusedError(
@@ -374,6 +376,10 @@ class EmbeddedServer:
         if self._process is None:
             raise ServerStartError("the embedded Triton is not running", next_step="start() comes first")
         return self._process
+
+    def _began_to_load(self, name: str, log_end: int) -> bool:
+        """Whether the log has told so since; to the index a model is ready while it is loaded beside itself."""
+        return any(line.message.startswith(f"loading: {name}:") for line in self.log.lines(log_end))
 
     def _is_loading(self, names: Collection[str]) -> bool:
         return any(entry["name"] in names and entry.get("state") == "LOADING" for entry in self._index())

@@ -104,6 +104,10 @@ class Supervisor:
                 "the embedded Triton ends by itself again and again", cause=event.last_words or event.cause
             )
 
+    def knows(self, model: str) -> bool:
+        """Whether the model would be brought back as it serves now."""
+        return model in self._served and (self._served[model].is_ensemble or model in self._watch.models)
+
     def abandon(self, model: str, version: int) -> None:
         """End what the server is loading for a version, and nothing of what it serves of it."""
         self._watch.look_again()

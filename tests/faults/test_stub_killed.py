@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stub of two is killed again and again under load: it is noticed, replaced, and hardly anybody sees it."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from repo_tool.repository.layout import ModelRepository
+from support.open_loop import OpenLoop, publish_versioned
+from support.supervised_service import serving
+
+pytestmark = pytest.mark.faults
+RATE = 50  # requests per second
+INSTANCES = 2
+
+
+def test_a_stub_killed_every_ten_seconds_is_replaced_and_requests_are_answered(tmp_path, scale, seed, figures, is_full):
+    draw = random.Random(seed)  # noqa: S311 # to be drawn again, no secret
+    kills, apart_s = scale(3, 60), scale(4.0, 10.0)
+    repository = ModelRepository(tmp_path / "repository")
+    repository.path.mkdir()
+    publish_versioned(repository, "victim", 1, instances=INSTANCES)
+    noticed, back = [], []
+    with serving(repository.path) as service:
+        with OpenLoop(service.url, "victim", rate=RATE, seed=seed) as load:
+            load.wait_for(RATE)
+            for _ in range(kills):
+                killed = time.time()
+                os.kill(draw.choice(service.stubs(INSTANCES)).pid, signal.SIGKILL)
+                noticed.append(service.wait_for_event("stub died", killed))
+                back.append(service.wait_for_event("model repaired", killed))
+                load.wait_for(int(RATE * max(0.1, apart_s - (time.time() - killed))))
+        left = len(service.stubs(INSTANCES + 1))
+        load_s = service.load_s
+    calls = load.calls
+    share = calls.failures / max(1, len(calls.ended))
+    in_time = max(noticed) <= 1.0 and max(back) <= 5.0 + load_s and share <= 0.001
+    measured = {
+        "kills": kills,
+        "requests": len(calls.ended),
+        "failed requests": calls.failures,
+        "failed share": round(share, 6),
+        "wrong answers": len(calls.wrong),
+        "noticed at most [s]": round(max(noticed), 3),
+        "back at most [s]": round(max(back), 3),
+        "p99 [ms]": round(calls.latency_ms(0.99), 1),
+        "stubs at the end": left,
+    }
+    passed = in_time and not calls.wrong and not calls.hung
+    figures.record(row="stub_killed", measured=measured, passed=passed, seed=seed)
+    assert not calls.wrong
+    assert not calls.hung, calls.failed
+    assert share <= (0.001 if is_full else 0.02), calls.failed
+    assert passed or not is_full, measured

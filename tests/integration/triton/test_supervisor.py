@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a supervisor brings back: dead and stopped stubs, a dead server, in the versions that were served."""
+
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+from tritonclient import grpc
+
+from repo_tool.errors import ServerStartError
+from repo_tool.triton import EmbeddedServer, ServerOptions, Supervisor
+from repo_tool.triton.events import EventKind
+from repo_tool.triton.stub_processes import stubs_of
+from support.arrays import assert_same
+from support.inference import infer
+from support.onnx_cases import LINEAR, ROWS, WEIGHTS, Y2, Case, X, config, linear
+from support.supervised_service import wait_for
+
+AT_ONCE = ServerOptions(graceful_stop_s=0)
+GOOD = Case("good", linear(), LINEAR.replace("count: 1", "count: 2"))
+ENSEMBLE = """
+platform: "ensemble"
+max_batch_size: 4
+input { name: "rows" data_type: TYPE_FP32 dims: [ 4 ] }
+output { name: "scores" data_type: TYPE_FP32 dims: [ 2 ] }
+ensemble_scheduling { step {
+  model_name: "good" model_version: -1
+  input_map { key: "x" value: "rows" }
+  output_map { key: "y" value: "scores" }
+} }
+"""
+MORTAL = """
+import os
+class TritonPythonModel:
+    def execute(self, requests):
+        os._exit(3)
+"""
+
+
+class Told:
+    """What a supervisor has told, and waiting for more."""
+
+    def __init__(self):
+        self.events = []
+
+    def __call__(self, event):
+        self.events.append(event)
+
+    def count(self, kind):
+        return sum(event.kind is kind for event in self.events)
+
+    def wait_for(self, kind, count=1):
+        wait_for(lambda: self.count(kind) >= count, timeout_s=60, what=lambda: f"{kind}: {self.events}")
+        return next(event for event in self.events if event.kind is kind)
+
+
+@pytest.fixture
+def repository(tmp_path):
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    GOOD.write(folder)
+    Case("chain", None, ENSEMBLE).write(folder)
+    return folder
+
+
+@pytest.fixture
+def told():
+    return Told()
+
+
+@pytest.fixture
+def supervised(repository, told):
+    with EmbeddedServer(repository, AT_ONCE) as server, Supervisor(server, on_event=told) as supervisor:
+        assert all(outcome.is_ready for outcome in server.load_all())
+        wait_for(lambda: supervisor.knows("good"))
+        yield server
+
+
+def ask(server, model="chain"):
+    name = "rows" if model == "chain" else "x"
+    with grpc.InferenceServerClient(server.grpc_url) as client:
+        return infer(client, model, {name: ROWS})
+
+
+def kill(stubs, how=signal.SIGKILL):
+    for stub in stubs:
+        os.kill(stub.pid, how)
+
+
+def test_a_model_and_the_ensemble_over_it_serve_again_after_any_of_its_stubs_died_or_stopped(supervised, told):
+    first, second = stubs_of(supervised.pid)
+    kill([first])
+    event = told.wait_for(EventKind.STUB_DIED)
+    assert (event.model, event.version, event.cause) == ("good", "1", "it was ended by SIGKILL")
+    told.wait_for(EventKind.MODEL_REPAIRED)
+    wait_for(lambda: second.pid not in {stub.pid for stub in stubs_of(supervised.pid)})  # it was replaced as well
+    kill(stubs_of(supervised.pid))
+    told.wait_for(EventKind.MODEL_REPAIRED, 2)
+    assert_same(ask(supervised), {"scores": ROWS @ WEIGHTS})
+    wait_for(lambda: len(stubs_of(supervised.pid)) == 2)
+    kill(stubs_of(supervised.pid)[:1], signal.SIGSTOP)
+    told.wait_for(EventKind.MODEL_REPAIRED, 3)
+    assert told.count(EventKind.STUB_STOPPED) == 1
+    assert_same(ask(supervised), {"scores": ROWS @ WEIGHTS})
+    assert supervised.is_ready()
+
+
+def test_a_server_that_died_serves_what_it_served_and_no_version_that_came_meanwhile(supervised, told, repository):
+    ports = supervised.http_url, supervised.grpc_url
+    newer = repository / "good" / "2"
+    newer.mkdir()
+    (newer / "model.onnx").write_bytes(b"no model")
+    os.kill(supervised.pid, signal.SIGKILL)
+    assert "SIGKILL" in told.wait_for(EventKind.SERVER_DIED).cause
+    told.wait_for(EventKind.SERVER_RESTARTED)
+    assert (supervised.http_url, supervised.grpc_url) == ports
+    assert supervised.ready_versions("good") == ("1",)
+    assert_same(ask(supervised), {"scores": ROWS @ WEIGHTS})
+
+
+@pytest.mark.slow  # it is given its chances, with longer and longer pauses
+def test_a_model_that_dies_at_once_again_and_again_is_unloaded_and_named_and_the_others_serve(
+    supervised, told, repository
+):
+    Case("mortal", None, config([X], [Y2]).replace("onnxruntime", "python")).write(repository)
+    (repository / "mortal" / "1").mkdir(exist_ok=True)
+    (repository / "mortal" / "1" / "model.py").write_text(MORTAL)
+    supervised.load("mortal")
+    ended = threading.Event()
+
+    def insist():
+        while not ended.is_set():
+            with suppress(grpc.InferenceServerException):
+                ask(supervised, "mortal")
+
+    asking = threading.Thread(target=insist)
+    asking.start()
+    try:
+        event = told.wait_for(EventKind.MODEL_GIVEN_UP)
+    finally:
+        ended.set()
+        asking.join()
+    assert (event.model, event.version) == ("mortal", "1")
+    assert "exit code 3" in event.cause
+    assert supervised.ready_versions("mortal") == ()
+    assert_same(ask(supervised), {"scores": ROWS @ WEIGHTS})
+
+
+@pytest.mark.slow  # it is given its chances, with longer and longer pauses
+def test_a_server_that_dies_at_once_again_and_again_is_given_up(repository, told):
+    with EmbeddedServer(repository, AT_ONCE) as server, Supervisor(server, on_event=told) as supervisor:
+        while not told.count(EventKind.SERVER_GIVEN_UP):
+            with suppress(ServerStartError, OSError, ValueError):  # it is just being started again
+                os.kill(server.pid, signal.SIGKILL)
+            time.sleep(0.05)  # between two kills
+        with pytest.raises(ServerStartError, match="again and again"):
+            supervisor.raise_if_given_up()
