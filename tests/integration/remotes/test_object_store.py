@@ -63,6 +63,7 @@ def test_a_large_file_that_was_cut_off_goes_on_with_the_parts_that_are_there(buc
     assert digest_of(tmp_path / "back.bin") == digest_of(source)
 
 
+@pytest.mark.slow
 def test_the_upload_of_another_file_that_begins_alike_is_not_taken_for_this_one(bucket, tmp_path):
     start = np.random.default_rng(1).bytes(6 * MIB)
     remote = replace(bucket.remote, whole_bytes=20 * MIB)

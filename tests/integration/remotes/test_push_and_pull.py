@@ -20,6 +20,11 @@ from support.open_loop import publish_versioned
 COMMITTED = Path(__file__).parents[3] / "model_repository"
 
 
+mostly_folders = pytest.mark.parametrize(
+    "elsewhere", ["mounted", pytest.param("bucket", marks=pytest.mark.slow)], indirect=True
+)
+
+
 def files_of(repository):
     return {name: content for name, content in everything_in(repository.path).items() if not name.endswith("/")}
 
@@ -31,6 +36,7 @@ def without_stamps(files):
     }
 
 
+@mostly_folders
 def test_what_was_pushed_is_laid_out_as_triton_reads_it_and_comes_back_byte_by_byte(elsewhere, tmp_path):
     sent = elsewhere.push(COMMITTED)
     committed = {
@@ -72,7 +78,7 @@ def test_a_further_version_is_all_that_is_sent(mounted, repository, tmp_path):
     assert files_of(ModelRepository(tmp_path / "models")) == files_of(repository)
 
 
-@pytest.mark.parametrize("uploads", [1, 3])
+@pytest.mark.parametrize("uploads", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_push_that_is_cut_off_changes_nothing_for_others_and_goes_on_where_it_was(
     elsewhere, repository, tmp_path, push_until_cut_off, uploads
 ):
@@ -204,6 +210,7 @@ def test_a_version_that_is_not_as_published_is_not_sent(mounted, repository):
     assert RemoteRepository(mounted.remote).manifest().unfinished == {}
 
 
+@mostly_folders
 def test_sync_removes_what_was_pushed_and_is_no_longer_here_and_nothing_else(elsewhere, repository):
     for version in (1, 2):
         publish_versioned(repository, "m", version)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from repo_tool.errors import RepositoryError
 from repo_tool.remotes.manifest import Manifest, RemoteFile, digest_of_model, version_of
+from repo_tool.repository.integrity import require_intact
 from repo_tool.repository.layout import ModelDirectory
-from repo_tool.repository.provenance import digest_of
+from repo_tool.repository.provenance import PROVENANCE_FILE, digest_of, read_provenance
 
 EMPTY_FOLDER_FILE = ".gitkeep"  # object stores have no empty folders, and Triton needs that of an ensemble's version
 
@@ -36,6 +37,26 @@ class LocalModel:
     def versions(self) -> tuple[int, ...]:
         """Its versions, ascending."""
         return tuple(sorted({version for path in self.files if (version := version_of(path))}))
+
+    def require_intact(self, version: int) -> None:
+        """See that a version is as it was published, by the digests that are known here.
+
+        Raises:
+            RepositoryError: it is not; the first file is named.
+        """
+        record = f"{version}/{PROVENANCE_FILE}"
+        if record in self.files and self._recorded(version) != self._digests(version, without=record):
+            require_intact(self.directory, version)
+
+    def _recorded(self, version: int) -> dict[str, str] | None:
+        try:
+            return read_provenance(self.directory.provenance_path(version)).get("files") or None
+        except RepositoryError:
+            return None
+
+    def _digests(self, version: int, *, without: str) -> dict[str, str]:
+        files = _of(self.files, version)
+        return {path.partition("/")[2]: file.digest for path, file in files.items() if path != without}
 
     def path(self, name: str) -> Path:
         """Where a file lies."""

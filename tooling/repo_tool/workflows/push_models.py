@@ -19,7 +19,6 @@ from repo_tool.remotes.manifest import Manifest, RemoteFile, RemoteModel, Unfini
 from repo_tool.remotes.repository import RemoteRepository
 from repo_tool.remotes.snapshot import LocalModel, snapshot
 from repo_tool.remotes.transfer import Counted, send_all
-from repo_tool.repository.integrity import require_intact
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.needed_models import needed_models
 from repo_tool.repository.pins import called_by
@@ -97,7 +96,7 @@ def _read_models(request: PushRequest, progress: Progress) -> dict[str, LocalMod
             step.detail = name
             found[name] = snapshot(repository.model(name))
             for version in found[name].versions:
-                require_intact(found[name].directory, version)
+                found[name].require_intact(version)
         step.detail = f"{len(found)} as published"
     return found
 
