@@ -5,6 +5,7 @@ import pytest
 
 from repo_tool.errors import RepositoryError
 from repo_tool.repository.integrity import marks_of, require_intact
+from repo_tool.repository.journal import Entry, Journal
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.provenance import digests_of, write_provenance
 from repo_tool.repository.publish import StagedModel, publish, staging
@@ -57,3 +58,13 @@ def test_a_version_that_is_not_there_or_not_intact_is_named(repository):
     (model.version_path(1) / "model.onnx").write_text("changed")
     with pytest.raises(RepositoryError, match=r"model\.onnx' is not what was published"):
         require_intact(model, 1)
+
+
+def test_a_line_of_the_journal_that_lacks_its_end_is_written_again(repository):
+    publish_with_marks(repository)
+    journal, entry = Journal(repository), Entry(action="label", model="churn", version=1)
+    journal.append([entry])
+    whole = journal.path.read_bytes()
+    journal.path.write_bytes(whole[:-1])
+    journal.append([entry])
+    assert journal.path.read_bytes() == whole

@@ -107,6 +107,7 @@ class Journal:
             OSError: the disk does not want to; what was written of them counts for nothing.
         """
         content = self._content()
+        content = content[: content.rfind(b"\n") + 1]  # a line that a crash cut off was never written, whatever it says
         there = {entry.id for entry in entries if json.dumps(entry.id).encode() in content}
         lines = [json.dumps({"schema": SCHEMA, **entry.to_dict()}) for entry in entries if entry.id not in there]
         if lines:
