@@ -6,20 +6,20 @@ from typing import Annotated
 
 import typer
 
-from repo_tool.cli.remote_output import ENDPOINT_HELP
+from repo_tool.cli.remote_arguments import AsJson, EndpointUrl, RemoteAddress
 
 
 def pull(
-    remote: Annotated[str, typer.Argument(help="s3://BUCKET/FOLDER, or the path of a folder.", show_default=False)],
+    remote: RemoteAddress,
     models: Annotated[
         list[str] | None, typer.Argument(help="With those that they call; without any, all.", show_default=False)
     ] = None,
     repository: Annotated[Path, typer.Option("--repository", "-r", help="Where the models go.")] = Path(
         "model_repository"
     ),
-    endpoint_url: Annotated[str | None, typer.Option(help=ENDPOINT_HELP, metavar="URL")] = None,
+    endpoint_url: EndpointUrl = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would come, and fetch nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Get models that were pushed to an object store or another folder, and publish them in this repository.
 
@@ -42,5 +42,5 @@ def pull(
         endpoint_url=endpoint_url,
         only_tells=dry_run,
     )
-    pulled = run(request, ConsoleProgress(quiet=as_json))
-    show_transfers(pulled.remote, pulled.models, as_json=as_json, only_tells=dry_run)
+    transfers = run(request, ConsoleProgress(quiet=as_json))
+    show_transfers(transfers, as_json=as_json, only_tells=dry_run)

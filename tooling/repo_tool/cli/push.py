@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from repo_tool.cli.console import complete_model
-from repo_tool.cli.remote_output import ENDPOINT_HELP
+from repo_tool.cli.remote_arguments import AsJson, EndpointUrl, RemoteAddress, TakeOver
 
 
 def push(
-    remote: Annotated[str, typer.Argument(help="s3://BUCKET/FOLDER, or the path of a folder.", show_default=False)],
+    remote: RemoteAddress,
     models: Annotated[
         list[str] | None,
         typer.Argument(help="With those that they call; without any, all.", autocompletion=complete_model),
@@ -19,12 +19,10 @@ def push(
     repository: Annotated[Path, typer.Option("--repository", "-r", help="Where the models are.")] = Path(
         "model_repository"
     ),
-    endpoint_url: Annotated[str | None, typer.Option(help=ENDPOINT_HELP, metavar="URL")] = None,
-    take_over: Annotated[
-        bool, typer.Option("--take-over", help="Push in place of somebody who began to and gave up.")
-    ] = False,
+    endpoint_url: EndpointUrl = None,
+    take_over: TakeOver = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be sent, and send nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Bring models to an object store or another folder, where Triton can read them as its repository.
 
@@ -49,5 +47,5 @@ def push(
         takes_over=take_over,
         only_tells=dry_run,
     )
-    pushed = run(request, ConsoleProgress(quiet=as_json))
-    show_transfers(pushed.remote, pushed.models, as_json=as_json, only_tells=dry_run)
+    transfers = run(request, ConsoleProgress(quiet=as_json))
+    show_transfers(transfers, as_json=as_json, only_tells=dry_run)

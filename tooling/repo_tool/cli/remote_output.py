@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``push``, ``pull`` and ``sync`` take and show alike."""
+"""What ``push``, ``pull`` and ``sync`` show alike."""
 
-__all__ = ["ENDPOINT_HELP", "show_transfers"]
+__all__ = ["show_transfers"]
 
 import json
 from collections import Counter
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from repo_tool.workflows.remote_transfers import ModelTransfer
+    from repo_tool.workflows.remote_transfers import ModelTransfer, Transfers
 
-ENDPOINT_HELP = "Of the object store, e.g. http://minio:9000; default: Amazon's."
 _STYLES = {"new": "green", "changed": "green", "unchanged": "dim", "ahead": "yellow", "removed": "red"}
 
 
-def show_transfers(remote: str, models: "Sequence[ModelTransfer]", *, as_json: bool, only_tells: bool) -> None:
+def show_transfers(transfers: "Transfers", *, as_json: bool, only_tells: bool) -> None:
     """The models with what became of them, or would."""
+    remote, models = transfers.remote, transfers.models
     if as_json:
         print(json.dumps({"remote": remote, "dry_run": only_tells, "models": [each.to_dict() for each in models]}))
         return

@@ -6,20 +6,18 @@ from typing import Annotated
 
 import typer
 
-from repo_tool.cli.remote_output import ENDPOINT_HELP
+from repo_tool.cli.remote_arguments import AsJson, EndpointUrl, RemoteAddress, TakeOver
 
 
 def sync(
-    remote: Annotated[str, typer.Argument(help="s3://BUCKET/FOLDER, or the path of a folder.", show_default=False)],
+    remote: RemoteAddress,
     repository: Annotated[Path, typer.Option("--repository", "-r", help="What it is to hold.")] = Path(
         "model_repository"
     ),
-    endpoint_url: Annotated[str | None, typer.Option(help=ENDPOINT_HELP, metavar="URL")] = None,
-    take_over: Annotated[
-        bool, typer.Option("--take-over", help="Push in place of somebody who began to and gave up.")
-    ] = False,
+    endpoint_url: EndpointUrl = None,
+    take_over: TakeOver = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would change, and change nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Let an object store or another folder hold what this repository holds: `repo-tool push` that also removes.
 
@@ -42,5 +40,5 @@ def sync(
         takes_over=take_over,
         only_tells=dry_run,
     )
-    pushed = push(request, ConsoleProgress(quiet=as_json))
-    show_transfers(pushed.remote, pushed.models, as_json=as_json, only_tells=dry_run)
+    transfers = push(request, ConsoleProgress(quiet=as_json))
+    show_transfers(transfers, as_json=as_json, only_tells=dry_run)

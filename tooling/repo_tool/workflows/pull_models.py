@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``pull``: models from a repository elsewhere into one of this machine, proven by their digests, published whole."""
 
-__all__ = ["PullRequest", "Pulled", "pull"]
+__all__ = ["PullRequest", "pull"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from repo_tool.repository.pins import called_by
 from repo_tool.repository.provenance import digest_of, digest_of_bytes
 from repo_tool.repository.publish import StagedModel, Staging, publish, rewrite, staging
 from repo_tool.workflows.progress import Progress
-from repo_tool.workflows.remote_transfers import ModelTransfer, members_first
+from repo_tool.workflows.remote_transfers import ModelTransfer, Transfers, members_first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +35,6 @@ class PullRequest:
     models: tuple[str, ...] = ()  # with those that they call; none: all
     endpoint_url: str | None = None
     only_tells: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pulled:
-    """What was fetched and published, or would be."""
-
-    remote: str
-    models: tuple[ModelTransfer, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +85,7 @@ class _Run:
     arrivals: tuple[_Arrival, ...]  # members before those that call them
 
 
-def pull(request: PullRequest, progress: Progress) -> Pulled:
+def pull(request: PullRequest, progress: Progress) -> Transfers:
     """Fetch what this repository lacks, prove it, and publish all of it together.
 
     Raises:
@@ -113,7 +105,7 @@ def pull(request: PullRequest, progress: Progress) -> Pulled:
     waiting = tuple(arrival for arrival, tale in zip(arrivals, told, strict=True) if tale.files)
     if waiting and not request.only_tells:
         _fetch(_Run(repository=repository, remote=remote, source=source, arrivals=waiting), progress)
-    return Pulled(remote=remote.url, models=told)
+    return Transfers(remote=remote.url, models=told)
 
 
 def _arrivals(

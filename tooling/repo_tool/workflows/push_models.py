@@ -6,7 +6,7 @@ that is there does not load; configurations come after them, members before ense
 that was cut off leaves the remote serving what it served, and the next one sends only what is missing.
 """
 
-__all__ = ["PushRequest", "Pushed", "push"]
+__all__ = ["PushRequest", "push"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.needed_models import needed_models
 from repo_tool.repository.pins import called_by
 from repo_tool.workflows.progress import Progress
-from repo_tool.workflows.remote_transfers import ModelTransfer, held_config, members_first
+from repo_tool.workflows.remote_transfers import ModelTransfer, Transfers, held_config, members_first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,14 +40,6 @@ class PushRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pushed:
-    """What was sent, or would be."""
-
-    remote: str
-    models: tuple[ModelTransfer, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
     request: PushRequest
     remote: Remote
@@ -55,7 +47,7 @@ class _Run:
     local: Mapping[str, LocalModel]  # members before those that call them
 
 
-def push(request: PushRequest, progress: Progress) -> Pushed:
+def push(request: PushRequest, progress: Progress) -> Transfers:
     """Bring models to the remote, with ``removes`` so that it holds nothing else.
 
     Raises:
@@ -75,12 +67,12 @@ def push(request: PushRequest, progress: Progress) -> Pushed:
         step.detail = f"{len(waiting)} of {len(run.local)} models differ"
     if request.only_tells:
         told = [_foretold(run, model, manifest) for model in run.local.values()]
-        return Pushed(remote=remote.url, models=(*told, *gone))
+        return Transfers(remote=remote.url, models=(*told, *gone))
     sent = _send(run, waiting, progress) if waiting else {}
     if request.removes:
         _remove(run, manifest, gone, progress)
     told = [sent.get(name) or ModelTransfer(model=name, state="unchanged") for name in run.local]
-    return Pushed(remote=remote.url, models=(*told, *gone))
+    return Transfers(remote=remote.url, models=(*told, *gone))
 
 
 def _read_models(request: PushRequest, progress: Progress) -> dict[str, LocalModel]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of each model that goes to another repository, or comes from there."""
 
-__all__ = ["ModelTransfer", "TransferState", "held_config", "members_first"]
+__all__ = ["ModelTransfer", "TransferState", "Transfers", "held_config", "members_first"]
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +28,14 @@ class ModelTransfer:
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for ``--json``."""
         return {**asdict(self), "versions": list(self.versions)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfers:
+    """What became of all models that were asked for, or would."""
+
+    remote: str
+    models: tuple[ModelTransfer, ...]
 
 
 def members_first(called: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
