@@ -15,6 +15,7 @@ import psutil
 import pytest
 from tritonclient import grpc
 
+import support.forbidden_call
 from repo_tool.repository.layout import ModelRepository
 from support.kept_connections import (
     Told,
@@ -33,6 +34,8 @@ SLOW_S = 2.0
 QUICK, SLOW = "quick", "slow"
 VERSIONS = {QUICK: 3, SLOW: 7}
 THINK_TIMES_S = (0.0, 0.0, 0.0, 0.002, 0.02, 0.02, 0.1, 0.1, 0.4, 0.4)
+FORBIDDEN_CALL = str(Path(support.forbidden_call.__file__))
+PIDFD_GETFD = 438
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the Python backend keeps its regions
 
 
@@ -47,12 +50,11 @@ def repository(tmp_path_factory):
 class Serving:
     """The real command, and when it was asked to end."""
 
-    def __init__(self, repository):
+    def __init__(self, repository, *, grace_s=GRACE_S, run=("-m",)):
         ports = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
-        command = [sys.executable, "-m", "repo_tool.cli.main", "serve", str(repository.path), "--json", *ports]
-        self.process = subprocess.Popen(
-            [*command, "--grace", str(GRACE_S)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        options = [str(repository.path), "--json", *ports, "--grace", str(grace_s)]
+        command = [sys.executable, *run, "repo_tool.cli.main", "serve", *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.urls = json.loads(self.process.stdout.readline())
         self.family = psutil.Process(self.process.pid).children(recursive=True)
 
@@ -184,3 +186,20 @@ def test_sigterm_with_requests_in_flight_and_connections_that_are_kept(repositor
     assert not failed
     assert told_to_leave >= len(THINK_TIMES_S)
     assert slowest <= GRACE_S or not is_full
+
+
+def test_where_nobody_may_look_at_connections_requests_in_flight_finish_all_the_same(repository, is_full):
+    told = Told()
+    with Serving(repository, grace_s=6, run=(FORBIDDEN_CALL, str(PIDFD_GETFD))) as serving:
+        idle = connected(serving.urls["http"])
+        idle.sendall(request_of(QUICK, 2.0))
+        assert idle.recv(1 << 16).startswith(b"HTTP/1.1 200")
+        (asking,) = in_threads([partial(ask_once, serving.urls["http"], SLOW, told)])
+        time.sleep(0.3)  # the request is in flight then, and its answer takes longer
+        serving.end()
+        asking.join(GRACE_S)
+        seconds = serving.seconds_to_the_end()
+    assert told.answered == 1
+    assert not told.failed
+    assert seconds > 4, "the connection was closed, so somebody looked at it"
+    assert seconds < 9 or not is_full

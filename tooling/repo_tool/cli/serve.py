@@ -128,7 +128,7 @@ def serve(
             if serves:
                 _serve_until_interrupted(service, log, tell=_teller(told, outcomes, as_json=as_json))
         except KeyboardInterrupt:
-            error_console().print("stopping …", style="dim")
+            error_console().print(f"stopping within {grace:g} s …  Ctrl-C once more stops at once", style="dim")
     if not all(outcome.is_ready for outcome in {outcome.model: outcome for outcome in told}.values()):
         raise typer.Exit(1)
 
@@ -193,8 +193,11 @@ def _teller(told: "Sequence[LoadOutcome]", shown: "Sequence[LoadOutcome]", *, as
 def _show(
     server: "EmbeddedServer", outcomes: "Sequence[LoadOutcome]", *, seconds: float, as_json: bool, serves: bool
 ) -> None:
-    from repo_tool.cli.console import console
+    from repo_tool.cli.console import console, error_console
+    from repo_tool.triton.exposure import open_to_others
 
+    if exposed := open_to_others(server.options):
+        error_console().print(f"other machines reach this server: {exposed}", style="bold yellow", soft_wrap=True)
     urls = {"http": server.http_url, "grpc": server.grpc_url, "metrics": server.metrics_url}
     if as_json:
         print(json.dumps(urls | {"models": [outcome.to_dict() for outcome in outcomes]}), flush=True)

@@ -27,12 +27,15 @@ class LogLine:
 
     @property
     def is_noise(self) -> bool:
-        """Whether it tells of the GPU that a machine without one has not."""
+        """Whether it tells of nothing that anybody could do anything about."""
         return any(noise in self.message for noise in _NOISE)
 
 
 _OF_LOADS = (b"loading: ", b"successfully loaded", b"successfully unloaded", b"failed to load")
-_NOISE = ("CudaDriverHelper", "CUDA memory pool disabled", "CUDA driver version")  # every start without a GPU
+_NOISE = (
+    *("CudaDriverHelper", "CUDA memory pool disabled", "CUDA driver version"),  # every start without a GPU
+    *("a refused version is forgotten", "Failed to set config modification time"),  # a roll-out that clears up
+)
 
 
 def parse_line(text: str) -> LogLine:
