@@ -249,6 +249,8 @@ def test_a_label_of_a_pipeline_is_where_it_answers(at_its_newest):
 
 
 def test_a_version_of_a_pipeline_goes_as_one_and_frees_those_it_was_proven_with(at_its_newest):
+    only_in_the_first = shutil.copytree(at_its_newest.model("reader_post").path, at_its_newest.path / "reader_pre")
+    shutil.rmtree(only_in_the_first / "2")
     alone = prune_versions(at_its_newest, ["relu"], keep=1)[0]
     assert (alone.removed, alone.kept[1]) == ((), "version 1 of 'reader' was proven with it")
     with pytest.raises(RepositoryError, match="version 1 of 'relu' is needed"):

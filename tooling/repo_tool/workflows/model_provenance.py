@@ -64,8 +64,10 @@ def _proof(request: AddModelRequest, tried: Tried) -> dict[str, Any]:
 
 def _contents(request: AddModelRequest, tried: Tried) -> dict[str, Any]:
     written = tried.written
+    variants = {name: written.directory.variant_path(name) for name in written.directory.variants()}
     return {
         "config": written.derived_text,
+        "configs": {name: path.read_text(encoding="utf-8") for name, path in variants.items()},
         "overrides": dict(request.config),
         "config_digest": digest_of(written.directory.config_path),
         "files": digests_of(written.directory.version_path(written.version)),

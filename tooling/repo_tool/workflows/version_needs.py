@@ -3,8 +3,9 @@
 
 __all__ = ["Gone", "Unit", "require_unit", "units_in"]
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
 
 from repo_tool.config import pbtxt
 from repo_tool.config.model import ModelConfig
@@ -16,6 +17,7 @@ from repo_tool.repository.provenance import read_provenance
 from repo_tool.workflows.earlier_model import served_by_any
 
 Gone = Mapping[str, Collection[int]]  # versions by model
+_ANY = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,17 +64,26 @@ class _Model:
     directory: ModelDirectory
     config: ModelConfig | None  # None: it does not read
     versions: Mapping[int, _Published]
+    gone: Collection[int]  # versions that ask for nothing
 
     @classmethod
     def of(cls, directory: ModelDirectory, *, gone: Collection[int]) -> "_Model":
-        there = (version for version in directory.versions() if version not in gone)
-        versions = {version: _published(directory, version) for version in there}
-        return cls(directory=directory, config=_read_config(directory), versions=versions)
+        versions = {version: _published(directory, version) for version in directory.versions()}
+        return cls(directory=directory, config=_read_config(directory), versions=versions, gone=gone)
 
     @property
     def pipeline(self) -> str:
         """The pipeline for which its newest version was made."""
         return list(self.versions.values())[-1].pipeline if self.versions else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ask:
+    asker: str
+    words: str  # for it
+    asked: str
+    version: int
+    is_now: bool  # by its configuration, not by that of one of its versions
 
 
 def units_in(repository: ModelRepository, *, gone: Gone | None = None) -> dict[str, Unit]:
@@ -85,9 +96,13 @@ def units_in(repository: ModelRepository, *, gone: Gone | None = None) -> dict[s
     """
     without = gone or {}
     models = {each.name: _Model.of(each, gone=without.get(each.name, ())) for each in repository.models()}
-    labels = Labels.of(repository)
+    labels, asks = Labels.of(repository), list(chain.from_iterable(map(_asks, models.values())))
+    parts: dict[str, list[ModelDirectory]] = {}
+    for model in models.values():
+        parts.setdefault(model.pipeline, []).append(model.directory)
+    asked = {name: tuple(each) for name, each in groupby(sorted(asks, key=_asked), key=_asked)}
     return {
-        name: _unit(model, models, labels.versions(name))
+        name: _unit(model.directory, parts.get(name, []), asked.get(name, ()), labels.versions(name))
         for name, model in models.items()
         if model.pipeline not in models
     }
@@ -110,33 +125,41 @@ def require_unit(units: Mapping[str, Unit], repository: ModelRepository, name: s
     )
 
 
-def _unit(model: _Model, models: Mapping[str, _Model], labels: Mapping[str, int]) -> Unit:
-    own = model.directory
-    parts = tuple(other.directory for other in models.values() if other.pipeline == own.name)
+def _unit(
+    own: ModelDirectory, parts: Sequence[ModelDirectory], asks: Sequence[_Ask], labels: Mapping[str, int]
+) -> Unit:
     inside = {own.name, *(part.name for part in parts)}
-    outside = [other for name, other in models.items() if name not in inside]
-    asked: dict[int, tuple[str, ...]] = {}
-    for words, version in (each for other in outside for each in _asking(other, own.name)):
-        asked[version] = (*asked.get(version, ()), words)
+    outside = [ask for ask in asks if ask.asker not in inside]
+    askers: dict[int, tuple[str, ...]] = {}
+    for ask in outside:
+        if ask.version > 0:
+            askers[ask.version] = (*askers.get(ask.version, ()), ask.words)
     return Unit(
         own=own,
-        parts=parts,
+        parts=tuple(parts),
         served=_served(own),
         labels=labels,
-        askers=asked,
-        users=tuple(other.directory.name for other in outside if other.config and own.name in called_by(other.config)),
+        askers=askers,
+        users=tuple(dict.fromkeys(ask.asker for ask in outside if ask.is_now)),
     )
 
 
-def _asking(model: _Model, name: str) -> Iterator[tuple[str, int]]:
-    """Who asks for which version of the model ``name``: a model's configuration, or that of one of its versions."""
+def _asks(model: _Model) -> Iterator[_Ask]:
+    """What a model asks for by its configuration, and did by that of each of its versions."""
     asker = model.directory.name
-    if model.config is not None and name in (pins := pins_of(model.config)):
-        yield f"'{asker}'", pins[name]
+    if model.config is not None:
+        pins = pins_of(model.config)
+        for name in called_by(model.config):
+            yield _Ask(asker=asker, words=f"'{asker}'", asked=name, version=pins.get(name, _ANY), is_now=True)
     for version, published in model.versions.items():
-        if published.config is not None and name in (pins := pins_of(published.config)):
-            whole = published.pipeline or asker
-            yield f"version {version} of '{whole}'", pins[name]
+        words = f"version {version} of '{published.pipeline or asker}'"
+        config = None if version in model.gone else published.config
+        for name, pin in pins_of(config).items() if config else ():
+            yield _Ask(asker=asker, words=words, asked=name, version=pin, is_now=False)
+
+
+def _asked(ask: _Ask) -> str:
+    return ask.asked
 
 
 def _served(model: ModelDirectory) -> tuple[int, ...]:
