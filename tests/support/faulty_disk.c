@@ -7,7 +7,7 @@
 // Every call that changes something below the root is a touch. All processes count together, in the file that has
 // ".state" instead. The touch of that number (1 is the first; 0: none) ends as the way says:
 //   kill    the program gets SIGKILL before it;
-//   torn    the same, after the first half of the bytes where it is a write;
+//   torn    the same, where it is a write after the first half of its bytes, or at an odd touch all but the last one;
 //   EIO     it fails with EIO, once;
 //   ENOSPC  it fails with ENOSPC, and so does every later one that needs new space: writes, new files, folders, links.
 //           A later rename or fsync works: names that move need no new block where one has just been left.
@@ -112,8 +112,10 @@ static void die(void) {
 struct touch {
   long number;
   int error;    // to fail with; 0: go on
-  int is_torn;  // write the first half, then die
+  int is_torn;  // write a part, then die
 };
+
+#define PART(count) (touch.number % 2 ? (count) - 1 : (count) / 2)
 
 enum space { NO_SPACE, MAYBE_SPACE, NEW_SPACE };
 
@@ -201,22 +203,22 @@ int openat64(int folder, const char *name, int flags, ...) { MODE(flags, flags) 
   return result
 
 ssize_t write(int file, const void *bytes, size_t count) {
-  FD_TOUCH(write, file, NEW_SPACE, (void)!real(file, bytes, count / 2), file, bytes, count);
+  FD_TOUCH(write, file, NEW_SPACE, (void)!real(file, bytes, PART(count)), file, bytes, count);
 }
 ssize_t pwrite(int file, const void *bytes, size_t count, off_t offset) {
-  FD_TOUCH(pwrite, file, NEW_SPACE, (void)!real(file, bytes, count / 2, offset), file, bytes, count, offset);
+  FD_TOUCH(pwrite, file, NEW_SPACE, (void)!real(file, bytes, PART(count), offset), file, bytes, count, offset);
 }
 ssize_t pwrite64(int file, const void *bytes, size_t count, off64_t offset) {
-  FD_TOUCH(pwrite64, file, NEW_SPACE, (void)!real(file, bytes, count / 2, offset), file, bytes, count, offset);
+  FD_TOUCH(pwrite64, file, NEW_SPACE, (void)!real(file, bytes, PART(count), offset), file, bytes, count, offset);
 }
 ssize_t writev(int file, const struct iovec *parts, int count) {
-  FD_TOUCH(writev, file, NEW_SPACE, (void)!real(file, parts, count / 2), file, parts, count);
+  FD_TOUCH(writev, file, NEW_SPACE, (void)!real(file, parts, PART(count)), file, parts, count);
 }
 ssize_t sendfile(int file, int from, off_t *offset, size_t count) {
-  FD_TOUCH(sendfile, file, NEW_SPACE, (void)!real(file, from, offset, count / 2), file, from, offset, count);
+  FD_TOUCH(sendfile, file, NEW_SPACE, (void)!real(file, from, offset, PART(count)), file, from, offset, count);
 }
 ssize_t sendfile64(int file, int from, off64_t *offset, size_t count) {
-  FD_TOUCH(sendfile64, file, NEW_SPACE, (void)!real(file, from, offset, count / 2), file, from, offset, count);
+  FD_TOUCH(sendfile64, file, NEW_SPACE, (void)!real(file, from, offset, PART(count)), file, from, offset, count);
 }
 ssize_t copy_file_range(int from, off64_t *start, int file, off64_t *offset, size_t count, unsigned flags) {
   FD_TOUCH(copy_file_range, file, NEW_SPACE, (void)0, from, start, file, offset, count, flags);
