@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from repo_tool.errors import LoadRefusedError, RepoToolError
 from repo_tool.triton.events import EventKind, OnEvent, ServerEvent
@@ -57,6 +58,7 @@ class Repairs:
         self._died: dict[tuple[str, str], tuple[float, str]] = {}  # when it was noticed, and why
         self._streaks: dict[tuple[str, str], _Streak] = {}
         self._under_repair: dict[str, ServedModel | None] = {}
+        self._refused: dict[str, ServedModel] = {}
         self._loading_since: dict[str, float] = {}
         self._lock = threading.Lock()
 
@@ -64,7 +66,8 @@ class Repairs:
     def unfinished(self) -> Mapping[str, ServedModel]:
         """Models that serve again once their repair is done, as they were served."""
         with self._lock:
-            return {name: served for name, served in self._under_repair.items() if served is not None}
+            under_repair = {name: served for name, served in self._under_repair.items() if served is not None}
+            return under_repair | self._refused
 
     def stuck(self, *, after_s: float) -> list[str]:
         """The models that are being loaded for so long although no stub of theirs is there that could be at work.
@@ -95,18 +98,35 @@ class Repairs:
     def begin(self) -> None:
         """Start the repairs that are due."""
         with self._lock:
+            refused = {name: served for name, served in self._refused.items() if name not in self._under_repair}
+            self._refused = {name: served for name, served in self._refused.items() if name not in refused}
+            self._under_repair |= refused
             due = {model for model, _ in self._died} - self._under_repair.keys()
             self._under_repair |= dict.fromkeys(due)
+        for model, served in refused.items():
+            self._start(model, partial(self._bring_back, served, noticed=time.monotonic()))
         for model in due:
-            threading.Thread(target=self._run, args=(model,), name=f"repair-{model}", daemon=True).start()
+            self._start(model, partial(self._repair_if_lacking, model))
 
-    def _run(self, model: str) -> None:
+    def take_up(self, served: ServedModel, cause: str) -> None:
+        """A model was refused that a server had served before it died: it is loaded until it serves, or hopeless."""
+        self._on_event(ServerEvent(kind=EventKind.REPAIR_FAILED, model=served.name, cause=cause))
+        with self._lock:
+            self._refused[served.name] = served
+
+    def _start(self, model: str, repair: Callable[[], None]) -> None:
+        threading.Thread(target=self._run, args=(model, repair), name=f"repair-{model}", daemon=True).start()
+
+    def _repair_if_lacking(self, model: str) -> None:
+        served = self._server.served({model}).get(model)
+        lacking = self._lacking(model, served)
+        if served is not None and lacking:
+            self._repair(served, lacking)
+
+    def _run(self, model: str, repair: Callable[[], None]) -> None:
         try:
             with self._turn():
-                served = self._server.served({model}).get(model)
-                lacking = self._lacking(model, served)
-                if served is not None and lacking:
-                    self._repair(served, lacking)
+                repair()
         except LoadRefusedError as error:  # when the last version was to be unloaded
             self._on_event(ServerEvent(kind=EventKind.REPAIR_FAILED, model=model, cause=error.cause or error.fact))
         except RepoToolError:

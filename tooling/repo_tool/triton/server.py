@@ -178,8 +178,10 @@ class EmbeddedServer:
         except ControlUnreachableError:
             return False
 
-    def exit_code(self) -> int | None:
-        """How the server ended, as a shell would tell it but for signals, which are negative; None before its end."""
+    def exit_code(self, *, wait_s: float = 0.0) -> int | None:
+        """The exit code of a server that has ended, or the signal that ended it as a negative number; else None."""
+        if self._process is not None and wait_s:
+            self._process.wait(wait_s)
         code = self._process.exit_code() if self._process is not None else None
         return code - 256 if code is not None and code > _LEAST_OF_SIGNALS else code
 

@@ -31,7 +31,8 @@ _SETTLES_S = 1.5  # Triton lets go of replaced instances about a second after it
 _PAUSES_S = (0.0, 0.0, 0.5, 1.0, 2.0)  # before each restart of a server that dies at once again
 _AT_ONCE_S = 3.0
 _STUCK_AFTER_S = 45.0
-_LAST_LINES = 8
+_LAST_LINES = 12
+_KEEPER_S = 1.5  # for what the keeper does after the server's end
 
 
 class Supervisor:
@@ -209,7 +210,7 @@ class Supervisor:
         return ServerEvent(kind=EventKind.SERVER_DIED, cause=cause, last_words=words)
 
     def _told_by_keeper(self) -> Ending | None:
-        code = self._server.exit_code()
+        code = self._server.exit_code(wait_s=_KEEPER_S)
         return None if code is None else Ending(signal=-code) if code < 0 else Ending(exit_code=code)
 
     def _restarted(self) -> bool:
@@ -224,13 +225,17 @@ class Supervisor:
         return True
 
     def _load(self, served: Mapping[str, ServedModel]) -> None:
-        loader = Loader(lambda name: self._loaded(served[name]), patience_s=None, on_outcome=self._tell_refusal)
+        loader = Loader(lambda name: self._loaded(served[name]), patience_s=None, on_outcome=None)
+        outcomes: list[LoadOutcome] = []
         with suppress(ServerStartError):  # it died again, which the next look sees
-            loader.run([name for name, model in served.items() if not model.is_ensemble])
-            loader.run([name for name, model in served.items() if model.is_ensemble])
+            outcomes += loader.run([name for name, model in served.items() if not model.is_ensemble])
+            outcomes += loader.run([name for name, model in served.items() if model.is_ensemble])
         self._served = served
-        for model in served.values():
-            self._repairs.check(model)
+        for outcome in outcomes:
+            if outcome.refusal is None:
+                self._repairs.check(served[outcome.model])
+            else:
+                self._repairs.take_up(served[outcome.model], outcome.reason)
 
     def _loaded(self, served: ServedModel) -> LoadOutcome:
         started = time.monotonic()
@@ -241,10 +246,6 @@ class Supervisor:
             refusal = error
         seconds = time.monotonic() - started
         return LoadOutcome(model=served.name, versions=served.versions, seconds=seconds, refusal=refusal)
-
-    def _tell_refusal(self, outcome: LoadOutcome) -> None:
-        if outcome.refusal is not None:
-            self._tell(ServerEvent(kind=EventKind.REPAIR_FAILED, model=outcome.model, cause=outcome.reason))
 
     def _tell(self, event: ServerEvent) -> None:
         with self._telling:
