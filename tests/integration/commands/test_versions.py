@@ -2,18 +2,19 @@
 """Versions by their labels: listed, promoted, rolled back, removed and pruned, and the journal tells of it."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from repo_client import Client
-from repo_tool.errors import RepositoryError
+from repo_tool.errors import ParityError, RepositoryError
 from repo_tool.repository.integrity import problems
 from repo_tool.repository.journal import Journal
 from repo_tool.repository.labels import Labels, labels_path, move
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.provenance import digest_of
-from repo_tool.repository.stamps import due_stamps, stamps_of
+from repo_tool.repository.stamps import due_stamps, restamped, stamps_of
 from repo_tool.samples import Sample, read_published_sample, write_published_sample
 from repo_tool.triton import EmbeddedServer, ServerOptions
 from repo_tool.workflows.fsck_repository import FsckRequest, fsck_repository
@@ -122,8 +123,8 @@ def test_a_version_that_no_longer_answers_so_gets_no_label(repository):
     facts["files"]["sample.npz"] = digest_of(model.sample_path(2))
     model.provenance_path(2).write_text(json.dumps(facts))
     before = everything_in(repository.path)
-    refused = repo_tool("promote", "churn", "--version", "2", "--label", "canary", "-r", repository.path)
-    assert refused.returncode == 1, refused.stderr
+    with pytest.raises(ParityError):
+        promote(repository, "canary", "2")
     assert everything_in(repository.path) == before
     assert not labels_path(repository).exists()
 
@@ -151,6 +152,37 @@ def test_back_with_the_labels_of_what_was_newer(repository):
             zeros = {"x": np.zeros((1, 4), dtype=np.float32)}
             assert client.model("churn").infer(zeros)["y"].tolist() == [[3.0] * 4]
             assert client.model("churn", label="stable").infer(zeros)["y"].tolist() == [[1.0] * 4]
+
+
+def test_a_variant_goes_back_with_its_version(repository):
+    model = repository.model("churn")
+    model.variants_path.mkdir()
+    for version, instances in ((1, 2), (3, 4)):
+        text = model.config_path.read_text().replace("count: 1", f"count: {instances}")
+        model.variant_path("gpu").write_text(text)
+        facts = json.loads(model.provenance_path(version).read_text())
+        model.provenance_path(version).write_text(json.dumps(facts | {"configs": {"gpu": text}}))
+    model.config_path.write_text(restamped(model.config_path.read_text(), model))
+    roll_back(RollBackRequest(model="churn", version=1, repository=repository.path), RecordedProgress())
+    gpu = model.read_config("gpu")
+    assert (gpu.instance_groups[0].count, gpu.version_policy.specific) == (2, (1,))
+    assert stamps_of(gpu) == due_stamps(model, gpu)
+
+
+def test_labels_that_move_at_once_are_all_where_they_should_be(repository):
+    """Each from a thread of its own, and none undoes what another one did meanwhile."""
+    words = [f"label-{number}" for number in range(6)]
+
+    def set_all(label):
+        for version in (1, 2, 3):
+            move(repository, "churn", label, version)
+
+    with ThreadPoolExecutor(max_workers=len(words)) as threads:
+        for done in [threads.submit(set_all, label) for label in words]:
+            done.result()
+    assert Labels.of(repository).versions("churn") == dict.fromkeys(words, 3)
+    moved = [(details["label"], version) for action, version, details in told(repository) if action == "label"]
+    assert sorted(moved) == [(label, version) for label in words for version in (1, 2, 3)]
 
 
 def test_a_version_that_is_damaged_does_not_answer_again(repository):
