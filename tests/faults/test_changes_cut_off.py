@@ -19,7 +19,7 @@ from repo_tool.repository.layout import ModelRepository
 from repo_tool.workflows.fsck_repository import FsckRequest, fsck_repository
 from repo_tool.workflows.progress import RecordedProgress
 from support.command import environment, everything_in
-from support.faulty_disk import WAYS, Run, Way, build_library, run_on_faulty_disk
+from support.faulty_disk import Run, Way, build_library, run_on_faulty_disk, ways_of
 from support.one_change import CHANGES, make_repository
 from support.unsynced import unsynced_when_published
 
@@ -101,8 +101,8 @@ def test_changes_are_cut_off_anywhere(library, before, wholes, tmp_path, scale, 
     faults = [
         Fault(whole=whole, at=at, way=way)
         for whole in wholes
-        for at in range(1, len(whole.run.touches) + 1)
-        for way in WAYS
+        for at, touch in enumerate(whole.run.touches, start=1)
+        for way in ways_of(touch)
     ]
     drawn = random.Random(seed)  # noqa: S311 - to be drawn again
     chosen = drawn.sample(faults, scale(40, len(faults)))

@@ -14,6 +14,8 @@ import pytest
 
 SOURCE = Path(__file__).with_name("faulty_disk.c")
 WAYS = ("kill", "torn", "EIO", "ENOSPC")
+_WRITES = ("write", "writev", "pwrite", "pwrite64", "sendfile", "sendfile64", "copy_file_range")
+_FREE = ("unlink", "unlinkat", "rmdir", "chmod", "fchmod", "chown", "utimensat")  # calls that need no space
 
 Way = Literal["kill", "torn", "EIO", "ENOSPC"]
 
@@ -26,6 +28,14 @@ class Touch:
     path: str
     other: str
     worked: bool
+
+
+def ways_of(touch: Touch) -> tuple[Way, ...]:
+    """How a call can end: only a write is torn, and only what needs space finds none."""
+    ways: tuple[Way, ...] = ("kill", "EIO")
+    torn: tuple[Way, ...] = ("torn",) if touch.call in _WRITES else ()
+    full: tuple[Way, ...] = ("ENOSPC",) if touch.call not in _FREE else ()
+    return ways + torn + full
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
