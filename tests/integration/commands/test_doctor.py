@@ -2,6 +2,7 @@
 """What doctor says of a machine that is fit, and of one that lacks something."""
 
 import json
+import os
 import secrets
 import socket
 import subprocess
@@ -60,6 +61,17 @@ def test_regions_of_servers_that_are_gone_are_counted():
     finally:
         region.unlink()
     assert any("of servers that are gone" in finding.words for finding in told)
+
+
+def test_copies_of_models_that_killed_servers_left_are_counted(monkeypatch, tmp_path):
+    monkeypatch.setattr(examined_system, "_COPIES", tmp_path / "folder??????")
+    copy = tmp_path / "folderaB3dE6"
+    copy.mkdir()
+    assert not any("left by" in finding.words for finding in examined_system.examine_disks(tmp_path / "models"))
+    (copy / "config.pbtxt").touch()
+    os.utime(copy, (1e9, 1e9))
+    found = [finding for finding in examined_system.examine_disks(tmp_path / "models") if "left by" in finding.words]
+    assert [finding.words.split()[0] for finding in found] == ["1"]
 
 
 def test_a_taken_port_is_told_with_who_listens(monkeypatch):

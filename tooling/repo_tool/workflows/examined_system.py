@@ -17,6 +17,7 @@ import re
 import resource
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +33,7 @@ from repo_tool.workflows.examination import Finding, bad, doubtful, good
 _PORTS = {"HTTP": 8000, "gRPC": 8001, "metrics": 8002}  # what ``serve`` takes by default
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory lives
 _OF_A_SERVER = re.compile(r"repo-tool-(\d+)-[0-9a-f]{8}-")
+_COPIES = Path("/tmp/folder??????")  # noqa: S108 - where Triton puts models from object stores, and files sent with a load
 _LITTLE_SHARED = 128 << 20  # each instance of a model takes 1 MiB or more, and each large tensor its size
 _LITTLE_DISK = 1 << 30
 _LITTLE_MEMORY = 1 << 30
@@ -99,6 +101,28 @@ def examine_disks(repository: Path) -> Iterator[Finding]:
     if os.statvfs(temporary).f_flag & os.ST_NOEXEC:
         words = f"'{temporary}' is mounted noexec, so that a server runs from another folder"
         yield doubtful("temporary files", words, "set TMPDIR to a folder on a file system without noexec")
+
+    oldest = min(_servers_started(), default=time.time())
+    copies = [folder for folder in _COPIES.parent.glob(_COPIES.name) if _is_left_behind(folder, oldest)]
+    if copies:
+        words = f"{len(copies)} copies of models in {_COPIES}, left by servers that were killed"
+        yield doubtful("temporary files", words, "remove them while no Triton runs")
+
+
+def _is_left_behind(folder: Path, oldest_server: float) -> bool:
+    """Whether it is Triton's, ours, and older than every Triton that runs."""
+    with suppress(OSError):
+        found = folder.lstat()
+        if found.st_uid == os.geteuid() and (folder / "config.pbtxt").is_file():
+            return found.st_mtime < oldest_server
+    return False
+
+
+def _servers_started() -> Iterator[float]:
+    for status in Path("/proc").glob("[0-9]*/comm"):
+        with suppress(OSError):
+            if status.read_text().strip() == "tritonserver":
+                yield status.parent.stat().st_ctime
 
 
 def _repository(repository: Path) -> Finding:
