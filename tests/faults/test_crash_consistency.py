@@ -88,7 +88,7 @@ def whole_runs(library, tmp_path_factory):
         shutil.copytree(root, before) if root.exists() else before.mkdir()
         root.mkdir(exist_ok=True)
         scenario = Scenario(name=name, root=before, source=source, version=version, touches=0)
-        run = on_disk(scenario, library, root=root, room=folder / f"run-{name}")
+        run = on_disk(scenario, library, root=root, room=folder / f"run-{name}", way="watch")
         assert run.exit_code == 0, run.words
         scenarios.append(
             (Scenario(name=name, root=before, source=source, version=version, touches=len(run.touches)), run)
@@ -143,6 +143,24 @@ def test_add_model_is_cut_off_anywhere(library, whole_runs, tmp_path, scale, see
     assert wrong == []
 
 
+def test_every_state_on_the_way_is_the_old_one_or_the_new_one(whole_runs, figures):
+    """What kill -9 leaves: the disk as it is before each touch, copied while the command waits."""
+    seen, wrong = Counter(), []
+    for scenario, run in whole_runs:
+        before = everything_in(scenario.root / "models")
+        for copy in run.states:
+            repository = ModelRepository(copy / "models")
+            seen[state(repository, before, scenario.version)] += 1
+            complaints, _ = put_in_order(repository, before, scenario.version)
+            wrong += [f"before touch {copy.name} of the {scenario.name} publication: {each}" for each in complaints]
+    touches = sum(len(run.touches) for _, run in whole_runs)
+    measured = {"touches": touches, "states": sum(seen.values()), "of them": dict(seen), "wrong": wrong[:20]}
+    figures.record(row="crash_states", measured=measured, passed=not wrong)
+    assert wrong == []
+    assert seen["old"] > 100  # but for the worker's own, which may start no program
+    assert seen["new"] > 20
+
+
 def outcome_of(numbered, *, library, folder):
     number, fault = numbered
     root, room = folder / f"{number}-root", folder / f"{number}-room"
@@ -158,24 +176,30 @@ def outcome_of(numbered, *, library, folder):
 def examined(fault, run, repository, before):
     complaints = []
     at_once = state(repository, before, fault.scenario.version)
-    if at_once not in ("old", "new"):
-        complaints.append(f"neither old nor new: {at_once}")
     if run.exit_code == 0 and at_once != "new":
         complaints.append("the command says that all is well, and it is not")
     if not run.was_killed and run.exit_code != 0 and at_once != "old":
         complaints.append(f"it failed, and its version is there: {run.words[-400:]}")
     if run.exit_code not in (0, 2, 3, 1, -9):
         complaints.append(f"it ended with {run.exit_code}: {run.words[-400:]}")
-    has_left = False
+    found, has_left = put_in_order(repository, before, fault.scenario.version)
+    is_new = state(repository, before, fault.scenario.version) == "new"
+    return Outcome(fault=fault, run=run, is_new=is_new, has_left=has_left, complaints=(*complaints, *found))
+
+
+def put_in_order(repository, before, version):
+    """What is wrong with what a run has left, and after it was put in order; and whether there was anything to do."""
+    at_once, has_left, complaints = state(repository, before, version), False, []
+    if at_once not in ("old", "new"):
+        complaints.append(f"neither old nor new: {at_once}")
     if repository.path.exists() or repository.private_path.exists():
         checked = fsck_repository(FsckRequest(repository=repository.path, repair=True), RecordedProgress())
         has_left = bool(checked.repaired)
         complaints += [f"fsck: {finding.kind} {finding.path} {finding.words}" for finding in checked.findings]
-    after = state(repository, before, fault.scenario.version)
+    after = state(repository, before, version)
     if after not in ("old", "new") or (at_once == "new" and after == "old"):
         complaints.append(f"{at_once}, and put in order {after}")
-    complaints += journal_complaints(repository, fault.scenario.version, after)
-    return Outcome(fault=fault, run=run, is_new=after == "new", has_left=has_left, complaints=tuple(complaints))
+    return complaints + journal_complaints(repository, version, after), has_left
 
 
 def state(repository, before, version):

@@ -11,6 +11,7 @@
 //   EIO     it fails with EIO, once;
 //   ENOSPC  it fails with ENOSPC, and so does every later one that needs new space: writes, new files, folders, links.
 //           A later rename or fsync works: names that move need no new block where one has just been left.
+//   watch   none fails; before each, what is below the root is copied into a folder of the touch's number in "states".
 // The trace is a file that gets one line a touch: number, call, path, second path, result.
 
 #define _GNU_SOURCE
@@ -19,6 +20,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -29,15 +31,17 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct state {
   atomic_long touches;
   atomic_long fired;
   atomic_int program;
+  atomic_int busy;  // while a touch is watched, which nothing else may change the disk meanwhile
 };
 
-enum how { NOTHING, KILL, TORN, ONCE, FULL };
+enum how { NOTHING, KILL, TORN, ONCE, FULL, WATCH };
 
 static struct state *state;
 static char root[PATH_MAX];
@@ -45,6 +49,7 @@ static size_t root_length;
 static long at;
 static enum how how;
 static int trace = -1;
+static char states[PATH_MAX];
 
 static int raw_open(const char *path, int flags, int mode) {
   return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
@@ -54,6 +59,7 @@ static int beside(const char *ending, int flags) {
   Dl_info library;
   char path[PATH_MAX];
   if (!dladdr((void *)raw_open, &library)) return -1;
+  snprintf(states, sizeof states, "%.*s/states", (int)(strrchr(library.dli_fname, '/') - library.dli_fname), library.dli_fname);
   snprintf(path, sizeof path, "%s%s", library.dli_fname, ending);
   return raw_open(path, flags | O_CLOEXEC, 0600);
 }
@@ -69,7 +75,7 @@ __attribute__((constructor)) static void begin(void) {
   trace = raw_open(strsep(&rest, "\n"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   at = atol(strsep(&rest, "\n"));
   const char *way = strsep(&rest, "\n");
-  how = !strcmp(way, "kill") ? KILL : !strcmp(way, "torn") ? TORN : !strcmp(way, "EIO") ? ONCE : !strcmp(way, "ENOSPC") ? FULL : NOTHING;
+  how = !strcmp(way, "kill") ? KILL : !strcmp(way, "torn") ? TORN : !strcmp(way, "EIO") ? ONCE : !strcmp(way, "ENOSPC") ? FULL : !strcmp(way, "watch") ? WATCH : NOTHING;
   file = beside(".state", O_RDWR | O_CREAT);
   if (file < 0 || syscall(SYS_ftruncate, file, sizeof(struct state))) abort();
   void *memory = mmap(NULL, sizeof(struct state), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
@@ -119,8 +125,19 @@ struct touch {
 
 enum space { NO_SPACE, MAYBE_SPACE, NEW_SPACE };
 
+static void copied(long number) {
+  char target[PATH_MAX + 32], *environment[] = {NULL};
+  snprintf(target, sizeof target, "%s/%ld", states, number);
+  char *command[] = {"cp", "-a", "--", root, target, NULL};
+  pid_t copier;
+  if (!posix_spawn(&copier, "/bin/cp", NULL, NULL, command, environment)) waitpid(copier, NULL, 0);
+}
+
 static struct touch touched(enum space space) {
+  if (how == WATCH)
+    while (atomic_exchange(&state->busy, 1)) usleep(200);
   struct touch touch = {atomic_fetch_add(&state->touches, 1) + 1, 0, 0};
+  if (how == WATCH) copied(touch.number);
   if (how == FULL && at && touch.number >= at && (space == NEW_SPACE || (space && touch.number == at))) touch.error = ENOSPC;
   if (touch.number != at || how == NOTHING) {
     if (touch.error) atomic_store(&state->fired, 1);
@@ -137,6 +154,7 @@ static struct touch touched(enum space space) {
 }
 
 static void told(long number, const char *call, const char *one, const char *other, long result, int error) {
+  if (how == WATCH) atomic_store(&state->busy, 0);
   if (trace < 0) return;
   char line[2 * PATH_MAX + 128];
   int length = snprintf(line, sizeof line, "%ld\t%s\t%s\t%s\t%s\n", number, call, one, other, result < 0 ? strerrorname_np(error) : "ok");

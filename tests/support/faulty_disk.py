@@ -17,7 +17,7 @@ WAYS = ("kill", "torn", "EIO", "ENOSPC")
 _WRITES = ("write", "writev", "pwrite", "pwrite64", "sendfile", "sendfile64", "copy_file_range")
 _FREE = ("unlink", "unlinkat", "rmdir", "chmod", "fchmod", "chown", "utimensat")  # calls that need no space
 
-Way = Literal["kill", "torn", "EIO", "ENOSPC"]
+Way = Literal["kill", "torn", "EIO", "ENOSPC", "watch"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,9 @@ class Run:
     words: str  # what it said on both streams
     touches: tuple[Touch, ...]
     has_failed: bool  # whether the disk did, as it was told to
+    states: tuple[
+        Path, ...
+    ] = ()  # where it was watched: copies of the root, one before each touch that could be copied
 
     @property
     def was_killed(self) -> bool:
@@ -81,12 +84,13 @@ def run_on_faulty_disk(
         root: Below it the touches count; absolute, and not by a link.
         room: A folder of this run's own, outside of ``root``.
         at: Counted from 1; 0: none fails.
-        way: How.
+        way: How; with ``watch`` none fails, and the root is copied before each touch.
         environment: The program's.
     """
     own, trace = room / "disk.so", room / "trace"
     own.symlink_to(library)
     (room / "disk.so.settings").write_text(f"{root}\n{trace}\n{at}\n{way}\n")
+    (room / "states").mkdir()
     done = subprocess.run(
         [str(word) for word in command],
         env={**environment, "LD_PRELOAD": str(own)},
@@ -99,7 +103,10 @@ def run_on_faulty_disk(
     )
     _, fired, _ = struct.unpack_from("qqi", (room / "disk.so.state").read_bytes())
     touches = tuple(_touch(line) for line in trace.read_text().splitlines())
-    return Run(exit_code=done.returncode, words=done.stdout, touches=touches, has_failed=bool(fired))
+    states = sorted((room / "states").iterdir(), key=lambda state: int(state.name))
+    return Run(
+        exit_code=done.returncode, words=done.stdout, touches=touches, has_failed=bool(fired), states=tuple(states)
+    )
 
 
 def _touch(line: str) -> Touch:
