@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -40,6 +41,14 @@ class TritonPythonModel:
 """
 
 
+HANGING = """
+import threading
+class TritonPythonModel:
+    def execute(self, requests):
+        threading.Event().wait()  # for what never comes
+"""
+
+
 class Told:
     """What a supervisor has told, and waiting for more."""
 
@@ -64,6 +73,11 @@ def repository(tmp_path):
     GOOD.write(folder)
     Case("chain", None, ENSEMBLE).write(folder)
     return folder
+
+
+def write_python(repository, name, code):
+    Case(name, None, config([X], [Y2]).replace("onnxruntime", "python")).write(repository)
+    (repository / name / "1" / "model.py").write_text(code)
 
 
 @pytest.fixture
@@ -121,13 +135,32 @@ def test_a_server_that_died_serves_what_it_served_and_no_version_that_came_meanw
     assert_same(ask(supervised), {"scores": ROWS @ WEIGHTS})
 
 
+@pytest.mark.slow  # it has to hang for a while
+def test_a_model_that_hangs_while_requests_wait_is_loaded_again_and_one_without_requests_is_left_alone(
+    repository, told
+):
+    write_python(repository, "hanging", HANGING)
+    with (
+        EmbeddedServer(repository, AT_ONCE) as server,
+        Supervisor(server, on_event=told, hang_after_s=2.0),
+        ThreadPoolExecutor() as clients,
+    ):
+        server.load_all()
+        waiting = [clients.submit(ask, server, "hanging") for _ in range(3)]
+        event = told.wait_for(EventKind.STUB_STOPPED)
+        assert event.model == "hanging"
+        assert "neither answered nor computed" in event.cause
+        told.wait_for(EventKind.MODEL_REPAIRED)
+        assert isinstance(waiting[0].exception(), grpc.InferenceServerException)
+        os.kill(server.pid, signal.SIGKILL)  # ends the other requests
+    assert {event.model for event in told.events} <= {"hanging", ""}
+
+
 @pytest.mark.slow  # it is given its chances, with longer and longer pauses
 def test_a_model_that_dies_at_once_again_and_again_is_unloaded_and_named_and_the_others_serve(
     supervised, told, repository
 ):
-    Case("mortal", None, config([X], [Y2]).replace("onnxruntime", "python")).write(repository)
-    (repository / "mortal" / "1").mkdir(exist_ok=True)
-    (repository / "mortal" / "1" / "model.py").write_text(MORTAL)
+    write_python(repository, "mortal", MORTAL)
     supervised.load("mortal")
     ended = threading.Event()
 

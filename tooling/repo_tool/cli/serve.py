@@ -66,6 +66,15 @@ def serve(
     grace: Annotated[
         float, typer.Option(min=0, help="Seconds for requests in flight when it is asked to end.", metavar="SECONDS")
     ] = 30.0,
+    hang_after: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Load a model again that for so long neither answers the requests that wait for it nor computes; "
+            "0: never.",
+            metavar="SECONDS",
+        ),
+    ] = 60.0,
     log_format: Annotated[
         LogFormat, typer.Option(help="How events and the server's log are written to standard error.")
     ] = LogFormat.TEXT,
@@ -108,6 +117,7 @@ def serve(
         models=tuple(model) if model is not None else None,
         follow=watch,
         label=_label(promote, watch=watch),
+        hang_after_s=hang_after or None,
     )
     if not stay:
         _refuse_emptiness(repository)

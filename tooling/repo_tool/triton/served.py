@@ -34,6 +34,11 @@ class ServedModel:
         return "ensemble_scheduling" in self.config
 
     @property
+    def keeps_sequences(self) -> bool:
+        """Whether its requests may wait for the end of others' sequences."""
+        return "sequence_batching" in self.config
+
+    @property
     def members(self) -> frozenset[str]:
         """The models that an ensemble calls."""
         steps = self.config.get("ensemble_scheduling", {}).get("step", ())

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Python backend's stubs as processes: which model each serves, whether it moves, and how it ended."""
 
-__all__ = ["Ending", "Stub", "ending_of", "memory_kills", "state_of", "stubs_of"]
+__all__ = ["Ending", "Stub", "ending_of", "memory_kills", "processor_ticks_of", "state_of", "stubs_of"]
 
 import os
 import re
@@ -14,6 +14,7 @@ from pathlib import Path
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
 _KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
+_USER_TIME = 14 - 3
 _EXIT_CODE = 52 - 3  # field 52 of /proc/<pid>/stat (proc(5)), counted after the state
 
 
@@ -64,6 +65,12 @@ def ending_of(process: int) -> Ending | None:
         return None
     status = int(fields[_EXIT_CODE])
     return Ending(signal=status & 0x7F, exit_code=status >> 8)
+
+
+def processor_ticks_of(process: int) -> int:
+    """How long it has computed so far, in hundredths of a second."""
+    fields = _stat(process)
+    return int(fields[_USER_TIME]) + int(fields[_USER_TIME + 1]) if fields else 0
 
 
 def memory_kills() -> int:

@@ -77,6 +77,11 @@ class StubWatch:
         self._stopped_since = {stub.pid: self._stopped_since.get(stub.pid, now) for stub in still}
         return [stub for stub in still if now - self._stopped_since[stub.pid] >= _STOPPED_AFTER_S]
 
+    @property
+    def stubs(self) -> tuple[Stub, ...]:
+        """Those that serve, as far as they were found."""
+        return tuple(stub for stub in tuple(self._stubs.values()) if stub.pid not in self._retired)
+
     def living(self, model: str, version: str) -> list[Stub]:
         """The stubs of a version that run and were not retired, the oldest first."""
         own = [each for each in tuple(self._stubs.values()) if (each.model, each.version) == (model, version)]

@@ -23,6 +23,7 @@ from repo_tool.triton.options import LoadOutcome
 from repo_tool.triton.repairs import Repairs
 from repo_tool.triton.served import ServedModel
 from repo_tool.triton.server import EmbeddedServer
+from repo_tool.triton.standstill import Standstill
 from repo_tool.triton.stub_processes import Ending, Stub, ending_of, memory_kills, state_of
 from repo_tool.triton.stub_watch import StubWatch
 
@@ -44,9 +45,13 @@ class Supervisor:
     Args:
         server: has been started.
         on_event: is told what happens, in a thread of ours, one event at a time.
+        hang_after_s: a model is loaded again that for so long has answered none of the requests that wait for it, and
+            has not computed either; None: it may take all the time it wants.
     """
 
-    def __init__(self, server: EmbeddedServer, *, on_event: OnEvent = lambda _: None) -> None:
+    def __init__(
+        self, server: EmbeddedServer, *, on_event: OnEvent = lambda _: None, hang_after_s: float | None = 60.0
+    ) -> None:
         self.changing = threading.RLock()  # whoever loads and unloads models holds it, so that no repair comes between
         self._server, self._tell_one = server, on_event
         self._telling = threading.Lock()
@@ -60,6 +65,8 @@ class Supervisor:
             changing=self.changing,
             stopping=self._stopping,
         )
+        self._hang_after_s = hang_after_s
+        self._standstill = Standstill(_address(server.metrics_url), after_s=hang_after_s or 0.0)
         self._served: Mapping[str, ServedModel] = {}
         self._log: ServerLog | None = None
         self._log_end = 0
@@ -141,6 +148,8 @@ class Supervisor:
         for stub in self._watch.stopped():
             self._tell(ServerEvent(kind=EventKind.STUB_STOPPED, model=stub.model, version=stub.version))
             self._end(stub.pid)
+        if self._hang_after_s:
+            self._end_what_hangs(self._hang_after_s)
         for stub, ending in self._watch.deaths():
             cause = self._cause(ending)
             if stub.pid not in self._ended_by_us and self._serves(stub):
@@ -151,6 +160,15 @@ class Supervisor:
         for model in self._repairs.stuck(after_s=_STUCK_AFTER_S):
             self._tell(ServerEvent(kind=EventKind.REPAIR_FAILED, model=model, cause="Triton does not get on with it"))
             self._end(self._watch.server)  # which is the only way on from there
+
+    def _end_what_hangs(self, after_s: float) -> None:
+        stubs = [stub for stub in self._watch.stubs if self._serves(stub)]
+        waits = [stub for stub in stubs if not self._served[stub.model].keeps_sequences]
+        for model, version in self._standstill.found(waits):
+            cause = f"requests wait for it, and in {after_s:g} s it has neither answered nor computed"
+            self._tell(ServerEvent(kind=EventKind.STUB_STOPPED, model=model, version=version, cause=cause))
+            for stub in self._watch.living(model, version):
+                self._end(stub.pid)
 
     def _serves(self, stub: Stub) -> bool:
         """Whether its version has served; of one that is still loading, the load tells the end."""
@@ -250,3 +268,8 @@ class Supervisor:
     def _tell(self, event: ServerEvent) -> None:
         with self._telling:
             self._tell_one(event)
+
+
+def _address(url: str) -> str:
+    """Host and port of a URL with a path."""
+    return url.split("/")[2]

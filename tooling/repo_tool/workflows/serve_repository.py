@@ -43,6 +43,8 @@ class ServeRequest:
     models: tuple[str, ...] | None = None  # and what they call; None: all
     follow: bool = False  # roll out what is published while the server runs
     label: str | None = None  # points at what has been rolled out
+    # A model that for so long neither answers what waits for it nor computes is loaded again; None: it may.
+    hang_after_s: float | None = 60.0
 
 
 class RepositoryService:
@@ -64,7 +66,9 @@ class RepositoryService:
     def __enter__(self) -> Self:
         with ExitStack() as starting:
             starting.enter_context(self.server)
-            self._supervisor = starting.enter_context(Supervisor(self.server, on_event=self._tell))
+            self._supervisor = starting.enter_context(
+                Supervisor(self.server, on_event=self._tell, hang_after_s=self._request.hang_after_s)
+            )
             if self._request.follow:
                 self._watcher = self._watcher_of(self._supervisor)
                 starting.callback(_stop_within, self._watcher.stop, _LAST_ROLL_OUT_S)
