@@ -360,7 +360,8 @@ def withdraw(
         move = Move(model=model.name, seen=fingerprint(model.path), kept=kept)
         make(Change(moves=(move,), entries=(entry,)), stage.path, repository)
         for each in before:
-            each.rename(stage.work_path / f"withdrawn-{each.name}")
+            with suppress(OSError):  # then it stays for some days, and the model has gone nonetheless
+                each.rename(stage.work_path / f"withdrawn-{each.name}")
     return repository.private_path / kept
 
 
