@@ -13,7 +13,7 @@ from repo_client import Client
 from repo_tool.config import pbtxt
 from repo_tool.config.model import VersionPolicy
 from repo_tool.errors import RepositoryError
-from repo_tool.repository.labels import Labels
+from repo_tool.repository.labels import Labels, move
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.provenance import digest_of
 from repo_tool.triton import EmbeddedServer, ServerOptions
@@ -51,10 +51,14 @@ def two_versions(sources, tmp_path_factory):
         (folder / "reader.yaml").write_text(yaml.safe_dump(pipeline))
         added = repo_tool("add-pipeline", folder / "reader.yaml", "--sample", folder / "rows.npz", "-r", repository)
         assert added.returncode == 0, added.stderr
+        (folder / "said.txt").write_text(added.stdout)
+        if pipeline is SOFTMAX:
+            move(ModelRepository(repository), "reader", "stable", 1)
         own = repository / "reader"
         if not (own / "configs").exists():  # as a version that was one model alone would have left it
             (own / "configs").mkdir()
             shutil.copyfile(own / "config.pbtxt", own / "configs" / "cpu.pbtxt")
+    move(ModelRepository(repository), "reader", "stable", None)
     for path in (repository / "relu").rglob("*.pbtxt"):  # as if added while nobody asked for version 1
         config = pbtxt.parse(path.read_text())
         assert config.version_policy.specific == (1, 2)
@@ -95,6 +99,12 @@ def outputs_on_cpu(model):
 
 def roll_back(repository, *options):
     return repo_tool("rollback", "reader", "-r", repository, *options)
+
+
+def test_a_label_that_does_not_answer_any_more_is_told(two_versions):
+    said = (two_versions / "said.txt").read_text()
+    assert "label 'stable' points at version 1, which is not loaded beside the new one" in said
+    assert "repo-tool promote reader --label stable" in said
 
 
 def test_back_and_forward_again(two_versions):

@@ -9,6 +9,7 @@ import typer
 from repo_tool.cli.console import ConsoleProgress, console
 
 if TYPE_CHECKING:
+    from repo_tool.workflows.add_pipeline import AddedPipeline
     from repo_tool.workflows.skew import SkewReport
 
 
@@ -99,7 +100,21 @@ def add_pipeline(
         out.print("dry run: nothing was published", style="yellow")
         return
     out.print(f"published {added.directory.version_path(added.version)}", markup=False, soft_wrap=True)
+    _show_labels(added)
     out.print(f"next: repo-tool serve {repository}", style="bold", markup=False, soft_wrap=True)
+
+
+def _show_labels(added: "AddedPipeline") -> None:
+    """A pipeline answers with one version at a time, so that its labels are to follow."""
+    from repo_tool.repository.labels import Labels
+    from repo_tool.repository.layout import ModelRepository
+
+    name = added.config.name
+    for label, version in Labels.of(ModelRepository(added.directory.path.parent)).versions(name).items():
+        words = f"label '{label}' points at version {version}, which is not loaded beside the new one"
+        console().print(words, style="yellow", markup=False, soft_wrap=True)
+        next_step = f"next: repo-tool promote {name} --label {label}, or let deploy or serve --watch --promote do so"
+        console().print(next_step, style="bold", markup=False, soft_wrap=True)
 
 
 def _tolerated(text: str) -> tuple[str, float]:
