@@ -57,7 +57,7 @@ def wholes(library, before, tmp_path_factory):
     folder, found = tmp_path_factory.mktemp("wholes").resolve(), []
     for change in CHANGES:
         root = folder / change.replace(" ", "-")  # LD_PRELOAD parts its libraries by spaces
-        run = changed(change, library, before, root)
+        run = changed(change, library, before, root, way="watch")
         assert run.exit_code == 0, run.words
         found.append(Whole(change=change, run=run, after=state(ModelRepository(root / "models"))))
     return found
@@ -105,7 +105,7 @@ def test_changes_are_cut_off_anywhere(library, before, wholes, tmp_path, scale, 
         for way in ways_of(touch)
     ]
     drawn = random.Random(seed)  # noqa: S311 - to be drawn again
-    chosen = drawn.sample(faults, scale(40, len(faults)))
+    chosen = drawn.sample(faults, scale(30, len(faults)))
     examine = partial(complaints_of, library=library, before=before, folder=tmp_path.resolve())
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
         wrong = [words for found in pool.map(examine, enumerate(chosen)) for words in found]
@@ -123,6 +123,20 @@ def test_changes_are_cut_off_anywhere(library, before, wholes, tmp_path, scale, 
     assert wrong == []
 
 
+def test_every_state_on_the_way_is_put_in_order(before, wholes, figures):
+    """What kill -9 leaves: the disk as it is before each touch, copied while the program waits."""
+    old, wrong = state(ModelRepository(before / "models")), []
+    for whole in wholes:
+        for copy in whole.run.states:
+            repository = ModelRepository(copy / "models")
+            found = [*half_there(state(repository), old, whole.after), *not_put_in_order(repository, old, whole.after)]
+            wrong += [f"before touch {copy.name} of '{whole.change}': {words}" for words in found]
+    states = sum(len(whole.run.states) for whole in wholes)
+    figures.record(row="changes_states", measured={"states": states, "wrong": wrong[:20]}, passed=not wrong)
+    assert wrong == []
+    assert states > 200
+
+
 def complaints_of(numbered, *, library, before, folder):
     number, fault = numbered
     root = folder / str(number)
@@ -135,15 +149,24 @@ def complaints_of(numbered, *, library, before, folder):
 
 def odd(fault, run, repository, old):
     new, at_once = fault.whole.after, state(repository)
-    for name in {path.partition("/")[0] for path in (*old[0], *new[0])}:
-        if of(at_once[0], name) not in (of(old[0], name), of(new[0], name)):
-            yield f"'{name}' is neither old nor new"
+    yield from half_there(at_once, old, new)
     if run.exit_code == 0 and at_once != new:
         yield "the command says that all is well, and it is not"
     if run.exit_code == 2 and at_once != old:
         yield f"it failed, and left a change: {run.words[-300:]}"
     if run.exit_code not in (0, 2, -9):
         yield f"it ended with {run.exit_code}: {run.words[-600:]}"
+    yield from not_put_in_order(repository, old, new)
+
+
+def half_there(found, old, new):
+    for name in {path.partition("/")[0] for path in (*old[0], *new[0])}:
+        if of(found[0], name) not in (of(old[0], name), of(new[0], name)):
+            yield f"'{name}' is neither old nor new"
+
+
+def not_put_in_order(repository, old, new):
+    at_once = state(repository)
     checked = fsck_repository(FsckRequest(repository=repository.path, repair=True), RecordedProgress())
     yield from (f"fsck: {finding.kind} {finding.path} {finding.words}" for finding in checked.findings)
     after = state(repository)
