@@ -12,6 +12,7 @@ from repo_tool.errors import RepositoryError, VersionExistsError
 from repo_tool.remotes.base import open_remote
 from repo_tool.remotes.repository import RemoteRepository
 from repo_tool.repository.layout import ModelRepository
+from repo_tool.repository.provenance import digest_of_bytes
 from repo_tool.repository.stamps import unstamped
 from repo_tool.workflows import push_models
 from support.command import everything_in, repo_tool
@@ -134,6 +135,37 @@ def test_a_version_of_others_is_never_replaced(mounted, repository, tmp_path):
         with pytest.raises(RepositoryError, match="version 1 of 'm' is another one"):
             change(theirs.path)
     assert mounted.files() == before
+
+
+def test_a_repository_that_others_publish_to_is_left_alone(mounted, repository):
+    publish_versioned(repository, "m", 1)
+    theirs = ModelRepository(Path(mounted.url))
+    publish_versioned(theirs, "m", 1, padding_bytes=64)
+    before = mounted.files()
+    with pytest.raises(RepositoryError, match=r"nobody has pushed '1/model.onnx' of 'm'"):
+        mounted.push(repository.path)
+    assert mounted.files() == before
+    mounted.push(repository.path, takes_over=True)
+    assert mounted.files() == files_of(repository)
+
+
+def test_a_copy_that_was_made_by_other_means_is_taken_for_what_it_is(elsewhere, repository):
+    publish_versioned(repository, "m", 1)
+    for path, content in files_of(repository).items():
+        elsewhere.remote.upload(f"models/{path}", repository.path / path, digest_of_bytes(content), lambda _: None)
+    assert elsewhere.push(repository.path)["m", "new"].files == 1  # its configuration, for those who pull
+    assert ("m", "unchanged") in elsewhere.push(repository.path)
+
+
+def test_a_configuration_that_was_changed_there_is_not_replaced_unseen(mounted, repository):
+    publish_versioned(repository, "m", 1)
+    mounted.push(repository.path)
+    mounted.remote.write("models/m/config.pbtxt", b"# by hand")
+    publish_versioned(repository, "m", 2)
+    with pytest.raises(RepositoryError, match=r"nobody has pushed 'config.pbtxt' of 'm'"):
+        mounted.push(repository.path)
+    mounted.push(repository.path, takes_over=True)
+    assert mounted.files() == files_of(repository)
 
 
 def test_whoever_is_behind_pulls_first(mounted, repository, tmp_path):

@@ -12,5 +12,10 @@ EndpointUrl = Annotated[
     str | None,
     typer.Option(help="Of the object store, e.g. http://minio:9000; default: Amazon's.", metavar="URL"),
 ]
-TakeOver = Annotated[bool, typer.Option("--take-over", help="Push in place of somebody who began to and gave up.")]
+TakeOver = Annotated[
+    bool,
+    typer.Option(
+        "--take-over", help="Push in place of somebody who began to and gave up, and over files that nobody pushed."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]

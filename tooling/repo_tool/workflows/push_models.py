@@ -8,7 +8,7 @@ that was cut off leaves the remote serving what it served, and the next one send
 
 __all__ = ["PushRequest", "push"]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -64,6 +64,8 @@ def push(request: PushRequest, progress: Progress) -> Transfers:
         _require_compatible(run, manifest)
         waiting = {name: model for name, model in run.local.items() if _differs(model, manifest)}
         gone = _gone(run, manifest)
+        if not request.takes_over:
+            _require_pushed(run, waiting, manifest)
         step.detail = f"{len(waiting)} of {len(run.local)} models differ"
     if request.only_tells:
         told = [_foretold(run, model, manifest) for model in run.local.values()]
@@ -185,6 +187,34 @@ def _send(run: _Run, waiting: Mapping[str, LocalModel], progress: Progress) -> d
     return {name: _told(model, before.models.get(name), sent[name]) for name, model in waiting.items()}
 
 
+def _require_pushed(run: _Run, waiting: Mapping[str, LocalModel], manifest: Manifest) -> None:
+    """What would be replaced there is what the pointer tells, or the same.
+
+    Raises:
+        RepositoryError: nobody has pushed it: somebody publishes there, or has changed a file.
+    """
+    for name in waiting.keys() - manifest.unfinished.keys():  # those on their way have left what the pointer lacks
+        known = manifest.models[name].files if name in manifest.models else {}
+        for path in _paths(run, name, run.remote.places(f"{run.remote.name}/{name}")):
+            if _is_strange(run, waiting[name], path, known):
+                raise RepositoryError(
+                    f"nobody has pushed '{path}' of '{name}' to '{run.remote.url}' as it is there",
+                    cause="somebody publishes models there, or has changed the file",
+                    next_step="push to another place; to have it replaced by what is here: --take-over",
+                )
+
+
+def _is_strange(run: _Run, model: LocalModel, path: str, known: Mapping[str, RemoteFile]) -> bool:
+    """Whether a file that is there lies in the way of the model's, and is neither known nor the same."""
+    version, ours = version_of(path), model.files.get(path)
+    if version is not None and path in known:
+        return False
+    if ours is None:
+        return version in model.versions
+    there = run.remote.digest(run.target.file(model.name, path))
+    return there not in (ours.digest, known[path].digest if path in known else ours.digest)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Task:
     """One file to be stored at one place."""
@@ -214,8 +244,9 @@ def _needed(run: _Run, model: LocalModel, manifest: Manifest) -> list[_Task]:
     name = model.name
     there = set(run.remote.places(f"{run.remote.name}/{name}"))
     known = manifest.models[name].files if name in manifest.models else {}
-    left = [path for path in _paths(run, name, there) if path not in model.files and path not in known]
-    run.target.remove_files(name, [path for path in left if version_of(path) in model.versions])
+    if run.request.takes_over:
+        left = [path for path in _paths(run, name, there) if path not in model.files and path not in known]
+        run.target.remove_files(name, [path for path in left if version_of(path) in model.versions])
     tasks = []
     for path, file in model.files.items():
         places = [(run.target.file(name, path), not _is_config(path))]
@@ -229,9 +260,9 @@ def _needed(run: _Run, model: LocalModel, manifest: Manifest) -> list[_Task]:
     return tasks
 
 
-def _paths(run: _Run, model: str, places: set[str]) -> list[str]:
+def _paths(run: _Run, model: str, places: Iterable[str]) -> list[str]:
     before = f"{run.remote.name}/{model}/"
-    return [place.removeprefix(before) for place in places]
+    return [place.removeprefix(before) for place in sorted(places)]
 
 
 def _is_stored(run: _Run, place: str, file: RemoteFile, there: set[str], *, is_known: bool) -> bool:
