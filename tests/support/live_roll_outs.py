@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A repository whose models tell their version, and a real Triton beside it that versions are rolled out to."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from repo_tool.triton import EmbeddedServer, ServerOptions
 from repo_tool.workflows.own_server import OwnServer
 from repo_tool.workflows.progress import RecordedProgress
 from repo_tool.workflows.roll_out import RolledOut, RollOutRequest, roll_out
+from repo_tool.workflows.watch_repository import RepositoryEvent, Watcher
 from support.open_loop import versioned_graph, with_provenance
 
+_PATIENCE_S = 20.0
 _ENSEMBLE = """name: "{name}"
 platform: "ensemble"
 max_batch_size: 8
@@ -27,7 +30,6 @@ ensemble_scheduling {{ step [ {{
   model_name: "{member}" model_version: {version}
   input_map {{ key: "x" value: "x" }} output_map {{ key: "y" value: "y" }}
 }} ] }}
-version_policy {{ specific {{ versions: [ {version} ] }} }}
 """
 
 _CALLER = """name: "{name}"
@@ -63,6 +65,23 @@ class TritonPythonModel:
 """
 
 
+class Followed:
+    """What a watcher told."""
+
+    def __init__(self) -> None:
+        self.events: list[RepositoryEvent] = []
+
+    def until(self, kind: str, model: str, *, times: int = 1) -> RepositoryEvent:
+        """The latest event of that kind, once there are so many."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline:
+            found = [event for event in self.events if (event.kind, event.model) == (kind, model)]
+            if len(found) >= times:
+                return found[-1]
+            time.sleep(0.01)  # between two looks of a poll with a deadline
+        raise AssertionError(f"no {kind} of {model}: {[event.words for event in self.events]}")
+
+
 @dataclass(frozen=True)
 class Live:
     """A repository, and a server that reads it."""
@@ -79,6 +98,15 @@ class Live:
         request = RollOutRequest(model=model, repository=self.repository.path, **told)
         with self.own.connect() as client:
             return roll_out(request, client, RecordedProgress())
+
+    @contextmanager
+    def following(self, **options: object) -> Iterator[tuple[Followed, Watcher]]:
+        """A watcher over it, until the block ends, and what it tells."""
+        told, own = Followed(), self.own
+        with Watcher(
+            self.repository.path, own.connect, on_event=told.events.append, explain=own.explain, **options
+        ) as watcher:
+            yield told, watcher
 
     def versions(self, model: str) -> list[int]:
         with self.own.connect() as client:

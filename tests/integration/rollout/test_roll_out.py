@@ -146,21 +146,24 @@ def test_a_new_model_that_does_not_load_leaves_nothing_behind(served: Live) -> N
     assert served.becomes_ready()
 
 
-def test_an_ensemble_and_its_member_change_together(served: Live) -> None:
-    publish_ensemble(served.repository, "e", 1, member="m")
-    served.roll_out("e")
-    publish_versioned(served.repository, "m", 2)
-    with pytest.raises(RollOutError, match="was not rolled out") as refused:
-        served.roll_out("m")
-    assert "version 1 of 'm' would go, and 'e' asks for it" in refused.value.cause
-    publish_ensemble(served.repository, "e", 2, member="m")
-    with OpenLoop(f"grpc://{served.server.grpc_url}", "e", rate=50, seed=5) as load:
-        done = served.roll_out("e")
-        load.wait_for(5)
-    assert done.models == ("m", "e")
-    assert not load.calls.failed
-    assert load.calls.versions == {1, 2}
-    assert (served.versions("m"), served.versions("e")) == ([2], [2])
+def test_an_ensemble_and_its_member_change_together(repository: ModelRepository) -> None:
+    publish_versioned(repository, "m", 1, delay_s=0.001)  # in Python, which writes bytecode into its folder
+    publish_ensemble(repository, "e", 1, member="m")
+    with live(repository) as served:
+        with served.following():
+            pass  # it tells the server by number what it serves
+        publish_versioned(repository, "m", 2, delay_s=0.001)
+        with pytest.raises(RollOutError, match="was not rolled out") as refused:
+            served.roll_out("m")
+        assert "version 1 of 'm' would go, and 'e' asks for it" in refused.value.cause
+        publish_ensemble(repository, "e", 2, member="m")
+        with OpenLoop(f"grpc://{served.server.grpc_url}", "e", rate=50, seed=5) as load:
+            done = served.roll_out("e")
+            load.wait_for(5)
+        assert done.models == ("m", "e")
+        assert not load.calls.failed
+        assert load.calls.versions == {1, 2}
+        assert (served.versions("m"), served.versions("e")) == ([2], [2])
 
 
 @pytest.mark.slow(reason="a server of its own")

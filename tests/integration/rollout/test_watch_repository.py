@@ -2,9 +2,6 @@
 """A live server follows what is published, taken out and put right again, by itself."""
 
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -12,43 +9,13 @@ from repo_tool.repository.labels import Labels
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.workflows.progress import RecordedProgress
 from repo_tool.workflows.roll_back import RollBackRequest, roll_back
-from repo_tool.workflows.watch_repository import RepositoryEvent, Watcher
 from support.live_roll_outs import Live, live, publish_changed, publish_ensemble
 from support.open_loop import OpenLoop, publish_versioned
-
-_PATIENCE_S = 20.0
-
-
-class Followed:
-    """What a watcher told."""
-
-    def __init__(self) -> None:
-        self.events: list[RepositoryEvent] = []
-
-    def until(self, kind: str, model: str, *, times: int = 1) -> RepositoryEvent:
-        """The latest event of that kind, once there are so many."""
-        deadline = time.monotonic() + _PATIENCE_S
-        while time.monotonic() < deadline:
-            found = [event for event in self.events if (event.kind, event.model) == (kind, model)]
-            if len(found) >= times:
-                return found[-1]
-            time.sleep(0.01)  # between two looks of a poll with a deadline
-        raise AssertionError(f"no {kind} of {model}: {[event.words for event in self.events]}")
-
-
-@contextmanager
-def following(served: Live, **options: object) -> Iterator[tuple[Followed, Watcher]]:
-    told = Followed()
-    own = served.own
-    with Watcher(
-        served.repository.path, own.connect, on_event=told.events.append, explain=own.explain, **options
-    ) as watcher:
-        yield told, watcher
 
 
 def test_what_is_published_serves_and_what_is_bad_waits_for_better(served: Live) -> None:
     load = OpenLoop(f"grpc://{served.server.grpc_url}", "m", rate=50, seed=11)
-    with following(served, label="stable") as (told, watcher), load:
+    with served.following(label="stable") as (told, watcher), load:
         publish_versioned(served.repository, "m", 2)
         done = told.until("rolled out", "m")
         assert "version 2 serves, version 1 no longer, 'stable' is version 2" in done.words
@@ -67,7 +34,7 @@ def test_what_is_published_serves_and_what_is_bad_waits_for_better(served: Live)
 
 
 def test_models_come_and_go_with_their_folders(served: Live) -> None:
-    with following(served) as (told, _):
+    with served.following() as (told, _):
         publish_versioned(served.repository, "other", 1)
         told.until("rolled out", "other")
         assert served.added("other") == 1
@@ -82,7 +49,7 @@ def test_a_pipeline_is_followed_as_one(served: Live) -> None:
     publish_ensemble(served.repository, "e", 1, member="m")
     served.roll_out("e")
     load = OpenLoop(f"grpc://{served.server.grpc_url}", "e", rate=50, seed=12)
-    with load, following(served) as (told, _):
+    with load, served.following() as (told, _):
         publish_versioned(served.repository, "m", 2)
         told.until("failed", "m")  # alone it would take away what the pipeline asks for
         publish_ensemble(served.repository, "e", 2, member="m")
@@ -94,7 +61,7 @@ def test_a_pipeline_is_followed_as_one(served: Live) -> None:
 @pytest.mark.slow(reason="a server that starts twice")
 def test_a_change_waits_for_a_server_that_is_away(repository: ModelRepository) -> None:
     publish_versioned(repository, "m", 1)
-    with live(repository) as served, following(served) as (told, watcher):
+    with live(repository) as served, served.following() as (told, watcher):
         served.server.stop()
         publish_versioned(repository, "m", 2)
         told.until("failed", "m")
@@ -109,7 +76,7 @@ def test_who_follows_a_label_is_answered_while_a_rollback_reaches_the_server(ser
     served.roll_out("m", label="stable")
     folder = served.repository.path
     load = OpenLoop(f"grpc://{served.server.grpc_url}", "m", rate=30, seed=13, label="stable", labels=folder)
-    with following(served, label="stable") as (told, _), load:
+    with served.following(label="stable") as (told, _), load:
         publish_versioned(served.repository, "m", 2)
         told.until("rolled out", "m")
         roll_back(RollBackRequest(model="m", repository=folder), RecordedProgress())

@@ -75,6 +75,11 @@ class ModelOnServer:
         """The configuration that it runs with, loading what it serves: Triton's own names other versions by then."""
         return with_versions(self.client.admin.config(self.name).document, self.versions())
 
+    def is_held(self) -> bool:
+        """Whether it was told by number what it serves, so that it goes on with that whatever comes into its folder."""
+        policy = self.client.admin.config(self.name).version_policy
+        return policy.kind == "specific" and {int(version) for version in policy.versions} == set(self.versions())
+
     def stamps(self, version: int) -> dict[str, str]:
         """The stamps of the configuration that a version was loaded with, by parameter."""
         parameters = self.client.admin.config(self.name, version=version).parameters

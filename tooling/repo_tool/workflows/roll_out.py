@@ -135,6 +135,7 @@ def roll_out(request: RollOutRequest, client: Client, progress: Progress) -> Rol
             step.detail = _checked(wanted)
         run.changes = [_change(request, client, model) for model in wanted]
         _require_nobody_asks(repository, run.changes)
+        _hold_ensembles(run)
         for change in run.changes:
             if change.is_due or change is run.own:
                 _load_and_prove(run, change)
@@ -181,6 +182,8 @@ def _require_nobody_asks(repository: ModelRepository, changes: Sequence[_Change]
 
 def _load_and_prove(run: _Run, change: _Change) -> None:
     wanted, server = change.wanted, change.server
+    if wanted.is_ensemble:
+        _hold_members(run)
     if wanted.is_ensemble and change.before:
         with run.progress.step(f"try '{wanted.name}'") as step, server.tried(wanted.document) as trial:
             step.detail = check_answers(server.client, wanted, wanted.versions[-1], served_as=trial)
@@ -189,10 +192,36 @@ def _load_and_prove(run: _Run, change: _Change) -> None:
         server.load(wanted.document, change.beside)
         step.detail = _served_words(change)
     for version in wanted.versions:
-        with run.progress.step(f"prove version {version}") as step:
+        with run.progress.step(f"prove version {version} of '{wanted.name}'") as step:
             server.require_stamps(version, wanted.stamps)
             step.detail = check_answers(server.client, wanted, version)
         change.proven = (*change.proven, version)
+
+
+def _hold_ensembles(run: _Run) -> None:
+    """Keep the ensembles at the versions that they serve until it is their turn.
+
+    When Triton loads a member it loads the ensembles over it again, with the configuration that it has and, where that
+    says "the latest", a version that lies in the folder by then: it would answer by the steps of the one before it.
+    For the few milliseconds between the two loads here that may happen; a ``Watcher`` has seen to it before.
+    """
+    for change in run.changes:
+        if not change.wanted.is_ensemble or change.document is None or change.server.is_held():
+            continue
+        for member in run.changes:
+            if member.document is not None and not member.wanted.is_ensemble:
+                member.server.load(member.document, member.before)
+        change.server.load(change.document, change.before)
+
+
+def _hold_members(run: _Run) -> None:
+    """Have Triton look at the members' folders now, with what they are served with.
+
+    When it loads an ensemble it looks at its members too, and takes a configuration from the folder of each that has
+    changed since: a Python model that was loaded has written its bytecode there.
+    """
+    for member in run.touched:
+        member.server.load(member.wanted.document, member.beside)
 
 
 def _served_words(change: _Change) -> str:

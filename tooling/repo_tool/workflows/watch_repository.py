@@ -17,6 +17,7 @@ from repo_tool.errors import ConfigError, RepositoryError, RepoToolError, Server
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.locks import publishing
 from repo_tool.repository.needed_models import needed_models
+from repo_tool.workflows.model_on_server import ModelOnServer
 from repo_tool.workflows.progress import RecordedProgress
 from repo_tool.workflows.repository_looks import Look, look_at
 from repo_tool.workflows.roll_out import RolledOut, RollOutRequest, roll_out
@@ -159,6 +160,7 @@ class Watcher:
         return tuple(sorted({*tuple(self._waiting.since), *tuple(self._waiting.failed)}))
 
     def _run(self) -> None:
+        self._hold_ensembles()
         pause_s = _LOOKS_APART_S
         while not self._stopping.wait(pause_s):
             began = time.thread_time()
@@ -170,6 +172,25 @@ class Watcher:
                     self._tell(RepositoryEvent(kind="noticed", model=model))
             if self._waiting.since:
                 self._follow()
+
+    def _hold_ensembles(self) -> None:
+        """Tell the server by number which version of an ensemble it serves, as long as there is no newer one.
+
+        Triton loads an ensemble again whenever a member changes, and takes what is the newest by then.
+        """
+        if self._look() != self._seen:
+            return
+        with suppress(repo_client.RepoClientError, RepoToolError), self._changing, self._connect() as client:
+            for model in self._ensembles():
+                server = ModelOnServer(client=client, name=model, timeout_s=self._load_timeout_s)
+                if (serving := server.versions()) and not server.is_held():
+                    server.load(server.document(), serving)
+
+    def _ensembles(self) -> Iterator[str]:
+        for name in self._seen:
+            with suppress(RepoToolError):  # told when it is to be loaded
+                if self._repository.model(name).read_config(self._variant).is_ensemble:
+                    yield name
 
     def _look(self) -> Look:
         return look_at(self._repository, variant=self._variant)
