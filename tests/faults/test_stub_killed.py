@@ -5,10 +5,13 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
+from repo_client import Client, RepoClientError, Retries
 from repo_tool.repository.layout import ModelRepository
+from support.onnx_cases import ROWS, Y2, Case, X, config
 from support.open_loop import OpenLoop, publish_versioned
 from support.supervised_service import serving
 
@@ -55,3 +58,37 @@ def test_a_stub_killed_every_ten_seconds_is_replaced_and_requests_are_answered(t
     assert not calls.hung, calls.failed
     assert share <= (0.001 if is_full else 0.02), calls.failed
     assert passed or not is_full, measured
+
+
+HUNGRY = """
+class TritonPythonModel:
+    def execute(self, requests):
+        self.all_there_is = bytearray(1 << 30)
+"""
+
+
+@pytest.fixture
+def memory_limit():
+    """A control group of little memory for one process, where this machine lets us have one."""
+    own = next((line for line in Path("/proc/self/cgroup").read_text().splitlines() if ":memory:" in line), "")
+    group = Path("/sys/fs/cgroup/memory") / own.rpartition(":")[2].lstrip("/") / f"repo-tool-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text("300M")
+    except OSError as error:
+        pytest.skip(f"no control group of our own: {error}")
+    yield lambda process: (group / "cgroup.procs").write_text(str(process))
+    group.rmdir()
+
+
+def test_a_stub_that_runs_out_of_memory_is_said_to_have_done_so(tmp_path, memory_limit):
+    Case("hungry", None, config([X], [Y2]).replace("onnxruntime", "python")).write(tmp_path / "repository")
+    (tmp_path / "repository" / "hungry" / "1" / "model.py").write_text(HUNGRY)
+    with serving(tmp_path / "repository") as service:
+        began = time.time()
+        memory_limit(service.stubs(1)[0].pid)
+        with Client(service.url, retries=Retries(attempts=1)) as client, pytest.raises(RepoClientError):
+            client.model("hungry").infer({"x": ROWS})
+        service.wait_for_event("model repaired", began)
+        death = next(event for event in service.events(began) if event["event"] == "stub died")
+    assert death["cause"].endswith("as the machine or its container has run out of memory")

@@ -74,12 +74,13 @@ def processor_ticks_of(process: int) -> int:
 
 
 def memory_kills() -> int:
-    """How many processes the kernel has ended for lack of memory, in our control group where it tells."""
+    """A number that grows when the kernel ends a process of ours for lack of memory, or another on this machine."""
+    kills = 0
     for counter in _counters():
         with suppress(OSError):
             if match := _KILLS.search(counter.read_text()):
-                return int(match[1])
-    return 0
+                kills += int(match[1])
+    return kills
 
 
 def _counters() -> Iterator[Path]:
@@ -90,7 +91,7 @@ def _counters() -> Iterator[Path]:
                 yield _CGROUPS / path.lstrip("/") / "memory.events"
             elif "memory" in controllers.split(","):
                 yield _CGROUPS / "memory" / path.lstrip("/") / "memory.oom_control"
-    yield _PROC / "vmstat"  # counts those of every group
+    yield _PROC / "vmstat"  # those of every group that we can see: an older kernel counts for each group alone
 
 
 def _children_of(parent: int) -> Iterator[int]:
