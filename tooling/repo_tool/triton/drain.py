@@ -11,17 +11,19 @@ on which nothing more comes is closed.
 
 __all__ = ["Drained", "drain"]
 
+import errno
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from socket import SHUT_RD, SHUT_RDWR, create_connection, socket
+from socket import SHUT_RD, SHUT_RDWR, SHUT_WR, create_connection, socket
 from threading import Thread
 from typing import Self
 
-from repo_tool.triton.last_answer import answer_last, close_in_order
+from repo_tool.triton.last_answer import answer_last
 from repo_tool.triton.options import Ports
 from repo_tool.triton.sockets import (
     READS,
@@ -43,8 +45,9 @@ from repo_tool.triton.sockets import (
 _POLL_S = 0.001  # Triton's own part of an answer may take no longer, and then tells most
 _QUIET_MS = 20  # and two round trips: so long a client may take for the body, once it is told "100 Continue"
 _TIE_MS = 250  # where the kernel's clock (4 ms) does not tell whether the end of an answer or new data came last
-_RECENT_MS = 5000  # a connection that was used since then is probably used again
+_RECENT_MS = 5000  # a connection that was used or opened since then is probably used again
 _PATIENCE_S = 1.0  # with such a connection
+_LINGER_S = 0.5  # for the client's kernel to take our end
 _DOOR_S = 1.0  # the server answers its door within milliseconds
 _SPARE = 8
 
@@ -89,6 +92,12 @@ class _Taken:
     patience_s: float  # with its client, once the server has let go
     released_at: float | None = None
     answering: Thread | None = None
+    ended_at: float | None = None
+
+    @property
+    def copy(self) -> socket:
+        """Ours, and by then the only one."""
+        return self.connection.copy
 
 
 def drain(server: int, ports: Ports, *, host: str, notice_s: float, deadline: float) -> Drained:
@@ -121,17 +130,22 @@ class _Drain:
         self._ours: set[str] = set()  # the server's side of our own connections
         self._our_ports: set[int] = set()
         self._spares: list[socket] = []  # for requests that come when the server takes no connection any more
+        self._is_door_closed = False
         self._closed = self._answered = 0
+        self._open_files = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     def __enter__(self) -> Self:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # two for each connection
         return self
 
     def __exit__(self, *_: object) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, self._open_files)
         for each in self._open.values():
             each.connection.copy.close()
         for taken in self._taken.values():
             if taken.answering is None:
-                taken.connection.copy.close()
+                taken.copy.close()
         self._close_spares()
 
     def run(self, notice_s: float) -> Drained:
@@ -169,13 +183,19 @@ class _Drain:
             if not each.connection.is_open_in_server():
                 self._open.pop(inode).connection.copy.close()
                 self._closed += 1
-        with suppress(ProcessLookupError, FileNotFoundError):  # the server has ended
-            for connection in sockets_of(self._server, self._ports.http, known=self._clients() | self._ours):
-                if connection.peer_port() in self._our_ports:
-                    self._ours.add(connection.inode)
-                    connection.copy.close()
-                else:
-                    self._open[connection.inode] = _Open(connection=connection)
+        try:
+            self._copy_new_ones()
+        except OSError as error:  # the server has ended, or we have as many open files as we may
+            if error.errno not in (errno.ENOENT, errno.ESRCH, errno.EMFILE):
+                raise
+
+    def _copy_new_ones(self) -> None:
+        for connection in sockets_of(self._server, self._ports.http, known=self._clients() | self._ours):
+            if connection.peer_port() in self._our_ports:
+                self._ours.add(connection.inode)
+                connection.copy.close()
+            else:
+                self._open[connection.inode] = _Open(connection=connection)
 
     def _take_what_may_be_taken(self) -> None:
         """Look first, hold back what the client sends, and look again: only what is seen then is sure to stay so."""
@@ -200,44 +220,48 @@ class _Drain:
 
     def _take(self, connection: Connection) -> None:
         state = tcp_state(connection.copy)
-        was_used = state.bytes_received > 0 and state.received_ms_ago < _RECENT_MS
+        is_used = min(state.received_ms_ago, state.sent_ms_ago) < _RECENT_MS  # since it was opened, at least
         with suppress(OSError):  # the client has closed it meanwhile
             connection.copy.shutdown(SHUT_RD)
-        self._taken[connection.inode] = _Taken(connection=connection, patience_s=_PATIENCE_S if was_used else 0.0)
+        self._taken[connection.inode] = _Taken(connection=connection, patience_s=_PATIENCE_S if is_used else 0.0)
         del self._open[connection.inode]
 
     def _advance(self, taken: _Taken) -> None:
-        connection = taken.connection
-        if taken.released_at is None and not connection.is_open_in_server():
-            let_through(connection.copy)
-            taken.released_at = time.monotonic()
-        if taken.answering is not None:
-            if not taken.answering.is_alive():
-                self._forget(taken)
-        elif taken.released_at is not None:
+        """The server lets go; what comes then is answered; our end is sent; the client has it."""
+        if taken.released_at is None:
+            self._release(taken)
+        elif taken.answering is not None and taken.answering.is_alive():
+            return
+        elif taken.ended_at is None:
             self._end_or_answer(taken, quiet_s=time.monotonic() - taken.released_at)
+        elif tcp_state(taken.copy).has_delivered or time.monotonic() > taken.ended_at + _LINGER_S:
+            taken.copy.close()
+            del self._taken[taken.connection.inode]
+            self._closed += 1
+
+    def _release(self, taken: _Taken) -> None:
+        if not taken.connection.is_open_in_server():
+            let_through(taken.copy)
+            taken.released_at = time.monotonic()
 
     def _end_or_answer(self, taken: _Taken, *, quiet_s: float) -> None:
-        copy = taken.connection.copy
-        if unread(copy):
+        if unread(taken.copy) and taken.answering is None:
             self._answered += 1
-            self._start(taken, answer_last, copy, self._spare(), deadline=self._deadline)
-        elif not tcp_state(copy).is_established or quiet_s > taken.patience_s:
-            self._start(taken, close_in_order, copy)
-
-    def _start(self, taken: _Taken, work: Callable[..., None], *arguments: object, **named: object) -> None:
-        taken.answering = Thread(target=work, args=arguments, kwargs=named, daemon=True)
-        taken.answering.start()
-
-    def _forget(self, taken: _Taken) -> None:
-        del self._taken[taken.connection.inode]
-        self._closed += 1
+            spare = self._spare()
+            taken.answering = Thread(target=answer_last, args=(taken.copy, spare), kwargs={"deadline": self._deadline})
+            taken.answering.daemon = True
+            taken.answering.start()
+        elif taken.answering is not None or not tcp_state(taken.copy).is_established or quiet_s > taken.patience_s:
+            with suppress(OSError):  # the client has gone
+                taken.copy.shutdown(SHUT_WR)
+            taken.ended_at = time.monotonic()
 
     def _spare(self) -> socket | None:
         if self._spares:
             return self._spares.pop()
-        with suppress(OSError):  # the door is closed
-            return self._connected()
+        if not self._is_door_closed:
+            with suppress(OSError):  # the server has ended
+                return self._connected()
         return None
 
     def _close_spares(self) -> None:
@@ -255,10 +279,13 @@ class _Drain:
         Who tries is refused once the server has closed its listening socket; told to stop, it would let them in and
         hang up.
         """
-        self._spares = [self._connected() for _ in range(len(self._clients()) and len(self._clients()) + _SPARE)]
+        with suppress(OSError):  # we have as many open files as we may
+            for _ in range(len(self._clients()) and len(self._clients()) + _SPARE):
+                self._spares.append(self._connected())
         for listener in sockets_of(self._server, self._ports.http, listening=True):
             copies.enter_context(listener.copy)
             hold_back(listener.copy)
+            self._is_door_closed = True
         over = min(self._deadline, time.monotonic() + _DOOR_S)
         while backlog(self._server, self._ports.http) and time.monotonic() < over:
             time.sleep(_POLL_S)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The last request of an HTTP connection whose server has let go of it: answered by another one, and then closed."""
 
-__all__ = ["answer_last", "close_in_order"]
+__all__ = ["answer_last"]
 
 import re
 import select
@@ -11,10 +11,9 @@ from contextlib import suppress
 
 from repo_tool.triton.sockets import tcp_state, unread
 
-_POLL_S = 0.002
+_POLL_MS = 2
 _CHUNK = 1 << 20
 _LONGEST_HEAD = 1 << 18
-_LINGER_S = 0.5
 _CONNECTION_HEADER = re.compile(rb"\r\n(?:connection|keep-alive):[^\r\n]*", re.IGNORECASE)
 _REQUEST = re.compile(rb"[A-Z]+ [^\r\n]+ HTTP/1\.[01]\r\n")
 _UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
@@ -41,7 +40,7 @@ class _LateClient:
             if not more and (not self.is_there() or time.monotonic() >= self._deadline or len(data) > _LONGEST_HEAD):
                 return b"", b""
             if not more:
-                time.sleep(_POLL_S)
+                time.sleep(_POLL_MS / 1e3)
         head, _, rest = data.partition(b"\r\n\r\n")
         return head, rest
 
@@ -54,12 +53,13 @@ class _LateClient:
 
 
 def answer_last(connection: socket.socket, server: socket.socket | None, *, deadline: float) -> None:
-    """Pass one request on to ``server`` and its answer back, tell the client that it was the last one, and close both.
+    """Pass one request on to ``server`` and its answer back, tell the client that it was the last one.
 
-    Without a ``server`` the client is told to try again elsewhere. ``deadline`` is a ``time.monotonic()``.
+    Without a ``server`` the client is told to try again elsewhere. ``deadline`` is a ``time.monotonic()``. The server's
+    connection is closed, the client's is not.
     """
     client = _LateClient(connection, deadline)
-    with connection, suppress(OSError):
+    with suppress(OSError):
         head, rest = client.head()
         if server is None:
             client.send(_UNAVAILABLE if head else b"")
@@ -68,31 +68,17 @@ def answer_last(connection: socket.socket, server: socket.socket | None, *, dead
                 server.settimeout(max(0.01, deadline - time.monotonic()))
                 server.sendall(_CONNECTION_HEADER.sub(b"", head) + b"\r\nConnection: close\r\n\r\n" + rest)
                 _relay(client, server)
-        close_in_order(connection)
 
 
 def _relay(client: _LateClient, server: socket.socket) -> None:
     """Until the server closes, which it does after its answer."""
+    answers = select.poll()  # select.select() knows no more than 1024 files
+    answers.register(server, select.POLLIN)
     while True:
         if data := client.received():
             server.sendall(data)
-        readable, _, _ = select.select([server], [], [], 0 if data else _POLL_S)
-        if readable:
+        if answers.poll(0 if data else _POLL_MS):
             answer = server.recv(_CHUNK)
             if not answer:
                 return
             client.send(answer)
-
-
-def close_in_order(connection: socket.socket) -> None:
-    """Send all that is to be sent and our end, and wait a moment for the client's: a reset could overtake an answer."""
-    with connection, suppress(OSError):
-        connection.shutdown(socket.SHUT_WR)
-        over = time.monotonic() + _LINGER_S
-        while time.monotonic() < over and not _has_ended(connection):
-            time.sleep(_POLL_S)
-
-
-def _has_ended(connection: socket.socket) -> bool:
-    """Whether the client has taken everything and closed its side, too."""
-    return tcp_state(connection).is_closed

@@ -37,7 +37,8 @@ from pathlib import Path
 READS, WRITES = 0x1, 0x4  # of the events that ``waits_for`` tells
 _PIDFD_GETFD = 438  # of the system call table, the same on every architecture
 _ATTACH_FILTER, _DETACH_FILTER = 26, 27
-_ESTABLISHED, _CLOSED, _LISTEN = 1, 7, 10  # include/net/tcp_states.h
+_ESTABLISHED, _LISTEN = 1, 10  # include/net/tcp_states.h
+_DELIVERED = (5, 6, 7)  # FIN_WAIT2, TIME_WAIT, CLOSE
 # Classic BPF over a TCP segment: what carries data is dropped, so that the peer sends it again later.
 _WITHOUT_DATA = (
     (0x30, 0, 0, 12),  # A = the byte that holds the length of the header, in words, in its upper half
@@ -69,9 +70,9 @@ class TcpState:
         return self.state == _ESTABLISHED
 
     @property
-    def is_closed(self) -> bool:
-        """Whether both sides have, and know it of each other."""
-        return self.state == _CLOSED
+    def has_delivered(self) -> bool:
+        """Whether the other side has all that was sent, our end too."""
+        return self.state in _DELIVERED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
