@@ -184,6 +184,17 @@ def test_a_retrained_model_gets_a_version_and_so_does_what_uses_it(folder):
     assert plan(folder) == (0, {})
 
 
+def test_a_label_is_no_edit_by_hand(folder):
+    """The version that it points at is loaded beside the newest one, as the file does not say."""
+    wine = folder / "models" / "wine"
+    shutil.copytree(wine / "1", wine / "2")
+    assert plan(folder) == (0, {})
+    labelled = repo_tool("promote", "wine", "--version", "1", "--label", "stable", "-r", folder / "models")
+    assert labelled.returncode == 0, labelled.stderr
+    assert ModelRepository(folder / "models").model("wine").read_config().version_policy.specific == (1, 2)
+    assert plan(folder) == (0, {})
+
+
 def test_what_is_no_longer_listed_goes_unless_somebody_else_added_it(folder):
     declared = listed()
     declared["models"] = declared["models"][1:]

@@ -9,12 +9,15 @@ from typing import Any
 
 from repo_tool.config import pbtxt
 from repo_tool.config.model import ModelConfig
+from repo_tool.config.served_versions import served_versions
 from repo_tool.errors import ConfigError, RepositoryError
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.pins import PINS_PARAMETER, called_by
 from repo_tool.repository.provenance import digest_of_bytes, digests_of, read_provenance, shared_digests_of
 from repo_tool.repository.stamps import unstamped
 from repo_tool.workflows.config_overrides import interface_digest
+from repo_tool.workflows.earlier_model import with_versions
+from repo_tool.workflows.kept_versions import KeptVersions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,8 @@ class FoundModel:
 
     name: str
     version: int | None = None
+    versions: tuple[int, ...] = ()
+    kept: tuple[int, ...] = ()  # those that a label or a pipeline asks for
     facts: Mapping[str, Any] = field(default_factory=dict)  # the provenance; empty where there is none
     problem: str = ""  # why there is none
     config_text: str | None = None
@@ -49,9 +54,22 @@ class FoundModel:
         return pipeline if isinstance(pipeline, str) else None
 
     @property
+    def is_pipeline(self) -> bool:
+        """Whether one version of it answers at a time, of all that it has."""
+        return "pipeline_digest" in self.facts or self.pipeline is not None
+
+    @property
     def base(self) -> str | None:
-        """``config.pbtxt`` as it was derived, before anything was set over it; None where that was not recorded."""
-        return self.facts.get("config")
+        """``config.pbtxt`` as it was derived, before anything was set over it; None where that was not recorded.
+
+        It loads what a label or a pipeline asks for by now as well.
+        """
+        text = self.facts.get("config")
+        config = _parsed(text) if text and self.kept else None
+        if config is None:
+            return text
+        served = served_versions(config.version_policy, self.versions)
+        return with_versions(text, {*served, *self.kept}, there=self.versions)
 
     @property
     def overrides(self) -> Mapping[str, Any]:
@@ -100,6 +118,7 @@ def _found(directory: ModelDirectory, listed: Collection[str], members: Collecti
     there = FoundModel(
         name=directory.name,
         version=version,
+        versions=versions,
         facts=facts,
         problem=problem,
         config_text=text,
@@ -109,7 +128,12 @@ def _found(directory: ModelDirectory, listed: Collection[str], members: Collecti
     is_looked_at = directory.name in listed or there.pipeline in listed
     if not (is_looked_at and version):
         return there
-    return replace(there, altered=_altered(directory, version, facts), strays=_strays(directory, facts))
+    return replace(
+        there,
+        kept=() if there.is_pipeline else KeptVersions.of(directory).versions,
+        altered=_altered(directory, version, facts),
+        strays=_strays(directory, facts),
+    )
 
 
 def uses_of(directory: ModelDirectory) -> tuple[str, ...]:
