@@ -166,7 +166,7 @@ def drained_once(repository, *, seed):
 
 def test_sigterm_with_requests_in_flight_and_connections_that_are_kept(repository, scale, seed, figures, is_full):
     answered, told_to_leave, failed, slowest = 0, 0, [], 0.0
-    for each in range(scale(1, 20)):
+    for each in range(scale(1, 10)):
         told, ready, ends, seconds, survivors, regions = drained_once(repository, seed=seed + 100 * each)
         assert ready[-1] == 400, "the server did not say that it was ending"
         assert ends == [b""] * 4
@@ -176,7 +176,7 @@ def test_sigterm_with_requests_in_flight_and_connections_that_are_kept(repositor
         failed += told.failed
         slowest = max(slowest, seconds)
     measured = {
-        "rounds": scale(1, 20),
+        "rounds": scale(1, 10),
         "answered": answered,
         "failed or reset": len(failed),
         "connections ended by an answer": told_to_leave,
