@@ -95,10 +95,14 @@ class Journal:
         """The numbers, from 1, of complete lines that are no entries; a last one without its end was never written."""
         return tuple(number for number, entry in self._read() if entry is None)
 
+    def entries_of(self, model: str) -> tuple[Entry, ...]:
+        """Those of one model, which takes no close look at the others."""
+        told = (entry for _, entry in self._read(json.dumps(model)) if entry is not None)
+        return tuple(entry for entry in told if entry.model == model)
+
     def highest_version(self, model: str) -> int:
         """The highest version that the model has ever had, as far as the journal tells; 0 for none."""
-        told = (entry for _, entry in self._read(json.dumps(model)) if entry is not None)
-        return max((entry.version or 0 for entry in told if entry.model == model), default=0)
+        return max((entry.version or 0 for entry in self.entries_of(model)), default=0)
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Add those that are not there yet, by their ids, and bring them to the disk; the publishing lock is held.

@@ -171,6 +171,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _require_room(staged: StagedModel, target: ModelDirectory) -> None:
+    _require_own_folder(target)
     if staged.version is not None and not _comes_back(staged.directory, staged.version, target):
         next_version(target, wanted=staged.version)
     if target.path.exists():
@@ -181,7 +182,7 @@ def _comes_back(staged: ModelDirectory, version: int, target: ModelDirectory) ->
     """Whether the version is newer than all that are there, and the very one that was there under its number."""
     if version <= max(target.versions(), default=0):
         return False
-    told = [each for each in Journal(ModelRepository(target.path.parent)).entries() if each.model == target.name]
+    told = Journal(ModelRepository(target.path.parent)).entries_of(target.name)
     highest = max((each.version or 0 for each in told), default=0)
     digests = {each.digest for each in told if each.version == version and each.digest}
     return version == highest and digests == {provenance_digest(staged, version)}
