@@ -5,8 +5,9 @@ __all__ = ["StubWatch"]
 
 import os
 import selectors
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from repo_tool.triton.stub_processes import Ending, Stub, ending_of, state_of, stubs_of
@@ -29,16 +30,20 @@ class StubWatch:
         self._ended_since: dict[int, float] = {}
         self._stopped_since: dict[int, float] = {}
         self._retired: set[int] = set()
+        self._changing = threading.Lock()
+        self._is_closed = False
         self._selector = selectors.DefaultSelector()
         self._selector.register(wake, selectors.EVENT_READ)
         self._open(server)
 
     def close(self) -> None:
         """Close every descriptor but the one to wake by."""
-        for descriptor in self._descriptors.values():
-            os.close(descriptor)
-        self._descriptors.clear()
-        self._selector.close()
+        with self._changing:
+            self._is_closed = True
+            for descriptor in self._descriptors.values():
+                os.close(descriptor)
+            self._descriptors.clear()
+            self._selector.close()
 
     def wait(self, timeout_s: float) -> None:
         """Until a process ends, somebody wakes us, or the time is over."""
@@ -46,11 +51,13 @@ class StubWatch:
 
     def look_again(self) -> None:
         """Find the stubs that the server has started meanwhile."""
-        for stub in stubs_of(self.server):
-            if stub.pid not in self._stubs:
-                self._stubs[stub.pid] = stub
-                self.models.add(stub.model)
-                self._open(stub.pid)
+        found = stubs_of(self.server)
+        with self._changing:
+            for stub in found:
+                if stub.pid not in self._stubs and not self._is_closed:
+                    self._stubs[stub.pid] = stub
+                    self.models.add(stub.model)
+                    self._open(stub.pid)
 
     def retire(self, stubs: Iterable[Stub]) -> None:
         """Others serve in their place: they are of no interest any more."""
@@ -58,22 +65,13 @@ class StubWatch:
 
     def deaths(self) -> list[tuple[Stub, Ending]]:
         """The stubs that ended without having been let go by the server, each told once."""
-        found = []
-        for stub in tuple(self._stubs.values()):
-            if (state := state_of(stub.pid)) not in ("Z", "X", ""):
-                continue
-            self._close(stub.pid)
-            ending = ending_of(stub.pid)
-            if state and ending and stub.pid not in self._retired and self._is_death(stub, ending):
-                found.append((stub, ending))
-            if not state or stub.pid not in self._ended_since:
-                self._forget(stub)
-        return found
+        with self._changing:
+            return list(self._found_dead())
 
     def stopped(self) -> list[Stub]:
         """The stubs that stand still since a while."""
         now = time.monotonic()
-        still = [stub for stub in self._stubs.values() if state_of(stub.pid) == "T"]
+        still = [stub for stub in tuple(self._stubs.values()) if state_of(stub.pid) == "T"]
         self._stopped_since = {stub.pid: self._stopped_since.get(stub.pid, now) for stub in still}
         return [stub for stub in still if now - self._stopped_since[stub.pid] >= _STOPPED_AFTER_S]
 
@@ -94,6 +92,17 @@ class StubWatch:
             stub.model == model and stub.pid not in self._retired and state_of(stub.pid) not in ("Z", "X", "")
             for stub in tuple(self._stubs.values())
         )
+
+    def _found_dead(self) -> Iterator[tuple[Stub, Ending]]:
+        for stub in tuple(self._stubs.values()):
+            if (state := state_of(stub.pid)) not in ("Z", "X", ""):
+                continue
+            self._close(stub.pid)
+            ending = ending_of(stub.pid)
+            if state and ending and stub.pid not in self._retired and self._is_death(stub, ending):
+                yield stub, ending
+            if not state or stub.pid not in self._ended_since:
+                self._forget(stub)
 
     def _is_death(self, stub: Stub, ending: Ending) -> bool:
         """Whether nobody asked the process to end: one that left in peace may just not have been looked after yet."""
