@@ -10,7 +10,7 @@ from repo_tool.repository.layout import ModelRepository
 from support.open_loop import OpenLoop, publish_versioned
 from support.supervised_service import serving, wait_for
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 RATE = 50  # requests per second
 
 

@@ -15,7 +15,7 @@ from support.onnx_cases import ROWS, Y2, Case, X, config
 from support.open_loop import OpenLoop, publish_versioned
 from support.supervised_service import serving
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 RATE = 50  # requests per second
 INSTANCES = 2
 

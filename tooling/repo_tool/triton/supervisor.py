@@ -27,7 +27,7 @@ from repo_tool.triton.standstill import Standstill
 from repo_tool.triton.stub_processes import Ending, Stub, ending_of, memory_kills, state_of
 from repo_tool.triton.stub_watch import StubWatch
 
-_TICK_S = 0.25
+_TICK_S = 0.5  # for what no descriptor tells
 _SETTLES_S = 1.5  # Triton lets go of replaced instances about a second after it said that the new ones are there
 _PAUSES_S = (0.0, 0.0, 0.5, 1.0, 2.0)  # before each restart of a server that dies at once again
 _AT_ONCE_S = 3.0
