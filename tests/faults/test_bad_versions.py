@@ -128,7 +128,7 @@ def on_a_full_disk(served: Live, model: str, room: Path) -> None:
     command = [sys.executable, "-c", PUBLISHES, served.repository.path, model]
     run = run_on_faulty_disk(
         command,
-        build_library(room),
+        room.parent / "faulty_disk.so",
         root=served.repository.path.parent,
         room=room,
         at=TOUCH_OF_A_FILE,
@@ -194,6 +194,7 @@ class Outcome:
 
 
 def test_a_bad_version_of_any_kind_hurts_nobody(tmp_path, scale, is_full, seed, figures):
+    build_library(tmp_path)
     with served_models(tmp_path) as served:
         outcomes = {
             kind.name: came(served, kind, tmp_path, rate=scale(30, 100), seed=seed + at)

@@ -34,14 +34,20 @@ class Roll:
 def test_rolls_under_load_fail_no_request_and_none_is_answered_by_a_wrong_version(
     tmp_path, scale, is_full, seed, figures
 ):
-    rolls_wanted, requests_wanted, rate = scale(4, 50), scale(0, 100_000), scale(60, 180)
+    rolls_wanted, requests_wanted, rate = scale(4, 50), scale(0, 100_000), scale(60, 95)
     repository = ModelRepository(tmp_path / "models")
     publish_versioned(repository, "m", 1)
     with live(repository) as served:
         served.roll_out("m", label="stable")
-        to_the_newest = OpenLoop(f"grpc://{served.server.grpc_url}", "m", rate=rate, seed=seed)
+        to_the_newest = OpenLoop(f"grpc://{served.server.grpc_url}", "m", rate=rate, seed=seed, timeout_s=20)
         by_label = OpenLoop(
-            f"http://{served.server.http_url}", "m", rate=rate, seed=seed + 1, label="stable", labels=repository.path
+            f"http://{served.server.http_url}",
+            "m",
+            rate=rate,
+            seed=seed + 1,
+            timeout_s=20,
+            label="stable",
+            labels=repository.path,
         )
         rolls = []
         with to_the_newest, by_label:
