@@ -116,6 +116,17 @@ class Live:
                 if entry.name == model and entry.is_ready
             )
 
+    def until_states(self, model: str, wanted: Mapping[str, str]) -> None:
+        """Return once the versions of a model are in these states."""
+        found, deadline = {}, time.monotonic() + _PATIENCE_S
+        with self.own.connect() as client:
+            while time.monotonic() < deadline:
+                found = {each.version: each.state for each in client.admin.repository_index() if each.name == model}
+                if found == wanted:
+                    return
+                time.sleep(0.01)  # between two looks of a poll with a deadline
+        raise AssertionError(f"{model} is {found}")
+
     def served(self, model: str) -> dict[str, str]:
         """The parameters of the configuration that serves."""
         with self.own.connect() as client:

@@ -84,3 +84,16 @@ def test_who_follows_a_label_is_answered_while_a_rollback_reaches_the_server(ser
         load.wait_for(5)
     assert not load.calls.failed
     assert load.calls.versions == {1, 2}
+
+
+@pytest.mark.slow(reason="waits for what hangs")
+def test_a_version_that_hangs_does_not_keep_the_watcher_from_stopping(served: Live) -> None:
+    hangs = b"import time\nclass TritonPythonModel:\n    def initialize(self, args):\n        time.sleep(600)\n"
+    with served.following() as (told, watcher):
+        publish_versioned(served.repository, "p", 1, delay_s=0.001)
+        told.until("rolled out", "p")
+        publish_changed(served.repository, "p", 2, files={"2/model.py": hangs})
+        served.until_states("p", {"1": "READY", "2": "LOADING"})
+        watcher.stop(patience_s=0.5)
+        served.until_states("p", {"1": "READY", "2": "LOADING"})  # so it did not wait for its end
+    assert "failed" not in [event.kind for event in told.events]

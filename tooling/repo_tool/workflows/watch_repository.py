@@ -149,11 +149,14 @@ class Watcher:
         """Follow what has changed since the watcher was made, and what will."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Follow no more; a roll-out under way is finished, or restored."""
+    def stop(self, *, patience_s: float = 5.0) -> None:
+        """Follow no more; a roll-out under way is finished or restored, if that takes no longer than ``patience_s``.
+
+        One that takes longer ends with the server, and tells nothing any more.
+        """
         self._stopping.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(patience_s)
 
     def changes(self) -> tuple[str, ...]:
         """The models that changed and were not rolled out yet, failed ones included."""
@@ -280,4 +283,5 @@ class Watcher:
         self._waiting.done(models)
         if event.error is not None:
             self._waiting.failed.add(event.model)
-        self._tell(event)
+        if event.error is None or not self._stopping.is_set():
+            self._tell(event)
