@@ -58,7 +58,7 @@ def test_it_goes_back_over_what_it_calls(nested):
     """What a version calls is read from the configuration that it had."""
     added = repo_tool("add-pipeline", "outer.yaml", "--sample", "rows.npz", "-r", "models", cwd=nested.parent)
     assert added.returncode == 0, added.stderr
-    back = repo_tool("pipeline", "rollback", "outer", "-r", nested)
+    back = repo_tool("rollback", "outer", "-r", nested)
     assert back.returncode == 0, back.stderr
     refused = repo_tool("add-pipeline", "inner.yaml", "--sample", "rows.npz", "-r", "models", cwd=nested.parent)
     assert refused.returncode == 2

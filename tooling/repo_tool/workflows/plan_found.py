@@ -64,9 +64,9 @@ class FoundModel:
 
         It loads what a label or a pipeline asks for by now as well.
         """
-        text = self.facts.get("config")
+        text: str | None = self.facts.get("config")
         config = _parsed(text) if text and self.kept else None
-        if config is None:
+        if text is None or config is None:
             return text
         served = served_versions(config.version_policy, self.versions)
         return with_versions(text, {*served, *self.kept}, there=self.versions)
