@@ -12,6 +12,7 @@ from support.supervised_service import serving, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 RATE = 50  # requests per second
+LIFE_S = 4.0  # a server that dies sooner again and again is given up
 
 
 def test_a_killed_server_comes_back_with_what_it_served(tmp_path, scale, seed, figures, is_full):
@@ -28,7 +29,9 @@ def test_a_killed_server_comes_back_with_what_it_served(tmp_path, scale, seed, f
                 killed = time.time()
                 service.server.kill()
                 back.append(service.wait_for_event("server restarted", killed))
-                load.wait_for(RATE * 4)
+                serves_since = killed + back[-1]
+                wait_for(lambda since=serves_since: time.time() > since + LIFE_S)
+                load.wait_for(RATE)
         wait_for(lambda: service.shared_bytes == before, what=lambda: f"{service.shared_bytes}, not {before} bytes")
         after, descriptors_after = service.shared_bytes, psutil.Process(service.process.pid).num_fds()
         load_s = service.load_s

@@ -179,6 +179,7 @@ def test_a_model_that_dies_at_once_again_and_again_is_unloaded_and_named_and_the
     assert (event.model, event.version) == ("mortal", "1")
     assert "exit code 3" in event.cause
     assert supervised.ready_versions("mortal") == ()
+    assert not supervised.is_ready()
     assert_same(ask(supervised), {"scores": ROWS @ WEIGHTS})
 
 

@@ -6,7 +6,7 @@ __all__ = ["Repairs"]
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +18,7 @@ from repo_tool.triton.stub_watch import StubWatch
 
 _PAUSES_S = (0.0, 0.0, 0.5, 1.0, 2.0)  # before each repair of a model that dies at once again
 _AT_ONCE_S = 3.0
+_UNSEEN = "it ended as soon as it was there"
 _DEATHS_COUNT_FOR_S = 10.0  # until what was replaced meanwhile is gone too
 _TURN_TIMEOUT_S = 2.0
 
@@ -28,8 +29,10 @@ class _Streak:
 
     count: int = 0
     repaired_at: float = -_AT_ONCE_S
+    cause: str = _UNSEEN
 
-    def goes_on(self) -> None:
+    def goes_on(self, cause: str) -> None:
+        self.cause = cause if cause != _UNSEEN else self.cause
         self.count = self.count + 1 if time.monotonic() - self.repaired_at < _AT_ONCE_S else 1
 
     @property
@@ -88,7 +91,7 @@ class Repairs:
         self._watch().look_again()
         for version in served.versions:
             if served.name in self._watch().models and self._lacks(served, version):
-                self.note(served.name, version, "it ended as soon as it was there")
+                self.note(served.name, version, _UNSEEN)
 
     def forget(self) -> None:
         """The server itself has died, and every stub with it."""
@@ -167,10 +170,9 @@ class Repairs:
         noticed = min(moment for moment, _ in lacking.values())
         for version, (_, cause) in lacking.items():
             streak = self._streaks.setdefault((served.name, version), _Streak())
-            streak.goes_on()
+            streak.goes_on(cause)
             if streak.is_hopeless:
-                served = served.without(version)
-                self._give_up(served, version, cause)
+                served = self._give_up(served, version, streak.cause)
         if not served.versions or not any(version in served.versions for version in lacking):
             return
         with self._lock:
@@ -182,11 +184,14 @@ class Repairs:
         for version in lacking:
             self._streaks[served.name, version].repaired_at = time.monotonic()
 
-    def _give_up(self, rest: ServedModel, version: str, cause: str) -> None:
+    def _give_up(self, served: ServedModel, version: str, cause: str) -> ServedModel:
+        rest, last_words = served.without(version), self._server.log.last_words()
         if rest.versions:
             self._server.load_served(rest)
         else:
-            self._server.unload(rest.name)
+            self._server.unload(served.name)
+            with suppress(LoadRefusedError):
+                self._server.load_served(served.given_up())
         words = f"{cause}; it was repaired {len(_PAUSES_S)} times and died at once again"
         self._on_event(
             ServerEvent(
@@ -194,9 +199,10 @@ class Repairs:
                 model=rest.name,
                 version=version,
                 cause=words,
-                last_words=self._server.log.last_words(),
+                last_words=last_words,
             )
         )
+        return rest
 
     def _bring_back(self, served: ServedModel, *, noticed: float) -> None:
         for pause in _PAUSES_S:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 _RESTARTS = "repo-tool.restarts"
+_GIVEN_UP = "given-up-by-repo-tool"  # there is no such backend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,11 @@ class ServedModel:
         before = int(parameters.get(_RESTARTS, {}).get("string_value", 0))
         parameters[_RESTARTS] = {"string_value": str(before + 1)}
         return replace(self, config={**self.config, "parameters": parameters})
+
+    def given_up(self) -> Self:
+        """What Triton refuses, so that the server does not say that all is ready."""
+        config = {key: value for key, value in self.config.items() if key not in ("platform", "runtime")}
+        return replace(self, config={**config, "backend": _GIVEN_UP})
 
     def without(self, version: str) -> Self:
         """The same without one version."""
