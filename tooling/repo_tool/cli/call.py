@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from repo_tool.cli.console import complete_model, console
+from repo_tool.cli.console import complete_label, complete_model, console
 
 if TYPE_CHECKING:
     from repo_tool.workflows.call_model import CalledModel
@@ -32,7 +32,12 @@ def call(
     version: Annotated[int | None, typer.Option(min=1, help="Default: the one that the server chooses.")] = None,
     label: Annotated[
         str | None,
-        typer.Option("--label", "-l", help="The version that this label of the repository names, e.g. stable."),
+        typer.Option(
+            "--label",
+            "-l",
+            help="The version that this label of the repository names, e.g. stable.",
+            autocompletion=complete_label,
+        ),
     ] = None,
     rows: Annotated[
         int | None, typer.Option(min=1, help="Send at most this many rows, if the model batches. Default: all.")

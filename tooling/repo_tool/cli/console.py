@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every command shows things with: consoles that respect NO_COLOR, progress lines, errors."""
 
-__all__ = ["ConsoleProgress", "complete_model", "console", "error_console", "show_error"]
+__all__ = ["ConsoleProgress", "complete_label", "complete_model", "console", "error_console", "show_error"]
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,3 +105,17 @@ def complete_model(context: typer.Context, incomplete: str) -> list[str]:
     folders = (entry for each in repositories if each.is_dir() for entry in each.iterdir() if entry.is_dir())
     names = sorted({entry.name for entry in folders})
     return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_label(context: typer.Context, incomplete: str) -> list[str]:
+    """The labels of the model, for the shell's tab completion."""
+    from repo_tool.errors import RepositoryError
+    from repo_tool.repository.labels import Labels
+    from repo_tool.repository.layout import ModelRepository
+
+    repository = Path(context.params.get("repository") or "model_repository")
+    try:
+        labels = Labels.of(ModelRepository(repository)).versions(context.params.get("model") or "")
+    except RepositoryError:
+        return []
+    return [label for label in sorted(labels) if label.startswith(incomplete)]

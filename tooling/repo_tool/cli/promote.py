@@ -8,36 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from repo_tool.cli.console import ConsoleProgress, complete_model, console
+from repo_tool.cli.console import ConsoleProgress, complete_label, complete_model, console
 
 if TYPE_CHECKING:
     from repo_tool.workflows.promote_version import Promoted
-
-
-def _complete_label(context: typer.Context, incomplete: str) -> list[str]:
-    """The labels of the model, for the shell's tab completion."""
-    from repo_tool.errors import RepositoryError
-    from repo_tool.repository.labels import Labels
-    from repo_tool.repository.layout import ModelRepository
-
-    repository = Path(context.params.get("repository") or "model_repository")
-    try:
-        labels = Labels.of(ModelRepository(repository)).versions(context.params.get("model") or "")
-    except RepositoryError:
-        return []
-    return [label for label in sorted(labels) if label.startswith(incomplete)]
 
 
 def promote(
     model: Annotated[
         str, typer.Argument(help="The name of the model, or of the pipeline.", autocompletion=complete_model)
     ],
-    label: Annotated[str, typer.Option("--label", "-l", help="E.g. stable or canary.", autocompletion=_complete_label)],
+    label: Annotated[str, typer.Option("--label", "-l", help="E.g. stable or canary.", autocompletion=complete_label)],
     version: Annotated[
         str,
         typer.Option(
             help="A number, or a label that the version has. Default: the newest that is served.",
-            autocompletion=_complete_label,
+            autocompletion=complete_label,
         ),
     ] = "",
     drop: Annotated[bool, typer.Option("--drop", help="Take the label off instead.")] = False,
