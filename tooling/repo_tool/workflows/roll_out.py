@@ -188,14 +188,22 @@ def _load_and_prove(run: _Run, change: _Change) -> None:
         with run.progress.step(f"try '{wanted.name}'") as step, server.tried(wanted.document) as trial:
             step.detail = check_answers(server.client, wanted, wanted.versions[-1], served_as=trial)
     with run.progress.step(f"load '{wanted.name}'") as step:
-        run.touched.append(change)
-        server.load(wanted.document, change.beside)
+        _load(run, change)
         step.detail = _served_words(change)
     for version in wanted.versions:
         with run.progress.step(f"prove version {version} of '{wanted.name}'") as step:
             server.require_stamps(version, wanted.stamps)
             step.detail = check_answers(server.client, wanted, version)
         change.proven = (*change.proven, version)
+
+
+def _load(run: _Run, change: _Change) -> None:
+    run.touched.append(change)
+    try:
+        change.server.load(change.wanted.document, change.beside)
+    except _NOT_TAKEN:
+        run.touched.pop()
+        raise
 
 
 def _hold_ensembles(run: _Run) -> None:
@@ -301,8 +309,7 @@ def _failing_as_it_was(run: _Run) -> Iterator[None]:
     except _FAILURES as error:
         if isinstance(error, repo_client.NetworkError) and not run.touched:
             raise ServerUnreachableError(error.fact, next_step=error.hint) from error
-        has_acted = not isinstance(error, _NOT_TAKEN)
-        raise _failure(run, error, _restored(run) if has_acted else "") from error
+        raise _failure(run, error, _restored(run)) from error
 
 
 def _restored(run: _Run) -> str:
@@ -361,6 +368,6 @@ def _way_on(run: _Run, error: Exception) -> str:
         return f"{serves}; the server loads models on request where it runs with --model-control-mode=explicit"
     if isinstance(error, WrongVersionsError):
         return f"{serves}; let the server read '{run.request.repository}', or bring that to it with repo-tool push"
-    if isinstance(error, repo_client.RefusedRequestError):
+    if isinstance(error, repo_client.RefusedRequestError) and not run.touched:
         return f"{serves}; pass the key that the server was started with: --header NAME:KEY"
     return f"{serves}; publish a better version, and roll that out"
