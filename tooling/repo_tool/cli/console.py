@@ -115,7 +115,9 @@ def complete_label(context: typer.Context, incomplete: str) -> list[str]:
 
     repository = Path(context.params.get("repository") or "model_repository")
     try:
-        labels = Labels.of(ModelRepository(repository)).versions(context.params.get("model") or "")
+        # Before an option without its value, click has not yet told arguments from the rest.
+        model = context.params.get("model") or next(iter(context.args), "")
+        labels = Labels.of(ModelRepository(repository)).versions(model)
     except RepositoryError:
         return []
     return [label for label in sorted(labels) if label.startswith(incomplete)]
