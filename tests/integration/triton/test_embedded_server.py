@@ -337,6 +337,13 @@ def test_nothing_to_serve_is_said(repository, models, code, words):
     assert words in done.stdout + done.stderr
 
 
+def test_a_label_follows_only_where_the_repository_is_watched(repository):
+    write(repository, GOOD)
+    done = repo_tool("serve", repository, "--promote", "stable")
+    assert done.returncode == 2
+    assert "add --watch" in done.stderr
+
+
 def test_a_folder_that_is_not_there_is_no_repository(tmp_path):
     with pytest.raises(RepositoryError):
         EmbeddedServer(tmp_path / "absent").start()
