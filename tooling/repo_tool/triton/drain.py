@@ -49,6 +49,7 @@ _RECENT_MS = 5000  # a connection that was used or opened since then is probably
 _PATIENCE_S = 1.0  # with such a connection
 _LINGER_S = 0.5  # for the client's kernel to take our end
 _DOOR_S = 1.0  # the server answers its door within milliseconds
+_OPEN_DOOR_SHARE = 0.5  # of the time: who comes later could not be sure of an answer
 _SPARE = 8
 
 
@@ -103,8 +104,8 @@ class _Taken:
 def drain(server: int, ports: Ports, *, host: str, notice_s: float, deadline: float) -> Drained:
     """Answer what was asked over HTTP, close the connections, and tell the server to stop.
 
-    The server takes new connections until those are gone that there were, and where there were any for ``notice_s``
-    seconds at least.
+    The server takes new connections until those are gone that there were, or half of the time is over; where there were
+    any, for ``notice_s`` seconds at least.
     ``deadline`` is a ``time.monotonic()``. gRPC needs less: Triton tells its clients (GOAWAY), and each of their
     connections ends with its last call.
 
@@ -152,8 +153,10 @@ class _Drain:
         """Notice, connections, door, connections of late comers; the server has been told to stop when this returns."""
         self._look()
         early = self._open.keys() | set()
-        notice_over = time.monotonic() + (notice_s if early else 0.0)
-        self._go_on(until=lambda: time.monotonic() >= notice_over and not early & self._clients())
+        began = time.monotonic()
+        notice_over = began + (notice_s if early else 0.0)
+        door = began + _OPEN_DOOR_SHARE * (self._deadline - began)
+        self._go_on(until=lambda: notice_over <= time.monotonic() and (not early & self._clients() or _is_over(door)))
         with ExitStack() as copies:
             self._close_the_door(copies)
             self._go_on(until=lambda: not self._clients())
@@ -296,6 +299,10 @@ class _Drain:
             with connection.copy, suppress(OSError):
                 if not tcp_state(connection.copy).bytes_received:
                     connection.copy.shutdown(SHUT_RDWR)
+
+
+def _is_over(moment: float) -> bool:
+    return time.monotonic() >= moment
 
 
 def _was_answered(state: TcpState) -> bool:
