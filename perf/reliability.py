@@ -46,6 +46,11 @@ ROWS = (
         limit="0 versions lost or doubled, `fsck` clean",
     ),
     Row(
+        name="push_killed",
+        done="`push` to an object store killed 25 times at any moment",
+        limit="whoever pulls gets the old or the new, and Triton never half a version",
+    ),
+    Row(
         name="served_is_published",
         done="1,000 publishes and rollbacks, with old modification times and restarts",
         limit="what is served has the published digest, always",

@@ -75,7 +75,7 @@ def test_a_push_that_is_killed_leaves_the_old_or_the_new(store, tmp_path, scale,
     finish(start_push(here, store))
     takes_s = time.monotonic() - started
     outcomes = {"old": 0, "new": 0, "neither": 0, "half served": 0}
-    kills = scale(3, 100)
+    kills = scale(3, 25)
     for version in range(2, kills + 2):
         old = pulled(store, tmp_path / "there" / "models")
         publish_versioned(here, "m", version, padding_bytes=draw.choice((0, 4 << 20)))
