@@ -18,8 +18,13 @@ from support.own_triton import own_triton
 
 def deployed(served: Live, *arguments: object, repository: Path | None = None) -> subprocess.CompletedProcess[str]:
     folder = repository or served.repository.path
-    url = f"grpc://{served.server.grpc_url}"
-    return repo_tool("deploy", *arguments, "--repository", folder, "--server", url, cwd=folder.parent)
+    server = ("--server", f"grpc://{served.server.grpc_url}", "--header", key_of(served))
+    return repo_tool("deploy", *arguments, "--repository", folder, *server, cwd=folder.parent)
+
+
+def key_of(served: Live) -> str:
+    ((name, key),) = served.server.control_headers.items()
+    return f"{name}:{key}"
 
 
 def test_models_are_deployed_and_each_that_is_not_is_named(served: Live) -> None:
@@ -57,8 +62,7 @@ def test_over_http_the_key_of_the_server_is_asked_for_and_taken(served: Live) ->
     without = repo_tool("deploy", "m", "-r", folder, "--server", url, cwd=folder.parent)
     assert without.returncode == 1
     assert "--header NAME:KEY" in without.stderr
-    ((name, key),) = served.server.control_headers.items()
-    done = repo_tool("deploy", "m", "-r", folder, "--server", url, "--header", f"{name}:{key}", cwd=folder.parent)
+    done = repo_tool("deploy", "m", "-r", folder, "--server", url, "--header", key_of(served), cwd=folder.parent)
     assert done.returncode == 0, done.stderr
     assert "'m' serves version 2, and version 1 no longer" in done.stdout
 
