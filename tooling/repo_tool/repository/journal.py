@@ -128,12 +128,12 @@ class Journal:
                 stream.seek(complete)
                 _write_all(stream, words)
                 os.fsync(stream.fileno())
+                if is_new:
+                    sync_folder(self.path.parent)
             except OSError:
                 with suppress(OSError):
                     stream.truncate(complete)
                 raise
-        if is_new:
-            sync_folder(self.path.parent)
 
     def _content(self) -> bytes:
         try:
