@@ -90,7 +90,7 @@ class Repairs:
         """See whether the stubs of a model that was just loaded live still: nobody has seen them begin."""
         self._watch().look_again()
         for version in served.versions:
-            if served.name in self._watch().models and self._lacks(served, version):
+            if served.has_stubs and self._lacks(served, version):
                 self.note(served.name, version, _UNSEEN)
 
     def forget(self) -> None:

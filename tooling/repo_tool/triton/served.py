@@ -35,6 +35,11 @@ class ServedModel:
         return "ensemble_scheduling" in self.config
 
     @property
+    def has_stubs(self) -> bool:
+        """Whether Python serves it."""
+        return self.config.get("backend") == "python" or str(self.config.get("runtime", "")).endswith(".py")
+
+    @property
     def keeps_sequences(self) -> bool:
         """Whether its requests may wait for the end of others' sequences."""
         return "sequence_batching" in self.config

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Python backend's stubs as processes: which model each serves, whether it moves, and how it ended."""
 
-__all__ = ["Ending", "Stub", "ending_of", "memory_kills", "processor_ticks_of", "state_of", "stubs_of"]
+__all__ = ["Ending", "Stub", "dead_stubs_of", "ending_of", "memory_kills", "processor_ticks_of", "state_of", "stubs_of"]
 
 import os
 import re
@@ -50,6 +50,17 @@ class Ending:
 def stubs_of(server: int) -> list[Stub]:
     """The stubs that a server started and that run."""
     return sorted((stub for process in _children_of(server) if (stub := _stub(process))), key=lambda stub: stub.pid)
+
+
+def dead_stubs_of(server: int) -> set[int]:
+    """The processes of stubs that the server has not let go and that did not end in peace."""
+    dead = set()
+    for name in os.listdir(_PROC):  # noqa: PTH208 # as below
+        if name.isdigit() and (fields := _stat(int(name))) and int(fields[1]) == server and fields[0] in "ZX":
+            ending = ending_of(int(name))
+            if ending is not None and not ending.is_clean:
+                dead.add(int(name))
+    return dead
 
 
 def state_of(process: int) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from repo_tool.triton.stub_processes import Ending, Stub, ending_of, state_of, stubs_of
+from repo_tool.triton.stub_processes import Ending, Stub, dead_stubs_of, ending_of, state_of, stubs_of
 
 _LET_GO_AFTER_S = 0.7  # by then Triton has asked for the exit code of a stub that it ended itself
 _STOPPED_AFTER_S = 0.7
@@ -30,6 +30,7 @@ class StubWatch:
         self._ended_since: dict[int, float] = {}
         self._stopped_since: dict[int, float] = {}
         self._retired: set[int] = set()
+        self._known: set[int] = set()  # every process that was ever found
         self._changing = threading.Lock()
         self._is_closed = False
         self._selector = selectors.DefaultSelector()
@@ -49,9 +50,17 @@ class StubWatch:
         """Until a process ends, somebody wakes us, or the time is over."""
         self._selector.select(timeout_s)
 
+    def has_lost_strangers(self) -> bool:
+        """Whether a stub died since the last time that was asked, before it was found."""
+        dead = dead_stubs_of(self.server)
+        strangers = dead - self._known
+        self._known |= dead
+        return bool(strangers)
+
     def look_again(self) -> None:
         """Find the stubs that the server has started meanwhile."""
         found = stubs_of(self.server)
+        self._known.update(stub.pid for stub in found)
         with self._changing:
             for stub in found:
                 if stub.pid not in self._stubs and not self._is_closed:

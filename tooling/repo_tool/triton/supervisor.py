@@ -139,12 +139,18 @@ class Supervisor:
         return self._server.is_running() and state_of(self._watch.server) not in ("Z", "X", "")
 
     def _look(self) -> None:
+        self._tend()
         if self._log_tells_news():
             self._settled_at = time.monotonic() + _SETTLES_S
         if time.monotonic() < self._settled_at:
             self._watch.look_again()
             with suppress(RepoToolError):  # it has just died
                 self._served = self._server.served()
+            if self._watch.has_lost_strangers():
+                for model in self._served.values():
+                    self._repairs.check(model)
+
+    def _tend(self) -> None:
         for stub in self._watch.stopped():
             self._tell(ServerEvent(kind=EventKind.STUB_STOPPED, model=stub.model, version=stub.version))
             self._end(stub.pid)
