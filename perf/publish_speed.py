@@ -123,7 +123,7 @@ def _markdown(rounds: Sequence[Round], mebibytes: int, machine: str, day: str) -
         "|---:|---:|---:|---:|---:|---:|",
         *(each.line for each in rounds),
         "",
-        "The sha256 is what costs: it runs beside the disk, but after the copy; the slower the disk, the lower the ratio.",
+        "The sha256 is what costs: it runs beside the disk, but after the copy.",
         "",
         f"Median ratio: **{ratio:.2f}** ({spread}); at most {LIMIT} is wanted: {'kept' if kept else 'MISSED'}.",
     ]
