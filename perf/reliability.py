@@ -41,6 +41,21 @@ ROWS = (
         limit="always exactly the old or the new repository, `fsck` clean or self-repaired",
     ),
     Row(
+        name="crash_states",
+        done="every state of the disk that a kill -9 of add-model can leave, from one watched run each",
+        limit="each is the old or the new repository, and `fsck --repair` puts it in order",
+    ),
+    Row(
+        name="changes_states",
+        done="the same of labels, removals, configurations and models that change together",
+        limit="the same",
+    ),
+    Row(
+        name="changes_cut_off",
+        done="EIO, ENOSPC and torn writes in those changes",
+        limit="the same",
+    ),
+    Row(
         name="publisher_storm",
         done="16 publishers, 50 publishes each, at once",
         limit="0 versions lost or doubled, `fsck` clean",
@@ -49,6 +64,11 @@ ROWS = (
         name="push_killed",
         done="`push` to an object store killed 25 times at any moment",
         limit="whoever pulls gets the old or the new, and Triton never half a version",
+    ),
+    Row(
+        name="publisher_storm_with_kills",
+        done="the same, and some of them killed",
+        limit="the same",
     ),
     Row(
         name="served_is_published",
