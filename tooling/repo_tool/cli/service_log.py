@@ -48,7 +48,7 @@ class ServiceLog:
             _write({"time": _now(), "source": "repo-tool", **facts})
             return
         is_bad = _is_bad(facts)
-        self._print((f"{datetime.now():%H:%M:%S} ", "dim"), (event.words, "bold red" if is_bad else "green"))  # noqa: DTZ005 # the clock of whoever reads along
+        self._print((f"{datetime.now():%H:%M:%S} ", "dim"), (event.words, "bold red" if is_bad else "green"))
         for line in str(facts.get("last_words") or "").splitlines():
             self._print(("  | ", "dim"), (line, "red"))
 
