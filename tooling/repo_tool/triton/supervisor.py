@@ -56,6 +56,7 @@ class Supervisor:
         self._server, self._tell_one = server, on_event
         self._telling = threading.Lock()
         self._stopping = threading.Event()
+        self._is_silent = False
         self._wake_reader, self._wake_writer = os.pipe()
         self._watch = StubWatch(server.pid, wake=self._wake_reader)
         self._repairs = Repairs(
@@ -89,14 +90,20 @@ class Supervisor:
         """Watch from now on."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Watch no more; a repair under way comes to its end. Twice is once."""
+    def stop(self, *, patience_s: float | None = None) -> None:
+        """Watch no more; a repair under way comes to its end, if that takes no longer than ``patience_s``.
+
+        One that takes longer ends with the server, and tells nothing any more. Twice is once.
+        """
         if self._stopping.is_set():
             return
         self._stopping.set()
         os.write(self._wake_writer, b"x")
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(patience_s)
+        if self._thread.is_alive():
+            self._is_silent = True
+            return
         self._watch.close()
         os.close(self._wake_writer)
         os.close(self._wake_reader)
@@ -273,7 +280,8 @@ class Supervisor:
 
     def _tell(self, event: ServerEvent) -> None:
         with self._telling:
-            self._tell_one(event)
+            if not self._is_silent:
+                self._tell_one(event)
 
 
 def _address(url: str) -> str:
