@@ -326,6 +326,37 @@ def test_a_pointer_that_leads_out_of_the_model_is_refused(mounted, repository, t
     assert "evil" in refused.value.cause
 
 
+@pytest.mark.parametrize(
+    ("model", "path"), [("m", "../../precious.txt"), ("m", "/precious.txt"), (".", "../../precious.txt"), ("..", "x")]
+)
+def test_a_pointer_that_has_others_files_removed_is_refused(mounted, repository, tmp_path, model, path):
+    publish_versioned(repository, "m", 1)
+    mounted.push(repository.path)
+    precious = tmp_path / "mounted" / "precious.txt"
+    precious.write_text("kept")
+    pointer = ".models.repo-tool/manifest.json"
+    facts = json.loads(mounted.remote.read(pointer).content)
+    facts["unfinished"][model] = {"digest": "", "removing": [path], "by": "somebody", "at": "once"}
+    mounted.remote.write(pointer, json.dumps(facts).encode())
+    with pytest.raises(RepositoryError, match="cannot be read"):
+        mounted.push(repository.path, removes=True)
+    assert precious.exists()
+
+
+def test_no_link_there_leads_a_push_out_of_its_folder(mounted, repository, tmp_path):
+    publish_versioned(repository, "m", 1)
+    mounted.push(repository.path)
+    publish_versioned(ModelRepository(tmp_path / "others"), "m", 1)
+    before = everything_in(tmp_path / "others")
+    shutil.rmtree(Path(mounted.url, "m"))
+    Path(mounted.url, "m").symlink_to(tmp_path / "others" / "m")
+    shutil.rmtree(repository.model("m").path)
+    publish_versioned(repository, "n", 1)
+    with pytest.raises(RepositoryError, match="lies outside"):
+        mounted.push(repository.path, removes=True)
+    assert everything_in(tmp_path / "others") == before
+
+
 @pytest.mark.parametrize("address", ["s3://bucket", "s3://bucket/", "s3://B/x", "gs://bucket/models", "/"])
 def test_an_address_that_cannot_be_one_is_told(address):
     with pytest.raises(RepositoryError):

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from repo_tool.errors import RepositoryError
 from repo_tool.remotes.base import PlaceTakenError, Stored
-from repo_tool.repository.disk import sync_folder, translating_disk_errors, translating_misfits
+from repo_tool.repository.disk import require_inside, sync_folder, translating_disk_errors, translating_misfits
 from repo_tool.repository.provenance import digest_of, digest_of_bytes
 
 _CHUNK = 1 << 20
@@ -134,10 +134,21 @@ class FolderRemote:
 
     @property
     def _incoming(self) -> Path:
-        return self.path.parent / f".{self.name}.repo-tool" / "incoming"
+        return self._beside / "incoming"
+
+    @property
+    def _beside(self) -> Path:
+        return self.path.parent / f".{self.name}.repo-tool"
 
     def _at(self, place: str) -> Path:
-        return self.path.parent / place
+        """Where it lies, in one of the two folders.
+
+        Raises:
+            RepositoryError: the place, or a link on the way to it, leads out of both.
+        """
+        path = self.path.parent / place
+        require_inside(path, self.path if path.is_relative_to(self.path) else self._beside)
+        return path
 
     def _drop_old_drafts(self) -> None:
         """What killed pushes have left; whose they are cannot be told from another machine, but how old they are."""

@@ -8,15 +8,20 @@ __all__ = ["Manifest", "RemoteFile", "RemoteModel", "Unfinished", "digest_of_mod
 
 import getpass
 import json
+import re
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import Any
 
+from repo_tool.errors import ModelNameError
+from repo_tool.repository.layout import check_model_name
 from repo_tool.repository.provenance import digest_of_bytes
 
 SCHEMA = 1
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
 
 def _now() -> str:
@@ -100,22 +105,44 @@ class Manifest:
         """What ``to_bytes`` made.
 
         Raises:
-            ValueError: it is none, or that of a newer repo-tool.
+            ValueError: it is none, that of a newer repo-tool, or names what no repository can hold.
         """
         facts = json.loads(content)
         if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
             raise ValueError(f"it is no manifest of schema {SCHEMA}, which this repo-tool reads")
         try:
-            models = {name: _model(known) for name, known in facts["models"].items()}
-            unfinished = {name: _unfinished(known) for name, known in facts["unfinished"].items()}
+            models = {_name(name): _model(known) for name, known in facts["models"].items()}
+            unfinished = {_name(name): _unfinished(known) for name, known in facts["unfinished"].items()}
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"it lacks what a manifest has: {error}") from error
         return cls(models=models, unfinished=unfinished)
 
 
+def _name(name: str) -> str:
+    try:
+        return check_model_name(name)
+    except ModelNameError as error:
+        raise ValueError(f"{name!r} is no model's name") from error
+
+
 def _model(known: Mapping[str, Any]) -> RemoteModel:
-    files = {path: RemoteFile(**file) for path, file in known["files"].items()}
+    files = {_path(path): RemoteFile(**file) for path, file in known["files"].items()}
+    for file in files.values():
+        if not _DIGEST.fullmatch(file.digest):
+            raise ValueError(f"{file.digest!r} is no digest")
     return RemoteModel(files=files, by=known["by"], at=known["at"])
+
+
+def _path(path: str) -> str:
+    """``path``, which comes from elsewhere, if it names a file of the model's directory, and nothing above it.
+
+    Raises:
+        ValueError: it does not.
+    """
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\0" in path or PurePosixPath(path).as_posix() != path:
+        raise ValueError(f"{path!r} is no file of a model")
+    return path
 
 
 def _without(model: RemoteModel, paths: Sequence[str]) -> RemoteModel:
@@ -123,7 +150,7 @@ def _without(model: RemoteModel, paths: Sequence[str]) -> RemoteModel:
 
 
 def _unfinished(known: Mapping[str, Any]) -> Unfinished:
-    return Unfinished(**{**known, "removing": tuple(known["removing"])})
+    return Unfinished(**{**known, "removing": tuple(_path(path) for path in known["removing"])})
 
 
 def version_of(path: str) -> int | None:
