@@ -5,6 +5,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ from repo_client import (
     UnexpectedAnswerError,
 )
 from repo_client._errors import Facts
-from repo_client.testing import AsyncInMemoryTransport, InMemoryTransport, model_signature
+from repo_client.testing import AsyncInMemoryTransport, InMemoryModel, InMemoryTransport, model_signature
 
 X = {"x": np.ones((1, 2), np.float32)}
 AT_ONCE = Retries(first_wait_s=0)
@@ -250,6 +251,43 @@ def test_a_model_that_is_not_found_after_an_outage_is_told_at_once():
         model.infer(X)
         with pytest.raises(ModelNotFoundError, match=r"^not loaded yet$"):
             model.infer(X)
+
+
+def unloaded(inputs):
+    raise UNLOADED
+
+
+def beside_an_unloaded_one():
+    """The models of a server: ``digits``, which answers, and ``gone``."""
+    gone = InMemoryModel(signature=replace(digits(), name="gone"), answer=unloaded)
+    return InMemoryModel(signature=digits(), answer=doubled), gone
+
+
+def test_a_model_that_was_waited_for_in_vain_is_not_waited_for_again_whatever_others_do():
+    transport = InMemoryTransport(*beside_an_unloaded_one())
+    with Client("grpc://nowhere", transport=transport, retries=Retries(first_wait_s=0, patience_s=0.2)) as client:
+        digits, gone = client.model("digits"), client.model("gone")
+        with pytest.raises(ModelNotFoundError, match="attempts"):
+            gone.infer(X)
+        for _ in range(3):
+            assert isinstance(digits.infer(X), Answer)
+            calls = len(infer_calls(transport))
+            with pytest.raises(ModelNotFoundError) as caught:
+                gone.infer(X)
+            assert (caught.value.attempts, len(infer_calls(transport))) == (1, calls + 1)
+
+
+def test_many_callers_do_not_storm_a_server_that_has_unloaded_their_model():
+    async def run():
+        transport = AsyncInMemoryTransport(*beside_an_unloaded_one())
+        async with AsyncClient("grpc://nowhere", transport=transport, retries=AT_ONCE) as client:
+            gone = await client.model("gone")
+            ended = await asyncio.gather(*(gone.infer(X) for _ in range(300)), return_exceptions=True)
+        return {type(each) for each in ended}, len(infer_calls(transport))
+
+    kinds, calls = asyncio.run(run())
+    assert kinds == {ModelNotFoundError}
+    assert calls <= 300 + 1000
 
 
 def test_reads_are_tried_again_as_well():
