@@ -85,9 +85,9 @@ class Connection(asyncio.BufferedProtocol):
         if self._is_lost:
             raise EOFError("closed before the request")
         self._reader = reader = ReplyReader(self._scratch, has_body=has_body)
-        self._answered = asyncio.get_running_loop().create_future()
-        self._transport.write(b"".join((head, *body)))  # a copy, because others may change the arrays meanwhile
         async with _until(deadline):
+            self._transport.write(b"".join((head, *body)))  # a copy, because others may change the arrays meanwhile
+            self._answered = asyncio.get_running_loop().create_future()  # last, so that nobody leaves it unasked
             await self._answered
         self.is_proven = True
         return reader

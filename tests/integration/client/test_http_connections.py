@@ -26,6 +26,7 @@ from repo_client import (
     TlsError,
     UrlError,
 )
+from repo_client._task_connection import open_connection
 from repo_client._thread_connection import Slot
 from support.certificates import Authority
 from support.http_relay import CannedServer, Relay, server_context
@@ -92,6 +93,20 @@ def test_no_more_connections_than_allowed(client_server, ask):
     with Relay(client_server.http_url) as relay:
         assert ask(f"http://{relay.address}", ConnectionOptions(connections=2)) == [6.0] * 32
         assert relay.connections <= 2
+
+
+def test_a_connection_whose_deadline_passed_before_the_request_leaves_no_failure_behind(client_server, caplog):
+    async def run():
+        host, port = client_server.http_url.split(":")
+        connection = await open_connection(host, int(port), deadline=time.monotonic() + 20)
+        with pytest.raises(TimeoutError):
+            await connection.exchange(b"GET / HTTP/1.1\r\n\r\n", (), deadline=time.monotonic() - 1)
+        connection.close()
+        await asyncio.sleep(0)  # the loop tells the connection that it is lost
+
+    asyncio.run(run())
+    gc.collect()
+    assert not caplog.records
 
 
 def test_waiting_for_a_connection_counts_against_the_deadline(client_server):
