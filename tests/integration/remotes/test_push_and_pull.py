@@ -260,6 +260,41 @@ def test_sync_removes_what_was_pushed_and_is_no_longer_here_and_nothing_else(els
     assert elsewhere.push(repository.path, removes=True).keys() == {("m", "unchanged")}
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_sync_leaves_what_somebody_pushed_meanwhile(mounted, repository, tmp_path, monkeypatch, version):
+    publish_versioned(repository, "m", 1)
+    theirs = ModelRepository(tmp_path / "theirs" / "models")
+    publish_versioned(theirs, "other", 1)
+    mounted.push(theirs.path)
+    if version == 2:
+        publish_versioned(theirs, "other", 2)
+    else:
+        theirs.model("other").config_path.write_text(theirs.model("other").config_path.read_text() + "# theirs\n")
+    removing = push_models._remove
+
+    def overtaken(*arguments):
+        mounted.push(theirs.path)
+        return removing(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(push_models, "_remove", overtaken)  # the moment between comparing and removing
+        with pytest.raises(RepositoryError, match="'other' at .* was changed meanwhile"):
+            mounted.push(repository.path, removes=True)
+    assert mounted.files() == {**files_of(repository), **files_of(theirs)}
+    assert ("other", "removed") in mounted.push(repository.path, removes=True)
+
+
+def test_an_empty_repository_empties_another_only_when_told_so(mounted, repository, tmp_path):
+    publish_versioned(repository, "m", 1)
+    mounted.push(repository.path)
+    (tmp_path / "empty").mkdir()
+    refused = repo_tool("sync", mounted.url, "-r", tmp_path / "empty")
+    assert (refused.returncode, "--allow-empty" in refused.stderr) == (2, True), refused.stderr
+    assert mounted.files() == files_of(repository)
+    told = repo_tool("sync", mounted.url, "-r", tmp_path / "empty", "--allow-empty")
+    assert (told.returncode, mounted.files()) == (0, {}), told.stderr
+
+
 def test_a_sync_that_is_cut_off_is_finished_by_the_next(mounted, repository, monkeypatch):
     publish_versioned(repository, "m", 1)
     publish_versioned(repository, "old", 1)

@@ -16,13 +16,16 @@ def sync(
     ),
     endpoint_url: EndpointUrl = None,
     take_over: TakeOver = False,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Remove all that is there if this repository has no model.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would change, and change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Let an object store or another folder hold what this repository holds: `repo-tool push` that also removes.
 
     Models and versions that were pushed there and are not here any more go, after what replaces them has come and the
-    pointer has been switched. Files that nobody pushed stay.
+    pointer has been switched. Files that nobody pushed stay, and so does what somebody pushes meanwhile.
 
     **Example:**
 
@@ -37,6 +40,7 @@ def sync(
         remote=remote,
         endpoint_url=endpoint_url,
         removes=True,
+        may_empty=allow_empty,
         takes_over=take_over,
         only_tells=dry_run,
     )

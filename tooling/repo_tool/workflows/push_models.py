@@ -35,6 +35,7 @@ class PushRequest:
     models: tuple[str, ...] = ()  # with those that they call; none: all
     endpoint_url: str | None = None
     removes: bool = False  # what the repository has not; only with all models
+    may_empty: bool = False  # ``removes`` when the repository has no model at all
     takes_over: bool = False  # pushes of others that were not finished
     only_tells: bool = False
 
@@ -61,6 +62,7 @@ def push(request: PushRequest, progress: Progress) -> Transfers:
     run = _Run(request=request, remote=remote, target=RemoteRepository(remote), local=_read_models(request, progress))
     with progress.step("comparing") as step:
         manifest = run.target.manifest()
+        _require_models(run, manifest)
         _require_compatible(run, manifest)
         waiting = {name: model for name, model in run.local.items() if _differs(model, manifest)}
         gone = _gone(run, manifest)
@@ -93,6 +95,21 @@ def _read_models(request: PushRequest, progress: Progress) -> dict[str, LocalMod
                 found[name].require_intact(version)
         step.detail = f"{len(found)} as published"
     return found
+
+
+def _require_models(run: _Run, manifest: Manifest) -> None:
+    """An empty repository is rather the wrong one than what all others are to get.
+
+    Raises:
+        RepositoryError: all that is there would go.
+    """
+    if run.request.removes and manifest.models and not run.local and not run.request.may_empty:
+        raise RepositoryError(
+            f"there is no model in '{run.request.repository}', and all {len(manifest.models)} at '{run.remote.url}' "
+            "would be removed",
+            cause="a repository that is empty is hardly what it is to hold",
+            next_step="check --repository; to remove them all: --allow-empty",
+        )
 
 
 def _differs(model: LocalModel, manifest: Manifest) -> bool:
@@ -330,11 +347,11 @@ def _surplus(run: _Run, name: str, there: RemoteModel) -> list[str]:
 
 def _remove(run: _Run, before: Manifest, gone: Sequence[ModelTransfer], progress: Progress) -> None:
     """The pointer no longer names them, and then they go, those too that were cut off here; others' files stay."""
-    lost = {each.model: _surplus(run, each.model, before.models[each.model]) for each in gone}
-    if not lost and not any(claim.removing for claim in before.unfinished.values()):
+    seen = {each.model: before.models[each.model] for each in gone}
+    if not seen and not any(claim.removing for claim in before.unfinished.values()):
         return
     with progress.step("removing") as step:
-        manifest = run.target.change(lambda manifest: _without(run, manifest, lost))
+        manifest = run.target.change(lambda manifest: _without(run, manifest, seen))
         going = {name: claim.removing for name, claim in manifest.unfinished.items() if claim.removing}
         callers_first = sorted(going, key=lambda name: name in run.local)
         for name in callers_first:
@@ -343,14 +360,21 @@ def _remove(run: _Run, before: Manifest, gone: Sequence[ModelTransfer], progress
         step.detail = ", ".join(callers_first)
 
 
-def _without(run: _Run, manifest: Manifest, lost: Mapping[str, Sequence[str]]) -> Manifest:
-    """The pointer without these files of these models.
+def _without(run: _Run, manifest: Manifest, seen: Mapping[str, RemoteModel]) -> Manifest:
+    """The pointer without what this repository lacks of these models, which are as they were ``seen``, and sent since.
 
     Raises:
-        RepositoryError: somebody pushes one of the models.
+        RepositoryError: somebody pushes one of the models, or has done so.
     """
-    for name in lost:
-        claim = manifest.unfinished.get(name)
+    for name, model in seen.items():
+        claim, there = manifest.unfinished.get(name), manifest.models.get(name)
         if claim is not None and not claim.removing and not run.request.takes_over:
             raise _claimed(run, name, claim)
-    return manifest.removing(lost)
+        here = run.local[name].files if name in run.local else {}
+        if there is None or there.files != {**model.files, **here}:
+            raise RepositoryError(
+                f"'{name}' at '{run.remote.url}' was changed meanwhile",
+                cause=f"{there.by} pushed it at {there.at}" if there else "somebody removed it",
+                next_step="look at what is there (--dry-run), and run the command again",
+            )
+    return manifest.removing({name: _surplus(run, name, manifest.models[name]) for name in seen})
