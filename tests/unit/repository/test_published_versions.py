@@ -115,11 +115,17 @@ def test_versions_go_together_and_are_kept_with_the_model_as_it_was(repository):
         publish_next(repository)
     before = everything_in(repository.path / "m")
     remove(repository, 1, 3)
-    model = repository.model("m")
+    model, withdrawn = repository.model("m"), repository.private_path / "withdrawn"
     assert model.versions() == (2,)
     assert stamped_versions(model) == [2]
-    (kept,) = (repository.private_path / "withdrawn").glob("*/m")
+    (kept,) = withdrawn.glob("*/m")
     assert everything_in(kept) == before
+    with staging(repository) as stage:
+        whole = withdraw(model, stage)
+    assert set(withdrawn.glob("*/m")) == {kept, whole}
+    os.utime(kept.parent, (LONG_AGO, LONG_AGO))
+    publish_next(repository)
+    assert list(withdrawn.glob("*/m")) == [whole]
 
 
 def test_what_changed_in_the_staging_is_not_published(repository):

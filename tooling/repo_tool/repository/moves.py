@@ -3,6 +3,7 @@
 
 In order: the note, the models, the files, the lines in the journal, the note's end. Each step can be told from its
 place to have been done, and the journal knows its lines by their ids, so that finishing does nothing twice.
+What somebody has changed since a crash stays as it is; the journal then tells nothing of that part.
 """
 
 __all__ = ["Change", "Move", "Write", "fingerprint", "finish", "is_noted", "make"]
@@ -10,11 +11,11 @@ __all__ = ["Change", "Move", "Write", "fingerprint", "finish", "is_noted", "make
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from repo_tool.errors import RepositoryError
 from repo_tool.repository.disk import exchange, replace_file, sync_folder, write_synced
@@ -32,7 +33,23 @@ class Move:
     model: str
     seen: str  # the fingerprint of what must be there
     made: str = _ABSENT  # of what is ready to take its place; nothing does where it is empty
+    inode: int = 0  # of the folder that is ready; a file in it may be another name of one that somebody changes
     kept: str = ""  # where what was there is put, from our folder beside the repository; else it goes with the staging
+
+    is_beside: ClassVar[bool] = False
+
+    @property
+    def path(self) -> str:
+        """Of the model's folder, from the repository."""
+        return self.model
+
+    def target(self, repository: ModelRepository) -> Path:
+        """The model's folder."""
+        return repository.model(self.model).path
+
+    def ready(self, stage: Path) -> Path:
+        """Where the model is made ready."""
+        return ModelRepository(stage / "repository").model(self.model).path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +65,10 @@ class Write:
     def target(self, repository: ModelRepository) -> Path:
         """The file."""
         return (repository.private_path if self.is_beside else repository.path) / self.path
+
+    def ready(self, stage: Path) -> Path | None:
+        """The draft."""
+        return _draft(stage, self.new)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +116,15 @@ class _Places:
     @classmethod
     def of(cls, move: Move, stage: Path, repository: ModelRepository) -> "_Places":
         return cls(
-            ready=ModelRepository(stage / "repository").model(move.model).path,
-            target=repository.model(move.model).path,
+            ready=move.ready(stage),
+            target=move.target(repository),
             before=stage / "replaced" / move.model,
             kept=repository.private_path / move.kept if move.kept else None,
         )
+
+    def is_ready(self, move: Move) -> bool:
+        """Whether the new model still waits where it was made ready."""
+        return self.ready.is_dir() and self.ready.stat().st_ino == move.inode
 
     def of_the_old(self) -> Path | None:
         """Where the model that was there lies, once it is there no more."""
@@ -124,12 +149,14 @@ def make(change: Change, stage: Path, repository: ModelRepository) -> None:
         OSError: the disk does not want to.
     """
     for move in change.moves:
-        _require_seen(move.seen, fingerprint(repository.model(move.model).path), repository.model(move.model).path)
+        _require_seen(move.seen, fingerprint(move.target(repository)), move.target(repository))
     for write in change.writes:
         _require_seen(write.seen, _digest(write.target(repository)), write.target(repository))
     write_synced(_notes(stage), json.dumps(change.to_dict()).encode())
     try:
-        _go_on(change, stage, repository)
+        for part in _go_on(change, stage, repository):
+            raise _changed_meanwhile(part.target(repository))
+        Journal(repository).append(change.entries)
     except (OSError, RepositoryError):
         _take_back(change, stage, repository)
         raise
@@ -139,15 +166,21 @@ def make(change: Change, stage: Path, repository: ModelRepository) -> None:
 
 def _require_seen(seen: str, now: str, target: Path) -> None:
     if now != seen:
-        raise RepositoryError(
-            f"'{target}' has been changed meanwhile",
-            cause="what is there is not what was there when the change was made ready",
-            next_step="run the command again",
-        )
+        raise _changed_meanwhile(target)
 
 
-def finish(stage: Path, repository: ModelRepository) -> None:
-    """Do what is left of the change of a command that is gone; what somebody has changed since stays as it is.
+def _changed_meanwhile(target: Path) -> RepositoryError:
+    return RepositoryError(
+        f"'{target}' has been changed meanwhile",
+        cause="what is there is not what was there when the change was made ready",
+        next_step="run the command again",
+    )
+
+
+def finish(stage: Path, repository: ModelRepository, room: Path) -> tuple[str, ...]:
+    """Do what is left of the change of a command that is gone, and tell the paths of what could not come about.
+
+    What somebody has changed since stays as it is; what was to take its place is put into ``room``, a new folder.
 
     Raises:
         OSError: the disk does not want to.
@@ -155,33 +188,48 @@ def finish(stage: Path, repository: ModelRepository) -> None:
         ValueError: the note is damaged.
     """
     change = Change.from_dict(json.loads(_notes(stage).read_bytes()))
-    _go_on(change, stage, repository)
+    skipped = _go_on(change, stage, repository)
+    for part in skipped:
+        ready = part.ready(stage)
+        if ready is not None and os.path.lexists(ready):
+            _rename_to(room / part.path, ready)
+    Journal(repository).append([entry for entry in change.entries if not _is_untrue(entry, skipped)])
     _notes(stage).unlink()
+    return tuple(part.path for part in skipped)
 
 
-def _go_on(change: Change, stage: Path, repository: ModelRepository) -> None:
-    """Do what is not done yet."""
+def _is_untrue(entry: Entry, skipped: Sequence[Move | Write]) -> bool:
+    """Labels are in a file beside the repository, all else that the journal tells of a model is in the model."""
+    if entry.action == "label":
+        return any(part.is_beside for part in skipped)
+    return any(entry.model == Path(part.path).parts[0] for part in skipped if not part.is_beside)
+
+
+def _go_on(change: Change, stage: Path, repository: ModelRepository) -> list[Move | Write]:
+    """Do what is not done yet, and tell what cannot be done, as somebody has changed what is there."""
+    skipped: list[Move | Write] = []
     for move in change.moves:
         places = _Places.of(move, stage, repository)
-        (_place if move.made else _let_go)(move, places)
+        if not (_place if move.made else _let_go)(move, places):
+            skipped.append(move)
         for folder in (places.target.parent, places.ready.parent):
             sync_folder(folder)
-    for write in change.writes:
-        _write(write, stage, repository)
-    Journal(repository).append(change.entries)
+    return [*skipped, *(write for write in change.writes if not _write(write, stage, repository))]
 
 
-def _place(move: Move, places: _Places) -> None:
+def _place(move: Move, places: _Places) -> bool:
+    """Let the new model be there, and the old one where it is kept; False where it cannot come about."""
     now = fingerprint(places.target)
     if now == move.seen and os.path.lexists(places.ready):
         _change_places(places)
     elif os.path.lexists(places.before) and not os.path.lexists(places.target):
         places.ready.rename(places.target)
-    elif now != move.made:  # somebody has changed it since
-        return
+    elif now != move.made and places.is_ready(move):  # somebody has changed what was there
+        return False
     old = places.of_the_old()
     if places.kept is not None and old not in (None, places.kept):
         _rename_to(places.kept, old)
+    return True
 
 
 def _change_places(places: _Places) -> None:
@@ -192,9 +240,13 @@ def _change_places(places: _Places) -> None:
         places.ready.rename(places.target)
 
 
-def _let_go(move: Move, places: _Places) -> None:
-    if places.kept is not None and os.path.lexists(places.target) and fingerprint(places.target) == move.seen:
-        _rename_to(places.kept, places.target)
+def _let_go(move: Move, places: _Places) -> bool:
+    if places.kept is None or os.path.lexists(places.kept):
+        return places.kept is not None
+    if not os.path.lexists(places.target) or fingerprint(places.target) != move.seen:
+        return False
+    _rename_to(places.kept, places.target)
+    return True
 
 
 def _rename_to(place: Path, held: Path | None) -> None:
@@ -204,16 +256,17 @@ def _rename_to(place: Path, held: Path | None) -> None:
         sync_folder(place.parent)
 
 
-def _write(write: Write, stage: Path, repository: ModelRepository) -> None:
-    target, draft = write.target(repository), _draft(stage, write.new)
-    if _digest(target) != write.seen:
-        return
+def _write(write: Write, stage: Path, repository: ModelRepository) -> bool:
+    target, draft = write.target(repository), write.ready(stage)
+    if _digest(target) != write.seen:  # done, or somebody has changed it
+        return not os.path.lexists(target if draft is None else draft)
     if draft is None:
         target.unlink(missing_ok=True)
         sync_folder(target.parent)
     elif draft.exists():
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         replace_file(target, draft)
+    return True
 
 
 def _draft(stage: Path, name: str) -> Path | None:
@@ -234,7 +287,7 @@ def _take_back(change: Change, stage: Path, repository: ModelRepository) -> None
 
 
 def _write_back(write: Write, stage: Path, repository: ModelRepository) -> None:
-    target, new, old = write.target(repository), _draft(stage, write.new), _draft(stage, write.old)
+    target, new, old = write.target(repository), write.ready(stage), _draft(stage, write.old)
     is_done = not os.path.lexists(target) if new is None else not new.exists()
     if is_done and old is not None:
         replace_file(target, old)

@@ -15,13 +15,10 @@ __all__ = [
     "withdraw",
 ]
 
-import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from repo_tool.errors import ConfigError, RepositoryError, VersionExistsError
@@ -42,7 +39,7 @@ from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.locks import changing, sole_changer_lock
 from repo_tool.repository.moves import Change, Move, Write, fingerprint, make
 from repo_tool.repository.provenance import digest_of_bytes
-from repo_tool.repository.staging import WITHDRAWN_FOR_DAYS, Staging, put_in_order, staging, withdrawn_path
+from repo_tool.repository.staging import WITHDRAWN_FOR_DAYS, Staging, put_in_order, staging, withdrawn_folder
 from repo_tool.repository.stamps import provenance_digest, restamped, stamped_anew
 
 
@@ -196,7 +193,7 @@ def _made_ready(staged: StagedModel, target: ModelDirectory) -> Move:
         _stamp(path, ready)
     sync_folders(ready.path)
     kept = _place_for_withdrawn(ModelRepository(target.path.parent), target.name) if staged.removed else ""
-    return Move(model=target.name, seen=seen, made=fingerprint(ready.path), kept=kept)
+    return Move(model=target.name, seen=seen, made=fingerprint(ready.path), inode=ready.path.stat().st_ino, kept=kept)
 
 
 def _stamp(path: Path, model: ModelDirectory) -> None:
@@ -339,11 +336,11 @@ def withdraw(
 ) -> Path:
     """Take a model out of its repository by one rename, and tell where it lies now.
 
-    It is kept beside the repository until a model of its name is withdrawn again, or for ``WITHDRAWN_FOR_DAYS``.
+    It is kept beside the repository for ``WITHDRAWN_FOR_DAYS``.
 
     Args:
         model: It.
-        stage: Room for the one that was withdrawn before it, which goes with the staging folder.
+        stage: Where the change is noted.
         expected_version: The version that must still be its latest; None: any, or none at all.
         action: The journal's word for it.
 
@@ -354,26 +351,17 @@ def withdraw(
     with changing(repository):
         model.path.lstat()  # another command may have been first
         _require_latest(model, expected_version)
-        before = [entry for entry in _entries_of(withdrawn_path(repository)) if os.path.lexists(entry / model.name)]
         kept = _place_for_withdrawn(repository, model.name)
         told = {"versions": list(model.versions())}
         entry = Entry(action=action, model=model.name, version=max(model.versions(), default=None), details=told)
         move = Move(model=model.name, seen=fingerprint(model.path), kept=kept)
         make(Change(moves=(move,), entries=(entry,)), stage.path, repository)
-        for each in before:
-            with suppress(OSError):  # then it stays for some days, and the model has gone nonetheless
-                each.rename(stage.work_path / f"withdrawn-{each.name}")
     return repository.private_path / kept
-
-
-def _entries_of(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def _place_for_withdrawn(repository: ModelRepository, name: str) -> str:
     """A new place for what goes, from our folder beside the repository."""
-    folder = withdrawn_path(repository) / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
-    return (folder / name).relative_to(repository.private_path).as_posix()
+    return (withdrawn_folder(repository) / name).relative_to(repository.private_path).as_posix()
 
 
 def _require_latest(model: ModelDirectory, version: int | None) -> None:

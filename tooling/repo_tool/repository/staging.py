@@ -4,7 +4,15 @@
 A staging folder is alive as long as somebody holds the lock file beside it, which tells across containers and hosts.
 """
 
-__all__ = ["WITHDRAWN_FOR_DAYS", "Staging", "put_in_order", "staging", "staging_path", "withdrawn_path"]
+__all__ = [
+    "WITHDRAWN_FOR_DAYS",
+    "Staging",
+    "put_in_order",
+    "staging",
+    "staging_path",
+    "withdrawn_folder",
+    "withdrawn_path",
+]
 
 import logging
 import os
@@ -13,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
@@ -80,6 +89,11 @@ def staging_path(repository: ModelRepository) -> Path:
 def withdrawn_path(repository: ModelRepository) -> Path:
     """Where models lie, each in a folder of its own, that were taken out of the repository."""
     return repository.private_path / "withdrawn"
+
+
+def withdrawn_folder(repository: ModelRepository) -> Path:
+    """A new place there; it is not made."""
+    return withdrawn_path(repository) / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
 
 
 def _refuse_a_file(repository: ModelRepository) -> None:
@@ -182,6 +196,17 @@ def _drop_withdrawn(folder: Path) -> None:
         folder.rmdir()
 
 
+def _finish(folder: Path, repository: ModelRepository) -> None:
+    room = withdrawn_folder(repository)
+    with publishing(repository):
+        skipped = finish(folder, repository, room)
+    for name in skipped:
+        words = (
+            "'%s' was changed after a command that wanted to change it was killed, and stays; see '%s' for the other"
+        )
+        _log.warning(words, name, room)
+
+
 def _settle(folder: Path, repository: ModelRepository) -> None:
     """Put one staging folder in order, unless its command is alive."""
     try:
@@ -190,8 +215,7 @@ def _settle(folder: Path, repository: ModelRepository) -> None:
             return
         with lock:
             if is_noted(folder):
-                with publishing(repository):
-                    finish(folder, repository)
+                _finish(folder, repository)
             _leave(folder)
     except (OSError, ValueError, RepositoryError) as error:
         _log.warning("what a killed command left in '%s' cannot be put in order: %s", folder, error)
