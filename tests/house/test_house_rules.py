@@ -73,6 +73,12 @@ def test_every_source_file_names_its_licence_first():
     assert without == []
 
 
+def test_no_page_has_a_section_twice():
+    for page in tracked("*.md"):
+        headings = [line for line in page.read_text().splitlines() if line.startswith("## ")]
+        assert len(headings) == len(set(headings)), page
+
+
 @pytest.mark.parametrize("command", ["", *COMMANDS], ids=lambda command: command or "repo-tool")
 def test_the_help_is_the_golden_file(command):
     done = repo_tool(*command.split(), "--help")

@@ -7,12 +7,14 @@ import shutil
 
 import pytest
 
+from repo_tool.config.edit import set_field
 from repo_tool.errors import RepositoryError
 from repo_tool.repository.journal import Journal
 from repo_tool.repository.labels import Labels, labels_path, move
 from repo_tool.repository.layout import ModelRepository
-from repo_tool.repository.provenance import digests_of, write_provenance
+from repo_tool.repository.provenance import digests_of, shared_digests_of, write_provenance
 from repo_tool.repository.publish import StagedModel, next_version, publish, staging
+from repo_tool.repository.stamps import restamped, unstamped
 from repo_tool.workflows.fsck_repository import FsckRequest, fsck_repository
 from repo_tool.workflows.progress import RecordedProgress
 from repo_tool.workflows.read_history import read_history
@@ -185,6 +187,9 @@ def test_a_pipeline_whose_step_is_gone_is_told(repository):
     publish_version(repository, "bad", 1, more=step.format(version=9))
     [finding] = fsck(repository).findings
     assert (finding.kind, finding.model) == ("pin", "bad")
+    publish_version(repository, "churn", 3, policy="latest { num_versions: 1 }")
+    found = {finding.model: finding.words for finding in fsck(repository).findings}
+    assert found["good"] == "asks for version 2 of 'churn', which config.pbtxt does not load"
 
 
 def test_what_everybody_may_write_is_told_and_closed(repository):
@@ -227,3 +232,55 @@ def test_the_commands_speak_to_people_and_to_programs(repository):
     assert "1 change, the newest of 2" in history.stdout
     entries = json.loads(repo_tool("history", "churn", "--json", "-r", repository.path).stdout)["entries"]
     assert [entry["version"] for entry in entries] == [1, 2]
+
+
+def record_all(repository, name, version):
+    """Write down of a version what add-model does: the configuration, and what all versions share."""
+    model = repository.model(name)
+    facts = json.loads(model.provenance_path(version).read_text())
+    facts |= {"config": unstamped(model.config_path.read_text()), "overrides": {"max_batch_size": "4"}}
+    write_provenance(model.provenance_path(version), facts | {"shared_files": shared_digests_of(model.path)})
+    text = set_field(model.config_path.read_text(), "max_batch_size", "4")
+    model.config_path.write_text(restamped(text, model))
+    Journal(repository).path.unlink()  # which tells the digests that were
+    assert fsck(repository).findings == ()
+
+
+def test_what_a_server_reads_beside_the_versions_is_compared_too(repository):
+    folder = repository.path / "churn"
+    (folder / "warmup").mkdir()
+    (folder / "warmup" / "features").write_text("0")
+    (folder / "labels.txt").write_text("no\nyes\n")
+    record_all(repository, "churn", 2)
+    (folder / "notes.txt").write_text("a person's")
+    assert fsck(repository).findings == ()
+    (folder / "warmup" / "features").write_text("1")
+    (folder / "warmup" / "more").write_text("1")
+    (folder / "labels.txt").unlink()
+    found = names(repository, fsck(repository).findings)
+    assert found == ["missing churn/labels.txt", "changed churn/warmup/features", "added churn/warmup/more"]
+
+
+def test_a_configuration_that_was_edited_is_told_and_is_no_damage(repository):
+    record_all(repository, "churn", 2)
+    path = repository.path / "churn" / "config.pbtxt"
+    path.write_text("# a remark\n" + path.read_text().replace("all { }", "specific { versions: [1] }"))
+    fsck(repository, repair=True)
+    assert fsck(repository).findings == ()
+    path.write_text(set_field(path.read_text(), "max_batch_size", "8"))
+    checked = fsck(repository)
+    assert names(repository, checked.findings) == ["edited churn/config.pbtxt"]
+    assert "another max_batch_size than was published" in checked.findings[0].words
+    assert checked.clean
+    told = repo_tool("fsck", "-r", repository.path)
+    assert (told.returncode, "1 warning" in told.stdout) == (0, True)
+
+
+def test_a_configuration_that_no_server_can_read_is_damage(repository):
+    path = repository.path / "churn" / "config.pbtxt"
+    path.write_text("max_batch_size: what")
+    assert names(repository, fsck(repository).findings) == ["damaged churn/config.pbtxt"]
+    path.unlink()
+    checked = fsck(repository)
+    assert names(repository, checked.findings) == ["missing churn/config.pbtxt"]
+    assert not checked.clean

@@ -28,10 +28,12 @@ def fsck(
 ) -> None:
     """Check that every published byte is still there, and that nothing is half done.
 
-    Digests of all files are computed again; configurations, journal, labels and pipelines must agree with the folders;
-    what killed commands left is told. --repair finishes a change that has begun, removes our own leftovers and labels
-    that point nowhere, writes down in the journal what it does not know, stamps configurations, and takes back the
-    right of everybody to write. Nothing that a person wrote is removed. The exit code is 1 when anything is left.
+    Digests of all files are computed again; configurations, journal, labels and pipelines must agree with the
+    folders; what killed commands left is told. A configuration that says something else than was published is a
+    warning: somebody may have meant it. --repair finishes a change that has begun, removes our own leftovers and
+    labels that point nowhere, writes down in the journal what it does not know, stamps configurations, and takes
+    back the right of everybody to write. Nothing that a person wrote is removed. The exit code is 1 when anything
+    but warnings is left.
 
     **Example:**
 
@@ -56,7 +58,8 @@ def _show(checked: "Checked") -> None:
     for finding in checked.repaired:
         out.print(_line(finding, mark="✓", style="green"), soft_wrap=True)
     for finding in checked.findings:
-        out.print(_line(finding, mark="✗", style="red"), soft_wrap=True)
+        mark, style = ("✗", "red") if finding.severity == "error" else ("!", "yellow")
+        out.print(_line(finding, mark=mark, style=style), soft_wrap=True)
         out.print(_remedy(finding, checked.failures.get(finding, "")), soft_wrap=True)
     out.print(_summary(checked), markup=False, soft_wrap=True)
 
@@ -83,9 +86,11 @@ def _remedy(finding: "Finding", failure: str) -> "Text":
 def _summary(checked: "Checked") -> str:
     size = f"{_counted(checked.models, 'model')}, {_counted(checked.versions, 'version')}"
     mended = f", {len(checked.repaired)} mended" if checked.repaired else ""
-    if checked.clean:
+    if not checked.findings:
         return f"{size}: all as published{mended}"
-    return f"{size}: {_counted(len(checked.findings), 'finding')}{mended}"
+    warnings = sum(finding.severity == "warning" for finding in checked.findings)
+    told = [(len(checked.findings) - warnings, "finding"), (warnings, "warning")]
+    return f"{size}: {', '.join(_counted(number, noun) for number, noun in told if number)}{mended}"
 
 
 def _counted(number: int, noun: str) -> str:

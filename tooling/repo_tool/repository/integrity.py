@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a published version is still what was published: its files, its provenance, the stamps that name it."""
 
-__all__ = ["Marks", "Problem", "marks_of", "problems", "require_intact"]
+__all__ = ["Marks", "Problem", "marks_of", "problems", "require_intact", "shared_problems"]
 
 import os
 from collections.abc import Iterator, Mapping
@@ -11,12 +11,19 @@ from pathlib import Path
 from typing import Literal
 
 from repo_tool.errors import ConfigError, RepositoryError
-from repo_tool.repository.layout import ModelDirectory
-from repo_tool.repository.provenance import PROVENANCE_FILE, digest_of, digests_of, read_provenance
+from repo_tool.repository.journal import Journal
+from repo_tool.repository.layout import ModelDirectory, ModelRepository
+from repo_tool.repository.provenance import (
+    PROVENANCE_FILE,
+    digest_of,
+    digests_of,
+    read_provenance,
+    shared_digests_of,
+)
 from repo_tool.repository.stamps import provenance_digest, stamps_of
 
 Marks = frozenset[tuple[str, int, int, int]]  # of a folder's files: relative path, inode, bytes, nanoseconds
-ProblemKind = Literal["changed", "missing", "added", "damaged", "stamp"]
+ProblemKind = Literal["changed", "missing", "added", "damaged", "stamp", "edited"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +51,32 @@ def _of_files(model: ModelDirectory, version: int) -> Iterator[Problem]:
         yield Problem(kind="damaged", path=record, words=f"does not read: {error.cause}")
         return
     if recorded:
-        yield from _differences(model.version_path(version), recorded)
+        folder = model.version_path(version)
+        yield from _differences(folder, recorded, digests_of(folder))
+
+
+def shared_problems(model: ModelDirectory) -> tuple[Problem, ...]:
+    """What all versions share, but for the configurations, and is not as it was published with the newest of them.
+
+    Nothing can be told once a newer one was there: what it brought stays, and what is known of it has gone with it.
+    """
+    newest = max(model.versions(), default=0)
+    record = model.provenance_path(newest)
+    if not record.is_file() or Journal(ModelRepository(model.path.parent)).highest_version(model.name) > newest:
+        return ()
+    with suppress(RepositoryError):  # told of the version
+        recorded: Mapping[str, str] = read_provenance(record).get("shared_files") or {}
+        found = shared_digests_of(model.path) if recorded else {}
+        return tuple(each for each in _differences(model.path, recorded, found) if _is_no_edit(model, each))
+    return ()
+
+
+def _is_no_edit(model: ModelDirectory, problem: Problem) -> bool:
+    """Whether it is not about a configuration that changed, or a file that a server does not look for."""
+    name = problem.path.relative_to(model.path)
+    if problem.kind == "added":
+        return len(name.parts) > 1 and name.suffix != ".pbtxt"
+    return problem.kind == "missing" or name.suffix != ".pbtxt"
 
 
 def _of_stamps(model: ModelDirectory, version: int) -> Iterator[Problem]:
@@ -98,8 +130,7 @@ def marks_of(folder: Path) -> Marks:
     )
 
 
-def _differences(folder: Path, recorded: Mapping[str, str]) -> Iterator[Problem]:
-    found = digests_of(folder)
+def _differences(folder: Path, recorded: Mapping[str, str], found: Mapping[str, str]) -> Iterator[Problem]:
     for name in sorted(recorded.keys() | found.keys()):
         path = folder / name
         if name not in found:

@@ -13,16 +13,19 @@ from typing import Any, Literal
 
 from repo_tool.config.served_versions import served_versions
 from repo_tool.errors import ConfigError, RepositoryError
-from repo_tool.repository.integrity import problems
+from repo_tool.repository.integrity import Problem, problems, shared_problems
 from repo_tool.repository.journal import Entry, Journal
 from repo_tool.repository.labels import Labels, labels_path
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.leftovers import leftovers
 from repo_tool.repository.pins import pins_of
 from repo_tool.repository.stamps import due_stamps, provenance_digest, stamps_of
+from repo_tool.workflows.served_as_published import config_problems
 
 _THERE = ("publish", "found")  # actions that bring a version, also one without a provenance; others tell its digest
 _GONE = ("remove", "withdraw", "missing")  # and those after which it, or all that the details tell, need not be there
+_PUT_BACK = "put back what was published, or publish a new version"
+_IF_NOT_MEANT = "nothing, if it was meant; else repo-tool rollback MODEL --to VERSION writes what was published"
 _ANYONE_WRITES = stat.S_IWOTH
 _OWNER_READS = stat.S_IRUSR
 
@@ -52,29 +55,35 @@ class Finding:
     next_step: str = ""
 
     @property
+    def severity(self) -> Literal["error", "warning"]:
+        """A warning is what a person may have meant, so that nothing is damaged."""
+        return "warning" if self.kind == "edited" else "error"
+
+    @property
     def remedy(self) -> str:
         """What ``--repair`` does, or what a person can do."""
         return _REPAIRS[self.repair] or self.next_step
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for ``--json``."""
-        return {**asdict(self), "path": str(self.path), "remedy": self.remedy}
+        plain = {name: value for name, value in asdict(self).items() if name != "next_step"}
+        return {**plain, "path": str(self.path), "severity": self.severity, "remedy": self.remedy}
 
 
 def model_findings(model: ModelDirectory) -> Iterator[Finding]:
     """Of a model's own files; reads every byte of it."""
     yield from _rights(model)
     for version in model.versions():
-        for problem in problems(model, version):
-            yield Finding(
-                kind=problem.kind,
-                path=problem.path,
-                words=problem.words,
-                model=model.name,
-                version=version,
-                next_step="put back what was published, or publish a new version",
-            )
+        yield from (_of(problem, model, version) for problem in problems(model, version))
+    yield from (_of(problem, model) for problem in (*shared_problems(model), *config_problems(model)))
     yield from _missing_stamps(model)
+
+
+def _of(problem: Problem, model: ModelDirectory, version: int | None = None) -> Finding:
+    step = _IF_NOT_MEANT if problem.kind == "edited" else _PUT_BACK
+    return Finding(
+        kind=problem.kind, path=problem.path, words=problem.words, model=model.name, version=version, next_step=step
+    )
 
 
 def _missing_stamps(model: ModelDirectory) -> Iterator[Finding]:
@@ -187,8 +196,9 @@ def _against(model: ModelDirectory, noted: Mapping[int, str]) -> Iterator[Findin
         if version in noted and noted[version] and provenance_digest(model, version) not in (noted[version], None):
             words = "is not the one that was published, by the journal"
             path = model.provenance_path(version)
-            step = "put back what was published, or publish a new version"
-            yield Finding(kind="changed", path=path, words=words, model=model.name, version=version, next_step=step)
+            yield Finding(
+                kind="changed", path=path, words=words, model=model.name, version=version, next_step=_PUT_BACK
+            )
         elif version not in noted and version > min(noted, default=version):
             words = "is there, and the journal does not tell who published it"
             yield Finding(kind="unrecorded", path=path, words=words, model=model.name, version=version, repair="note")
@@ -229,14 +239,21 @@ def _pins(repository: ModelRepository) -> Iterator[Finding]:
     for asking in repository.models():
         with suppress(RepositoryError, ConfigError):
             for name, version in sorted(pins_of(asking.read_config()).items()):
-                if version not in repository.nearest(name).versions():
-                    yield Finding(
-                        kind="pin",
-                        path=asking.config_path,
-                        words=f"asks for version {version} of '{name}', which is not there",
-                        model=asking.name,
-                        next_step=f"bring that version back, or publish '{asking.name}' again",
-                    )
+                words, step = _pinned(repository.nearest(name), version, asking.name)
+                if words:
+                    words = f"asks for version {version} of '{name}', {words}"
+                    yield Finding(kind="pin", path=asking.config_path, words=words, model=asking.name, next_step=step)
+
+
+def _pinned(model: ModelDirectory, version: int, asker: str) -> tuple[str, str]:
+    """Why a model cannot answer with the version that it is asked for, and what to do; empty where it can."""
+    there = model.versions()
+    if version not in there:
+        return "which is not there", f"bring that version back, or publish '{asker}' again"
+    with suppress(RepositoryError, ConfigError):  # told of the model itself
+        if version not in served_versions(model.read_config().version_policy, there):
+            return "which config.pbtxt does not load", f"load it by version_policy, or publish '{asker}' again"
+    return "", ""
 
 
 def _numbers(versions: "set[int]") -> str:

@@ -45,8 +45,8 @@ class Checked:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing is wrong now."""
-        return not self.findings
+        """Whether nothing is wrong now; a warning tells of what a person may have meant."""
+        return all(found.severity == "warning" for found in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for ``--json``."""
