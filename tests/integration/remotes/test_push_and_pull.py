@@ -4,6 +4,7 @@
 import json
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -137,10 +138,31 @@ def test_a_version_of_others_is_never_replaced(mounted, repository, tmp_path):
     assert mounted.files() == before
 
 
-def test_a_repository_that_others_publish_to_is_left_alone(mounted, repository):
+@pytest.mark.parametrize("place", ["", "..", "sub", "../.model_repository.repo-tool/staging"])
+def test_a_repository_is_never_pushed_into_itself(mounted, repository, place):
     publish_versioned(repository, "m", 1)
-    theirs = ModelRepository(Path(mounted.url))
+    before = everything_in(repository.path.parent)
+    with pytest.raises(RepositoryError, match="is no place of its own"):
+        replace(mounted, url=str(repository.path / place)).push(repository.path, takes_over=True)
+    assert everything_in(repository.path.parent) == before
+
+
+def test_a_repository_with_a_journal_is_pulled_to_and_not_pushed_to(mounted, repository):
+    publish_versioned(repository, "m", 2)
+    publish_versioned(ModelRepository(Path(mounted.url)), "m", 1)
+    before = mounted.files()
+    for takes_over in (False, True):
+        with pytest.raises(RepositoryError, match="somebody publishes models") as refused:
+            mounted.push(repository.path, takes_over=takes_over)
+    assert "repo-tool pull" in refused.value.next_step
+    assert mounted.files() == before
+
+
+def test_files_that_nobody_pushed_are_left_alone(mounted, repository, tmp_path):
+    publish_versioned(repository, "m", 1)
+    theirs = ModelRepository(tmp_path / "theirs" / "models")
     publish_versioned(theirs, "m", 1, padding_bytes=64)
+    shutil.copytree(theirs.path, mounted.url)
     before = mounted.files()
     with pytest.raises(RepositoryError, match=r"nobody has pushed '1/model.onnx' of 'm'"):
         mounted.push(repository.path)
@@ -278,7 +300,7 @@ def test_sync_leaves_what_somebody_pushed_meanwhile(mounted, repository, tmp_pat
 
     with monkeypatch.context() as patch:
         patch.setattr(push_models, "_remove", overtaken)  # the moment between comparing and removing
-        with pytest.raises(RepositoryError, match="'other' at .* was changed meanwhile"):
+        with pytest.raises(RepositoryError, match=r"'other' at .* was changed meanwhile"):
             mounted.push(repository.path, removes=True)
     assert mounted.files() == {**files_of(repository), **files_of(theirs)}
     assert ("other", "removed") in mounted.push(repository.path, removes=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from repo_tool.errors import RepositoryError
+from repo_tool.repository.layout import ModelRepository
 
 
 class PlaceTakenError(Exception):
@@ -42,6 +43,14 @@ class Remote(Protocol):
     @property
     def at_once(self) -> int:
         """How many files are best sent at the same time."""
+        ...
+
+    def require_apart(self, repository: ModelRepository) -> None:
+        """See that what is written here changes no repository that is published to.
+
+        Raises:
+            RepositoryError: it would change ``repository``, or another one.
+        """
         ...
 
     def read(self, place: str) -> Stored | None:

@@ -18,6 +18,7 @@ from typing import BinaryIO
 from repo_tool.errors import RepositoryError
 from repo_tool.remotes.base import PlaceTakenError, Stored
 from repo_tool.repository.disk import require_inside, sync_folder, translating_disk_errors, translating_misfits
+from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.provenance import digest_of, digest_of_bytes
 
 _CHUNK = 1 << 20
@@ -48,6 +49,28 @@ class FolderRemote:
     def name(self) -> str:
         """The folder's name."""
         return self.path.name
+
+    def require_apart(self, repository: ModelRepository) -> None:
+        """See that the folder, and ours beside it, are no part of a repository that is published to.
+
+        Raises:
+            RepositoryError: it is, contains or lies in ``repository``, or another one's journal lies beside it.
+        """
+        for theirs in (repository.path.resolve(), repository.private_path):
+            for ours in (self.path, self._beside):
+                if ours.is_relative_to(theirs) or theirs.is_relative_to(ours):
+                    raise RepositoryError(
+                        f"'{self.url}' is no place of its own",
+                        cause=f"'{ours}' and '{theirs}' are one, or one lies in the other",
+                        next_step="push to a folder that is apart from the repository",
+                    )
+        journal = ModelRepository(self.path).journal_path
+        if journal.exists():
+            raise RepositoryError(
+                f"somebody publishes models to '{self.url}'",
+                cause=f"there is a journal: '{journal}'",
+                next_step=f"push to another folder, and let them get it there: repo-tool pull FOLDER -r {self.path}",
+            )
 
     def read(self, place: str) -> Stored | None:
         """A small file whole; None where there is none."""

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from repo_tool.errors import RepositoryError, needs_extra
 from repo_tool.remotes.base import PlaceTakenError, Stored
+from repo_tool.repository.layout import ModelRepository
 
 _ADDRESS = re.compile(
     r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<folder>[A-Za-z0-9!_.*'()/-]*[A-Za-z0-9])/?"
@@ -71,6 +72,9 @@ class S3Remote:
     def name(self) -> str:
         """The folder's last part."""
         return self.folder.rpartition("/")[2]
+
+    def require_apart(self, repository: ModelRepository) -> None:
+        """Nobody publishes to an object store."""
 
     def read(self, place: str) -> Stored | None:
         """A small object whole; None where there is none."""

@@ -53,12 +53,14 @@ def push(request: PushRequest, progress: Progress) -> Transfers:
 
     Raises:
         RepositoryError: the repository or the remote cannot be read or written; a version is not as published, or
-            another one there; somebody else's push is not finished; or a newer version is there.
+            another one there; somebody else's push is not finished; a newer version is there; or the remote is a
+            folder that is published to.
         ModelNameError: a model has no name that it can have.
         NoSpaceError: the remote is a folder on a full disk.
         MissingExtraError: boto3 is not installed.
     """
     remote = open_remote(request.remote, endpoint_url=request.endpoint_url)
+    remote.require_apart(ModelRepository(request.repository))
     run = _Run(request=request, remote=remote, target=RemoteRepository(remote), local=_read_models(request, progress))
     with progress.step("comparing") as step:
         manifest = run.target.manifest()
