@@ -4,7 +4,7 @@
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -22,6 +22,7 @@ from repo_tool.repository.publish import StagedModel, publish, staging
 from repo_tool.triton import EmbeddedServer, ServerOptions
 from support.command import environment, everything_in
 from support.faulty_disk import build_library, run_on_faulty_disk
+from support.little_memory import little_memory
 from support.live_roll_outs import Live, publish_changed
 from support.open_loop import OpenLoop, publish_versioned, versioned_graph, versioned_model
 
@@ -40,11 +41,16 @@ class TritonPythonModel:
     def initialize(self, args):
         time.sleep(600)  # longer than anybody waits
 """
-EATS = b"""import os, signal
+EATS = """import os, resource
+from pathlib import Path
 class TritonPythonModel:
     def initialize(self, args):
-        os.kill(os.getpid(), signal.SIGKILL)  # what the kernel does to a process that takes too much memory
+        {limit}
+        self.all_there_is = bytearray(1 << 30)
 """
+IN_A_GROUP = "Path({group!r}).write_text(str(os.getpid()))"
+IN_ITS_ADDRESSES = "resource.setrlimit(resource.RLIMIT_AS, (1 << 29, 1 << 29))"  # Python hears of it, and is not killed
+EATING = "eating.py"
 PUBLISHES = """import sys
 from pathlib import Path
 from repo_tool.errors import RepoToolError
@@ -124,6 +130,10 @@ def with_another_digest(served: Live, model: str, room: Path) -> None:
         publish([StagedModel(directory=directory, version=2)], served.repository)
 
 
+def hungry(served: Live, model: str, room: Path) -> None:
+    publish_changed(served.repository, model, 2, files={_PATHS["code"]: (room.parent / EATING).read_bytes()})
+
+
 def on_a_full_disk(served: Live, model: str, room: Path) -> None:
     command = [sys.executable, "-c", PUBLISHES, served.repository.path, model]
     run = run_on_faulty_disk(
@@ -169,7 +179,7 @@ KINDS = (
         is_python=True,
         load_timeout_s=2,
     ),
-    Kind(name="out of memory", come=changed(code=lambda _: EATS), words="Stub process", is_python=True),
+    Kind(name="out of memory", come=hungry, words="run out of memory|MemoryError", is_python=True),
     Kind(name="missing external data", come=changed(onnx=without_its_data), words="weights.bin"),
     Kind(name="wrong shapes", come=changed(onnx=of_another_width), words="shape"),
     Kind(name="digest mismatch", come=with_another_digest, words="model.onnx"),
@@ -191,8 +201,23 @@ class Outcome:
     told: str
     complaints: tuple[str, ...]  # what was not as before
     requests: int
+    unlabelled: OpenLoop  # callers who leave the version to Triton, which takes the newest that it has loaded
 
 
+@pytest.fixture
+def _little_memory(tmp_path):
+    """The model that is out of memory; where we get no control group it gets few addresses, and Python says so."""
+    with ExitStack() as stack:
+        try:
+            limit = IN_A_GROUP.format(group=str(stack.enter_context(little_memory())))
+        except OSError as error:
+            print(f"no control group of our own, so a limit of addresses: {error}")  # noqa: T201 - why it is another
+            limit = IN_ITS_ADDRESSES
+        (tmp_path / EATING).write_text(EATS.format(limit=limit))
+        yield
+
+
+@pytest.mark.usefixtures("_little_memory")
 def test_a_bad_version_of_any_kind_hurts_nobody(tmp_path, scale, is_full, seed, figures):
     build_library(tmp_path)
     with served_models(tmp_path) as served:
@@ -211,6 +236,13 @@ def test_a_bad_version_of_any_kind_hurts_nobody(tmp_path, scale, is_full, seed, 
             "kinds": len(outcomes),
             "requests to the old version meanwhile": sum(outcome.requests for outcome in outcomes.values()),
             "not as before": complaints,
+            "answers of the bad version to callers without a label": {
+                name: count for name, each in outcomes.items() if (count := answered_by(each.unlabelled, 2))
+            },
+            "other failures of callers without a label": sum(
+                len([call for call in each.unlabelled.calls.ended if call.kind not in ("answered", "wrong")])
+                for each in outcomes.values()
+            ),
             "seconds until the cause was named": {name: round(each.seconds, 2) for name, each in outcomes.items()},
             "named": {name: each.told for name, each in outcomes.items()},
         },
@@ -244,7 +276,8 @@ def came(served: Live, kind: Kind, folder: Path, *, rate: float, seed: int) -> O
     served.roll_out(model, label="stable")
     before = state(served, model)
     url = f"grpc://{served.server.grpc_url}"
-    with OpenLoop(url, model, rate=rate, seed=seed, label="stable", labels=served.repository.path) as load:
+    by_label = OpenLoop(url, model, rate=rate, seed=seed, label="stable", labels=served.repository.path)
+    with OpenLoop(url, model, rate=rate / 5, seed=seed) as unlabelled, by_label as load:
         load.wait_for(5)
         attempt = refused(served, kind, model, room)
         load.wait_for(10)
@@ -257,7 +290,17 @@ def came(served: Live, kind: Kind, folder: Path, *, rate: float, seed: int) -> O
     complaints += [f"version {version} answered" for version in load.calls.versions - {1}]
     if attempt.has_changed:
         complaints.append("the repository is another one")
-    return Outcome(seconds=attempt.seconds, told=attempt.told, complaints=tuple(complaints), requests=load.calls.sent)
+    return Outcome(
+        seconds=attempt.seconds,
+        told=attempt.told,
+        complaints=tuple(complaints),
+        requests=load.calls.sent,
+        unlabelled=unlabelled,
+    )
+
+
+def answered_by(load: OpenLoop, version: int) -> int:
+    return sum(call.version == version for call in load.calls.ended)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,13 @@ import os
 import random
 import signal
 import time
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
 
 from repo_client import Client, RepoClientError, Retries
 from repo_tool.repository.layout import ModelRepository
+from support.little_memory import little_memory
 from support.onnx_cases import ROWS, Y2, Case, X, config
 from support.open_loop import OpenLoop, publish_versioned
 from support.supervised_service import serving
@@ -70,15 +71,12 @@ class TritonPythonModel:
 @pytest.fixture
 def memory_limit():
     """A control group of little memory for one process, where this machine lets us have one."""
-    own = next((line for line in Path("/proc/self/cgroup").read_text().splitlines() if ":memory:" in line), "")
-    group = Path("/sys/fs/cgroup/memory") / own.rpartition(":")[2].lstrip("/") / f"repo-tool-{os.getpid()}"
-    try:
-        group.mkdir()
-        (group / "memory.limit_in_bytes").write_text("300M")
-    except OSError as error:
-        pytest.skip(f"no control group of our own: {error}")
-    yield lambda process: (group / "cgroup.procs").write_text(str(process))
-    group.rmdir()
+    with ExitStack() as stack:
+        try:
+            processes = stack.enter_context(little_memory())
+        except OSError as error:
+            pytest.skip(f"no control group of our own: {error}")
+        yield lambda process: processes.write_text(str(process))
 
 
 def test_a_stub_that_runs_out_of_memory_is_said_to_have_done_so(tmp_path, memory_limit):

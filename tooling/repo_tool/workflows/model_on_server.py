@@ -15,10 +15,12 @@ from repo_tool.config.document import with_versions
 from repo_tool.errors import LoadRefusedError, LoadTimeoutError
 from repo_tool.repository.stamps import is_stamp
 from repo_tool.triton.refusals import cleaned
+from repo_tool.triton.stub_processes import memory_kills
 
 Document = Mapping[str, Any]
 
 _POLL_S = 0.01
+_UNLOADED_S = 3.0  # for a version to be gone before the next load: requests under way may hold it for longer
 _ABANDONED_S = 5.0  # for Triton to see that what it was loading has ended
 # Triton loads these in place of a refused version and of one that serves. The second refuses, so that the load fails
 # as a whole: the version that serves stays, and the refused one is then one that was loaded and unloaded.
@@ -35,6 +37,8 @@ _REFUSES = b"""class TritonPythonModel:
 """
 _TRIAL = "-trial"
 _TWICE = "in two or more repositories"  # Triton's words in its index
+_ENDED = "Stub process"  # Triton's words of one that is no more, or does not answer
+_OUT_OF_MEMORY = "the machine or its container has run out of memory"
 _OF_THE_INTERFACE = ("name", "max_batch_size", "input", "output")  # ensembles over the model are held against it
 
 
@@ -160,6 +164,8 @@ class ModelOnServer:
             )
 
     def _load(self, document: Document, *, files: Mapping[str, bytes] | None = None) -> None:
+        self._until_no("UNLOADING", within_s=min(_UNLOADED_S, self.timeout_s))
+        kills = memory_kills()
         try:
             self.client.admin.load(self.name, config=document, files=files, timeout_s=self.timeout_s)
         except repo_client.DeadlineExceededError as error:
@@ -169,9 +175,12 @@ class ModelOnServer:
                 next_step="look what its code waits for",
             ) from error
         except repo_client.LoadRefusedError as error:
-            if "failed to poll" not in (error.server_words or ""):
-                raise
-            raise self._poll_failure() from error
+            words = error.server_words or ""
+            if "failed to poll" in words:
+                raise self._poll_failure() from error
+            if self.explain and _ENDED in words and memory_kills() > kills:  # it is a server of this machine
+                raise LoadRefusedError(cleaned(words).rstrip("."), cause=_OUT_OF_MEMORY) from error
+            raise
 
     def _poll_failure(self) -> Exception:
         """What Triton means by it: it takes neither a folder that is not there nor a configuration that is wrong."""
@@ -187,8 +196,12 @@ class ModelOnServer:
             return
         for version in loading:
             self.abandon(self.name, version)
-        deadline = time.monotonic() + _ABANDONED_S
-        while self._in_state("LOADING") and time.monotonic() < deadline:
+        self._until_no("LOADING", within_s=_ABANDONED_S)
+
+    def _until_no(self, state: str, *, within_s: float) -> None:
+        """Wait for the versions in that state to leave it; a model is loaded and unloaded in one step after another."""
+        deadline = time.monotonic() + within_s
+        while self._in_state(state) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
 
     def _in_state(self, state: str) -> tuple[int, ...]:
