@@ -2,6 +2,7 @@
 """Versions by their labels: listed, promoted, rolled back, removed and pruned, and the journal tells of it."""
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,7 +14,9 @@ from repo_tool.repository.integrity import problems
 from repo_tool.repository.journal import Journal
 from repo_tool.repository.labels import Labels, labels_path, move
 from repo_tool.repository.layout import ModelRepository
+from repo_tool.repository.locks import publishing
 from repo_tool.repository.provenance import digest_of
+from repo_tool.repository.staging import staging_path
 from repo_tool.repository.stamps import due_stamps, restamped, stamps_of
 from repo_tool.samples import Sample, read_published_sample, write_published_sample
 from repo_tool.triton import EmbeddedServer, ServerOptions
@@ -232,6 +235,20 @@ def test_a_model_goes_whole_once_no_label_points_at_it(repository):
     assert done.returncode == 0, done.stderr
     assert list(repository.models()) == []
     assert told(repository)[-1][:2] == ("remove", 3)
+
+
+def test_a_model_that_gets_a_label_meanwhile_stays(repository):
+    """The label moves while the removal waits for the lock."""
+    with ThreadPoolExecutor(max_workers=1) as threads:
+        with publishing(repository):
+            removal = threads.submit(remove_model, repository, "churn")
+            deadline = time.monotonic() + 20
+            while not any(staging_path(repository).glob("*/work")) and time.monotonic() < deadline:
+                time.sleep(0.01)  # until it has only the lock to wait for
+            labels_path(repository).write_text('{"schema": 1, "labels": {"churn": {"stable": 3}}}')
+        with pytest.raises(RepositoryError, match="'churn' is needed"):
+            removal.result(timeout=30)
+    assert repository.model("churn").versions() == (1, 2, 3)
 
 
 def test_pruning_keeps_the_newest_and_what_is_needed(repository):

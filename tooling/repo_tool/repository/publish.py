@@ -13,6 +13,7 @@ __all__ = [
     "staging",
     "translating_disk_errors",
     "withdraw",
+    "withdraw_together",
 ]
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -100,6 +101,8 @@ def publish(
     renumber: bool = False,
     require: Callable[[], None] = lambda: None,
     action: str = "publish",
+    entries: Sequence[Entry] | None = None,
+    leaving: Sequence[ModelDirectory] = (),
 ) -> int:
     """Make the staged models visible, each whole and at once, and tell the last one's version; Ctrl-C waits for all.
 
@@ -113,6 +116,8 @@ def publish(
         renumber: A version that somebody else published meanwhile gives way to the next free one, the same for all.
         require: Is asked once nobody else can publish, and its errors end it.
         action: The journal's word for it.
+        entries: What the journal tells; None: that this was done to each version that is published or removed.
+        leaving: Models that are withdrawn within the same change.
 
     Raises:
         VersionExistsError: somebody else published the version meanwhile, or another one had its number; the very
@@ -132,8 +137,10 @@ def publish(
         for model in staged:
             _require_room(model, repository.model(model.directory.name))
         moves = [_made_ready(model, repository.model(model.directory.name)) for model in staged]
-        entries = [entry for model in staged for entry in _entries(model, action)]
-        make(Change(moves=tuple(moves), entries=tuple(entries)), stage, repository)
+        told = [entry for model in staged for entry in _entries(model, action)] if entries is None else entries
+        gone = [_withdrawal(model, action) for model in leaving]
+        change = Change(moves=(*moves, *(move for move, _ in gone)), entries=(*told, *(entry for _, entry in gone)))
+        make(change, stage, repository)
         return staged[-1].version or max(repository.model(staged[-1].directory.name).versions(), default=0)
 
 
@@ -251,7 +258,7 @@ def rewrite(
     repository: ModelRepository,
     texts: Mapping[str, tuple[str, str]],
     *,
-    beside: Mapping[str, tuple[str, str]] | None = None,
+    beside: Callable[[], Mapping[str, tuple[str, str]]] = dict,
     folders: Iterable[str] = (),
     require: Callable[[], None] = lambda: None,
     entries: Sequence[Entry] | None = None,
@@ -263,7 +270,8 @@ def rewrite(
     Args:
         repository: It.
         texts: By the file's path in it: what must stand there, and what is to stand there.
-        beside: The same for files of our folder beside it; "" is a file that is not there.
+        beside: Tells the same of files of our folder beside it, and is asked after ``require``; "" is a file that is
+            not there.
         folders: Paths of folders, each of which gets an empty ``.gitkeep``.
         require: Is asked once nobody else can change the repository, and its errors end it.
         entries: What the journal tells; None: that each model whose files these are was configured.
@@ -280,7 +288,7 @@ def rewrite(
         replaced = {name: (old.encode(), new.encode()) for name, (old, new) in texts.items()}
         for name, (old, _) in replaced.items():
             require_replaceable(repository.path / name, expected=old)
-        writes = _drafts(repository, replaced, beside or {}, stage.work_path)
+        writes = _drafts(repository, replaced, beside(), stage.work_path)
         told = _configured(texts) if entries is None else entries
         make(Change(writes=writes, entries=tuple(told)), stage.path, repository)
         for folder in made:
@@ -348,15 +356,41 @@ def withdraw(
         RepositoryError: another version is its latest, or not allowed to write.
     """
     repository = ModelRepository(model.path.parent)
+    [kept] = withdraw_together(repository, {model.name: expected_version}, stage, action=action)
+    return kept
+
+
+def withdraw_together(
+    repository: ModelRepository,
+    models: Mapping[str, int | None],
+    stage: Staging,
+    *,
+    require: Callable[[], None] = lambda: None,
+    action: str = "withdraw",
+) -> tuple[Path, ...]:
+    """The same with several models, by the version that must be the latest of each: all of them go, or none.
+
+    Raises:
+        RepositoryError: another version is the latest of one of them, or not allowed to write; what ``require`` raises
+            once nobody else can change the repository.
+    """
     with changing(repository):
-        model.path.lstat()  # another command may have been first
-        _require_latest(model, expected_version)
-        kept = _place_for_withdrawn(repository, model.name)
-        told = {"versions": list(model.versions())}
-        entry = Entry(action=action, model=model.name, version=max(model.versions(), default=None), details=told)
-        move = Move(model=model.name, seen=fingerprint(model.path), kept=kept)
-        make(Change(moves=(move,), entries=(entry,)), stage.path, repository)
-    return repository.private_path / kept
+        require()
+        for name, version in models.items():
+            repository.model(name).path.lstat()  # another command may have been first
+            _require_latest(repository.model(name), version)
+        gone = [_withdrawal(repository.model(name), action) for name in models]
+        change = Change(moves=tuple(move for move, _ in gone), entries=tuple(entry for _, entry in gone))
+        make(change, stage.path, repository)
+    return tuple(repository.private_path / move.kept for move, _ in gone)
+
+
+def _withdrawal(model: ModelDirectory, action: str) -> tuple[Move, Entry]:
+    versions, kept = model.versions(), _place_for_withdrawn(ModelRepository(model.path.parent), model.name)
+    entry = Entry(
+        action=action, model=model.name, version=max(versions, default=None), details={"versions": list(versions)}
+    )
+    return Move(model=model.name, seen=fingerprint(model.path), kept=kept), entry
 
 
 def _place_for_withdrawn(repository: ModelRepository, name: str) -> str:

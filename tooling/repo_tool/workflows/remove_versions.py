@@ -9,7 +9,7 @@ from typing import Any
 
 from repo_tool.errors import RepositoryError
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
-from repo_tool.repository.publish import StagedModel, Staging, publish, staging, withdraw
+from repo_tool.repository.publish import StagedModel, Staging, publish, staging, withdraw_together
 from repo_tool.workflows.version_needs import Unit, require_unit, units_in
 
 _REMOVE_THAT_FIRST = "remove that one first: repo-tool remove "
@@ -116,9 +116,7 @@ def _take_out(repository: ModelRepository, versions: Mapping[str, tuple[int, ...
     require()
     with staging(repository) as stage:
         staged = [_without(model, going[model.name], stage) for model in having if model not in emptied]
-        publish(staged, repository, require=require, action="remove")
-        for model in emptied:
-            withdraw(model, stage, action="remove")
+        publish(staged, repository, require=require, action="remove", leaving=emptied)
     return tuple(model.name for model in having)
 
 
@@ -137,10 +135,25 @@ def remove_model(repository: ModelRepository, name: str) -> Removed:
     unit = require_unit(units_in(repository), repository, name)
     _require_unused(unit)
     versions = unit.own.versions()
+    latest = {model.name: max(model.versions(), default=None) for model in unit.models}
+
+    def require() -> None:
+        now = require_unit(units_in(repository), repository, name)
+        _require_unused(now)
+        _require_same_models(now, unit)
+
     with staging(repository) as stage:
-        for model in unit.models:
-            withdraw(model, stage, expected_version=max(model.versions(), default=None), action="remove")
+        withdraw_together(repository, latest, stage, require=require, action="remove")
     return Removed(model=name, versions=versions, models=tuple(model.name for model in unit.models), is_whole=True)
+
+
+def _require_same_models(now: Unit, then: Unit) -> None:
+    if [model.name for model in now.models] != [model.name for model in then.models]:
+        raise RepositoryError(
+            f"'{then.name}' has been changed meanwhile",
+            cause="other models are made for it than a moment ago",
+            next_step="run the command again",
+        )
 
 
 def _require_unused(unit: Unit) -> None:
