@@ -36,16 +36,14 @@ def test_what_a_server_left_whose_guards_were_killed_goes_and_what_serves_stays(
         stub = stubs_of(server.pid)[0].pid
         folder = folder_of(keeper)
         prefix = (folder / "owner").read_text()
+        service.process.send_signal(signal.SIGSTOP)  # so that it cannot replace the stub
         os.kill(stub, signal.SIGSTOP)  # so that it cannot notice
         os.kill(keeper, signal.SIGKILL)
         service.process.kill()
         service.process.wait()
         wait_for(lambda: is_gone(server.pid))
-        assert folder.exists()
-        assert owned_regions(prefix)
-        assert not is_gone(stub)
-        assert folder in remove_leftovers()
-        assert is_gone(stub)
+        remove_leftovers()  # unless a server that another test has started just now was first
+        wait_for(lambda: is_gone(stub))
         assert not owned_regions(prefix)
         assert not folder.exists()
         assert neighbour.is_ready()
