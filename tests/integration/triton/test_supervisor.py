@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 from tritonclient import grpc
 
-from repo_tool.errors import ServerStartError
+from repo_tool.errors import LoadRefusedError, ServerStartError
 from repo_tool.triton import EmbeddedServer, ServerOptions, Supervisor
 from repo_tool.triton.events import EventKind
 from repo_tool.triton.stub_processes import stubs_of
@@ -133,6 +133,62 @@ def test_a_server_that_died_serves_what_it_served_and_no_version_that_came_meanw
     assert (supervised.http_url, supervised.grpc_url) == ports
     assert supervised.ready_versions("good") == ("1",)
     assert_same(ask(supervised), {"scores": ROWS @ WEIGHTS})
+
+
+@pytest.mark.parametrize("delay_s", [0, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.1, 0.3, 0.6))])
+def test_what_was_just_loaded_comes_back_and_the_server_is_not_ready_before(repository, told, delay_s):
+    wrong = []
+
+    def ask_for_readiness(server):
+        while not told.count(EventKind.SERVER_RESTARTED):
+            ready = server.is_ready()
+            with suppress(ServerStartError, LoadRefusedError):  # it is just being started again
+                if ready and not server.ready_versions("chain"):
+                    wrong.append("ready without its models")
+
+    with EmbeddedServer(repository, AT_ONCE) as server, Supervisor(server, on_event=told):
+        server.load_all()
+        time.sleep(delay_s)  # what is being tried
+        os.kill(server.pid, signal.SIGKILL)
+        told.wait_for(EventKind.SERVER_DIED)
+        ask_for_readiness(server)
+        assert not wrong
+        assert_same(ask(server), {"scores": ROWS @ WEIGHTS})
+        wait_for(server.is_ready)
+
+
+def test_a_model_that_was_refused_is_missed_after_the_servers_death_too(repository, told):
+    (repository / "bad" / "1").mkdir(parents=True)
+    (repository / "bad" / "1" / "model.onnx").write_bytes(b"no model")
+    (repository / "bad" / "config.pbtxt").write_text(LINEAR)
+    with EmbeddedServer(repository, AT_ONCE) as server, Supervisor(server, on_event=told):
+        assert [each.model for each in server.load_all() if not each.is_ready] == ["bad"]
+        os.kill(server.pid, signal.SIGKILL)
+        told.wait_for(EventKind.SERVER_RESTARTED)
+        assert_same(ask(server), {"scores": ROWS @ WEIGHTS})
+        assert {entry.model for entry in told.events if entry.kind is EventKind.REPAIR_FAILED} == {"bad"}
+        wait_for(lambda: "unloaded" in server.log.last_lines(5))  # what held its readiness back
+        assert not server.is_ready()
+
+
+def test_supervision_outlasts_who_cannot_bear_to_hear_of_it_and_a_repository_that_is_away(repository, told):
+    def hear(event):
+        told(event)
+        raise ValueError("not again")
+
+    with EmbeddedServer(repository, AT_ONCE) as server, Supervisor(server, on_event=hear) as supervisor:
+        server.load_all()
+        wait_for(lambda: supervisor.knows("good"))
+        repository.rename(repository.with_name("away"))
+        with pytest.raises(LoadRefusedError, match="does not tell"):
+            server.served()
+        kill(stubs_of(server.pid))
+        told.wait_for(EventKind.STUB_DIED)
+        repository.with_name("away").rename(repository)
+        told.wait_for(EventKind.MODEL_REPAIRED)
+        os.kill(server.pid, signal.SIGKILL)
+        told.wait_for(EventKind.SERVER_RESTARTED)
+        assert_same(ask(server), {"scores": ROWS @ WEIGHTS})
 
 
 @pytest.mark.slow  # it has to hang for a while

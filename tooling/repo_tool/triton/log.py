@@ -34,7 +34,7 @@ class LogLine:
 _OF_LOADS = (b"loading: ", b"successfully loaded", b"successfully unloaded", b"failed to load")
 _NOISE = (
     *("CudaDriverHelper", "CUDA memory pool disabled", "CUDA driver version"),  # every start without a GPU
-    "repo-tool-is-stopping",  # the model that has to be refused, so that the server is not ready
+    *("repo-tool-is-stopping", "repo-tool-is-loading"),  # models that have to be refused, so that it is not ready
     *("a refused version is forgotten", "Failed to set config modification time"),  # a roll-out that clears up
 )
 

@@ -25,7 +25,7 @@ from repo_tool.triton.installation import Installation, assemble_backends
 from repo_tool.triton.leftovers import claim
 from repo_tool.triton.loading import MOST_LOADS_AT_ONCE
 from repo_tool.triton.log import ServerLog
-from repo_tool.triton.notices import say_not_ready
+from repo_tool.triton.notices import IS_LOADING, say_not_ready, write_loading_notice
 from repo_tool.triton.options import Ports, ServerOptions
 from repo_tool.triton.ports import LOOPBACK, host_for_us
 
@@ -41,7 +41,14 @@ class ServerProcess:
     """Starts with its construction; ``stop`` leaves nothing of it behind."""
 
     def __init__(
-        self, installation: Installation, repository: Path, options: ServerOptions, ports: Ports, *, control_key: str
+        self,
+        installation: Installation,
+        repository: Path,
+        options: ServerOptions,
+        ports: Ports,
+        *,
+        control_key: str,
+        is_held_back: bool = False,  # it is not ready until ``notices.say_loaded``
     ) -> None:
         self._shm_prefix = f"repo-tool-{os.getpid()}-{token_hex(4)}-"
         self._control_key = control_key  # opens what is locked to HTTP and gRPC clients
@@ -51,6 +58,7 @@ class ServerProcess:
         self._runtime = _private_folder()
         self._claim = claim(self._runtime, self._shm_prefix)
         self._keeper: subprocess.Popen[bytes] | None = None
+        self._not_ready_since: float | None = None
         try:
             self.log = ServerLog(self._runtime / "server.log")
             limits = {"max_opset": options.max_opset, "max_ir_version": options.max_ir_version}
@@ -58,6 +66,10 @@ class ServerProcess:
                 installation, self._runtime / "backends", {"onnxruntime": limits}, further=options.backends
             )
             command = [str(installation.server), *self._arguments(installation, repository, options, ports)]
+            self.notices.mkdir()
+            if is_held_back:
+                write_loading_notice(self.notices)
+                command += [f"--load-model={IS_LOADING}", "--exit-on-error=false"]
             environment = scrubbed(os.environ, library_path=installation.library_path()) | dict(options.environment)
             self._keeper = self._start_keeper(command, environment, grace_s=options.graceful_stop_s)
         except BaseException:
@@ -91,8 +103,15 @@ class ServerProcess:
         """Remove the key from what other users of this machine can read, once the server has answered."""
         self._tell_keeper("R")
 
-    def stop(self, *, kill: bool) -> Drained | None:
-        """End it at once, or in order within ``graceful_stop_s``; remove its folder and its shared memory.
+    def say_not_ready(self, *, timeout_s: float) -> None:
+        """Let readiness be 400 from now on, and serve on; once said it stays so."""
+        if self._not_ready_since is None and self.is_running():
+            self._not_ready_since = time.monotonic()
+            address = f"{host_for_us(self._options.host)}:{self._ports.http}"
+            say_not_ready(self.notices, address, {KEY_HEADER: self._control_key}, timeout_s=timeout_s)
+
+    def stop(self, *, grace_s: float) -> Drained | None:
+        """End it in order within ``grace_s`` seconds, 0: at once; remove its folder and its shared memory.
 
         In order: it says that it is not ready, what was asked is answered, connections are closed, Triton stops.
         A second Ctrl-C meanwhile ends it at once.
@@ -101,7 +120,6 @@ class ServerProcess:
             What became of the connections; None where the server ended by itself, was killed, or nobody may look at
             its connections: it then waits for its clients to close them.
         """
-        grace_s = 0.0 if kill else self._options.graceful_stop_s
         deadline = time.monotonic() + grace_s
         try:
             drained = self._drain(deadline) if grace_s and self.is_running() else None
@@ -115,18 +133,23 @@ class ServerProcess:
         return drained
 
     def _drain(self, deadline: float) -> Drained | None:
-        grace_s, notice_s = self._options.graceful_stop_s, self._options.notice_s
-        address = f"{host_for_us(self._options.host)}:{self._ports.http}"
-        say_not_ready(self.notices, address, {KEY_HEADER: self._control_key}, timeout_s=grace_s / 4)
+        grace_s = deadline - time.monotonic()
+        self.say_not_ready(timeout_s=grace_s / 4)
         with suppress(OSError, ValueError):
             return drain(
                 self.server_pid(),
                 self._ports,
                 host=host_for_us(self._options.host),
-                notice_s=grace_s / 30 if notice_s is None else notice_s,
+                notice_s=self._notice_left_s(),
                 deadline=deadline - (1 - _DRAIN_SHARE) * min(grace_s, 8.0),
             )
         return None
+
+    def _notice_left_s(self) -> float:
+        notice_s = self._options.notice_s
+        notice_s = self._options.graceful_stop_s / 30 if notice_s is None else notice_s
+        since = self._not_ready_since
+        return notice_s if since is None else max(0.0, notice_s - (time.monotonic() - since))
 
     def _remove_folder(self) -> None:
         shutil.rmtree(self._runtime, ignore_errors=True)
@@ -139,7 +162,6 @@ class ServerProcess:
     ) -> subprocess.Popen[bytes]:
         empty = self._runtime / "empty"
         empty.mkdir()
-        self.notices.mkdir()
         (self._runtime / "env").mkdir()  # where the Python backend unpacks what EXECUTION_ENV_PATH names
         script = Path(__file__).with_name("keeper.py")
         keeper = [sys.executable, "-I", "-S", str(script), str(self._runtime), self._shm_prefix, f"{grace_s:g}"]

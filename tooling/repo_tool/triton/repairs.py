@@ -134,6 +134,9 @@ class Repairs:
             self._on_event(ServerEvent(kind=EventKind.REPAIR_FAILED, model=model, cause=error.cause or error.fact))
         except RepoToolError:
             return  # the server itself is gone, which is somebody else's to mend
+        except Exception as error:  # noqa: BLE001 # it must not end unheard of
+            cause = f"{type(error).__name__}: {error}"
+            self._on_event(ServerEvent(kind=EventKind.REPAIR_FAILED, model=model, cause=cause))
         finally:
             with self._lock:
                 del self._under_repair[model]

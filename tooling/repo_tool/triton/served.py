@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model as the server serves it at a moment: enough to load it the same way once more."""
+"""A model as the server serves it at a moment: enough to load it the same way once more; and all that are wanted."""
 
-__all__ = ["ServedModel"]
+__all__ = ["ServedModel", "WantedModels"]
 
 import json
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -68,6 +69,61 @@ class ServedModel:
         config = {key: value for key, value in self.config.items() if key not in ("platform", "runtime")}
         return replace(self, config={**config, "backend": _GIVEN_UP})
 
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it is what Triton refuses."""
+        return self.config.get("backend") == _GIVEN_UP
+
     def without(self, version: str) -> Self:
         """The same without one version."""
         return replace(self, versions=tuple(each for each in self.versions if each != version))
+
+
+class WantedModels:
+    """What is to be there again after the server's restart, noted by whoever loads and unloads, in that step.
+
+    A model that was loaded from the repository and not looked at since, or that is still loading or was refused, is
+    wanted as it lies there; any other as it was last found to serve.
+    """
+
+    def __init__(self) -> None:
+        self._models: dict[str, ServedModel | None] = {}
+        self._lock = threading.Lock()
+        self.change = 0  # counts them
+
+    def all(self) -> dict[str, ServedModel | None]:
+        """Each model; None: as it lies in the repository."""
+        with self._lock:
+            return dict(self._models)
+
+    def add(self, names: Iterable[str], served: ServedModel | None = None) -> None:
+        """They are about to be loaded; those that serve are wanted as they do until that has come off."""
+        with self._lock:
+            for name in names:
+                self._models.setdefault(name, served)
+            self.change += 1
+
+    def as_published(self, names: Iterable[str]) -> None:
+        """They were loaded from the repository."""
+        with self._lock:
+            self._models |= dict.fromkeys(names)
+            self.change += 1
+
+    def put(self, served: ServedModel) -> None:
+        """It was loaded so."""
+        with self._lock:
+            self._models[served.name] = served
+            self.change += 1
+
+    def drop(self, name: str) -> None:
+        """It was unloaded."""
+        with self._lock:
+            self._models.pop(name, None)
+            self.change += 1
+
+    def found(self, served: Mapping[str, ServedModel], *, unloaded: Collection[str], at: int) -> None:
+        """What the server said after change number ``at``; of no interest when another came since."""
+        with self._lock:
+            if self.change == at:
+                self._models = {name: model for name, model in self._models.items() if name not in unloaded}
+                self._models |= served

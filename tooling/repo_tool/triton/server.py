@@ -6,7 +6,7 @@ __all__ = ["EmbeddedServer"]
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
@@ -30,11 +30,12 @@ from repo_tool.triton.installation import Installation, find_installation
 from repo_tool.triton.leftovers import remove_leftovers
 from repo_tool.triton.loading import Loader
 from repo_tool.triton.log import ServerLog
+from repo_tool.triton.notices import say_loaded
 from repo_tool.triton.options import LoadOutcome, Ports, ServerOptions
 from repo_tool.triton.ports import LOOPBACK, free_ports, refuse_port_in_use, refuse_shared_ports, url_host
 from repo_tool.triton.process import KEY_HEADER, ServerProcess
 from repo_tool.triton.refusals import cleaned, poll_failure
-from repo_tool.triton.served import ServedModel
+from repo_tool.triton.served import ServedModel, WantedModels
 
 _POLL_S = 0.01
 _LEAST_OF_SIGNALS = 192  # the keeper leaves with the server's exit code modulo 256
@@ -57,7 +58,9 @@ class EmbeddedServer:
         self._process: ServerProcess | None = None
         self._control: ControlApi | None = None
         self._control_key = token_hex(16)
+        self.wanted = WantedModels()  # what is to be there again after a restart
         self._stopping = threading.Lock()
+        self._ending = threading.Event()  # which also ends a restart under way
 
     def __enter__(self) -> Self:
         self.start()
@@ -134,21 +137,45 @@ class EmbeddedServer:
     def restart(self) -> None:
         """Start a server that has died once more, on the same ports and with the same key; no model is loaded yet.
 
+        It is not ready until ``say_loaded``.
+
         Raises:
             PortInUseError: somebody listens on one of its ports meanwhile.
             ServerStartError: it ended, or did not answer in time, or was stopped before.
+            OSError: there is no room for its files, or no process to be had.
         """
         with self._stopping:
-            self._started_process().stop(kill=True)
-            self._start_on(self._ports, find_installation())
+            self._started_process().stop(grace_s=0)
+            self._start_on(self._ports, find_installation(), is_held_back=True)
 
-    def stop(self) -> None:
-        """End the server, its stubs and their shared memory, within five seconds; twice is once."""
+    def say_loaded(self) -> bool:
+        """Let a server be ready that was started anew, as far as its models are; whether it could be told so.
+
+        Raises:
+            ServerStartError: the server is not running.
+        """
+        with self._naming_the_end_of_the_server():
+            return say_loaded(self._started_control())
+
+    def say_not_ready(self) -> None:
+        """Let ``/v2/health/ready`` be 400 until the server is stopped, and serve on."""
+        if self._process is not None:
+            self._process.say_not_ready(timeout_s=max(0.1, self.options.graceful_stop_s / 4))
+
+    def stop(self, *, grace_s: float | None = None) -> None:
+        """End the server, its stubs and their shared memory; twice is once.
+
+        Args:
+            grace_s: for what was asked to be answered; None: as the options have it; 0: none, which ends a stop as well
+                that is under way in this thread.
+        """
+        grace_s = self.options.graceful_stop_s if grace_s is None else grace_s
+        self._ending.set()
         with self._stopping:
             if self._control is not None:
                 self._control.close()
             if self._process is not None:
-                self._process.stop(kill=self.options.graceful_stop_s <= 0)
+                self._process.stop(grace_s=grace_s)
             self._process = self._control = None
 
     def wait_until_ready(self, timeout_s: float) -> None:
@@ -157,9 +184,12 @@ class EmbeddedServer:
         Raises:
             ServerStartError: it ended, or did not answer within ``timeout_s`` seconds.
         """
+        self._wait_until(self.is_ready, timeout_s)
+
+    def _wait_until(self, answers: Callable[[], bool], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            if self.is_ready():
+            if answers():
                 return
             self.raise_if_ended()
             time.sleep(_POLL_S)
@@ -173,8 +203,15 @@ class EmbeddedServer:
 
     def is_ready(self) -> bool:
         """Whether the server answers and every loaded model is available."""
+        return self._is_well("ready")
+
+    def is_live(self) -> bool:
+        """Whether the server answers, be it ready or not."""
+        return self._is_well("live")
+
+    def _is_well(self, what: str) -> bool:
         try:
-            return self._control is not None and self._control.get("/v2/health/ready").status == 200
+            return self._control is not None and self._control.get(f"/v2/health/{what}").status == 200
         except ControlUnreachableError:
             return False
 
@@ -213,9 +250,11 @@ class EmbeddedServer:
             _check_shell_words(directory, self.options.model_config_name)
         log_end = self.log.end
         names = {directory.name for directory in along}
+        self.wanted.add([model])
         reply = self._post(f"/v2/repository/models/{model}/load", is_taken=lambda: self._is_loading(names))
         # A load that finds nothing changed answers 200 whatever became of the model before, so ask the model.
         if reply.status == 200 and self._get(f"/v2/models/{model}/ready").status == 200:
+            self.wanted.as_published(names)
             return
         raise LoadRefusedError(
             f"Triton refused to load the model {model!r}",
@@ -223,22 +262,29 @@ class EmbeddedServer:
             next_step=f"repo-tool validate names what to change in {model}/config.pbtxt",
         )
 
-    def served(self, models: Collection[str] | None = None) -> dict[str, ServedModel]:
+    def served(self, models: Collection[str] | None = None, *, is_wanted: bool = False) -> dict[str, ServedModel]:
         """The models (or those of ``models``) that serve, as they are served.
 
+        With ``is_wanted`` just this is what comes back after a restart; nobody may be changing it meanwhile.
+
         Raises:
+            LoadRefusedError: Triton does not tell, as when its repository is away.
             ServerStartError: the server is not running.
         """
         versions: dict[str, list[str]] = {}
-        for entry in self._index():
+        change, index = self.wanted.change, self._index()
+        for entry in index:
             if entry.get("state") == "READY" and (models is None or entry["name"] in models):
                 versions.setdefault(entry["name"], []).append(entry["version"])
         configs = {name: self._get(f"/v2/models/{name}/config") for name in versions}
-        return {
+        found = {
             name: ServedModel(name=name, versions=tuple(versions[name]), config=reply.json())
             for name, reply in configs.items()
             if reply.status == 200  # it was unloaded meanwhile otherwise
         }
+        if models is None and is_wanted:
+            self.wanted.found(found, unloaded=_unloaded(index), at=change)
+        return found
 
     def load_served(self, served: ServedModel) -> None:
         """Load a model in the configuration and the versions that it is, or was, served in.
@@ -250,6 +296,7 @@ class EmbeddedServer:
         """
         name = served.name
         log_end = self.log.end
+        self.wanted.add([name], served)
         body = json.dumps({"parameters": {"config": served.config_json}})
         reply = self._post(
             f"/v2/repository/models/{name}/load", body=body, is_taken=lambda: self._began_to_load(name, log_end)
@@ -261,6 +308,7 @@ class EmbeddedServer:
                 cause=self._reason(reply, name, log_end) or f"version {', '.join(sorted(missing))} is not ready",
                 next_step="look at the server's log",
             )
+        self.wanted.put(served)
 
     def unload(self, model: str) -> None:
         """Unload a model and wait until it is gone.
@@ -274,6 +322,7 @@ class EmbeddedServer:
         reply = self._post(f"/v2/repository/models/{model}/unload")
         if reply.status != 200:
             raise LoadRefusedError(f"Triton refused to unload the model {model!r}", cause=cleaned(reply.error))
+        self.wanted.drop(model)
         deadline = time.monotonic() + self.options.load_timeout_s
         while self.ready_versions(model) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
@@ -306,7 +355,8 @@ class EmbeddedServer:
             ServerStartError: the server is not running.
         """
         names = sorted(self._with_called(models)) if models is not None else self._model_names()
-        ensembles = [name for name in names if self._is_ensemble(name)]
+        self.wanted.add(names)
+        ensembles = [name for name in names if self.is_ensemble(name)]
         loader = Loader(self._outcome, patience_s=patience_s, on_outcome=on_outcome)
         outcomes = loader.run([name for name in names if name not in ensembles])
         blocked = [name for name in ensembles if loader.late & self._names_along(name)]
@@ -317,7 +367,8 @@ class EmbeddedServer:
                 on_outcome(outcomes[-1])
         return sorted(outcomes, key=lambda outcome: outcome.model)
 
-    def _is_ensemble(self, model: str) -> bool:
+    def is_ensemble(self, model: str) -> bool:
+        """Whether its configuration in the repository is that of an ensemble."""
         with suppress(LoadRefusedError):  # told when the model is loaded
             config = _read_config(self._repositories.nearest(model), self.options.model_config_name)
             return config is not None and config.is_ensemble
@@ -345,17 +396,25 @@ class EmbeddedServer:
 
     def _start_once(self, installation: Installation) -> None:
         self._ports = self._choose_ports()
+        self._ending.clear()
         try:
             self._start_on(self._ports, installation)
         except BaseException:
             self.stop()
             raise
 
-    def _start_on(self, ports: Ports, installation: Installation) -> None:
-        self._process = ServerProcess(installation, self.repository, self.options, ports, control_key=self._control_key)
+    def _start_on(self, ports: Ports, installation: Installation, *, is_held_back: bool = False) -> None:
+        self._process = ServerProcess(
+            installation,
+            self.repository,
+            self.options,
+            ports,
+            control_key=self._control_key,
+            is_held_back=is_held_back,
+        )
         headers = dict(self.control_headers)
         self._control = ControlApi(self.http_url, headers=headers, timeout_s=self.options.load_timeout_s)
-        self.wait_until_ready(self.options.start_timeout_s)
+        self._wait_until(self.is_live if is_held_back else self.is_ready, self.options.start_timeout_s)
         self._process.hide_key()
 
     def _choose_ports(self) -> Ports:
@@ -387,7 +446,10 @@ class EmbeddedServer:
         return any(entry["name"] in names and entry.get("state") == "LOADING" for entry in self._index())
 
     def _index(self) -> list[dict[str, str]]:
-        entries: list[dict[str, str]] = self._post("/v2/repository/index", is_taken=lambda: False).json()
+        reply = self._post("/v2/repository/index", is_taken=lambda: False)
+        if reply.status != 200:
+            raise LoadRefusedError("Triton does not tell what it has loaded", cause=cleaned(reply.error))
+        entries: list[dict[str, str]] = reply.json()
         return entries
 
     def _post(self, path: str, *, body: str = "", is_taken: Callable[[], bool] = lambda: True) -> Reply:
@@ -455,6 +517,15 @@ class EmbeddedServer:
         if "failed to poll" not in reply.error:
             return cleaned(reply.error)
         return poll_failure(self.log.lines(log_end), model) or f"there is no model directory in {self.repository}"
+
+
+def _unloaded(index: Iterable[Mapping[str, str]]) -> set[str]:
+    """The models that somebody has unloaded: no version of theirs serves, loads, or was refused."""
+    states: dict[str, set[tuple[str, str]]] = {}
+    for entry in index:
+        states.setdefault(entry["name"], set()).add((entry.get("state", ""), entry.get("reason", "")))
+    gone, never_there = ("UNAVAILABLE", "unloaded"), ("", "")
+    return {name for name, told in states.items() if gone in told and told <= {gone, never_there}}
 
 
 def _blocked(ensemble: str, members: Sequence[str]) -> LoadOutcome:

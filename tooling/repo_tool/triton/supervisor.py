@@ -11,11 +11,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Self
 
-from repo_tool.errors import LoadRefusedError, RepoToolError, ServerStartError
+from repo_tool.errors import LoadRefusedError, ModelNameError, RepoToolError, ServerStartError
 from repo_tool.triton.events import EventKind, OnEvent, ServerEvent
 from repo_tool.triton.loading import Loader
 from repo_tool.triton.log import ServerLog
@@ -34,6 +34,9 @@ _AT_ONCE_S = 3.0
 _STUCK_AFTER_S = 45.0
 _LAST_LINES = 12
 _KEEPER_S = 1.5  # for what the keeper does after the server's end
+_PATIENCE_S = 30.0  # for models to be there again: what loads for longer does so while the others are watched
+_ROLL_OUT_ENDS_S = 5.0  # one under way fails as soon as it asks the dead server anything
+_ODDITIES = 5  # in a row, of which nobody knows what they mean
 
 
 class Supervisor:
@@ -112,7 +115,8 @@ class Supervisor:
         """Say why the server is not there and will not be started again.
 
         Raises:
-            ServerStartError: it died at once again after every restart, or could not be started again.
+            ServerStartError: it died at once again after every restart, could not be started again, or cannot be
+                watched.
         """
         if (event := self._given_up) is not None:
             raise ServerStartError(
@@ -132,15 +136,39 @@ class Supervisor:
         for stub in living[kept:]:
             self._end(stub.pid)
 
+    def note_rolled_out(self, models: Iterable[str]) -> None:
+        """They are served as the repository has them, and come back so."""
+        self._server.wanted.as_published(models)
+        with suppress(RepoToolError):  # it has just died
+            self._server.served(is_wanted=True)
+
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._watch.wait(_TICK_S)
-            if self._stopping.is_set():
-                return
-            if self._is_there():
-                self._look()
-            elif not self._bring_the_server_back():
-                return
+        oddities = 0
+        while not self._stopping.is_set() and self._given_up is None:
+            try:
+                self._watch.wait(_TICK_S)
+                self._see_to_it()
+            except Exception as error:  # noqa: BLE001 # whatever it is, the rest is watched on
+                oddities += 1
+                self._tell_oddity(error, is_last=oddities == _ODDITIES)
+                self._stopping.wait(_TICK_S)
+            else:
+                oddities = 0
+
+    def _see_to_it(self) -> None:
+        if self._stopping.is_set():
+            return
+        if self._is_there():
+            self._look()
+        else:
+            self._bring_the_server_back()
+
+    def _tell_oddity(self, error: Exception, *, is_last: bool) -> None:
+        kind = EventKind.SERVER_GIVEN_UP if is_last else EventKind.REPAIR_FAILED
+        event = ServerEvent(kind=kind, cause=f"its supervisor: {type(error).__name__}: {error}")
+        if is_last:
+            self._given_up = event
+        self._tell(event)
 
     def _is_there(self) -> bool:
         return self._server.is_running() and state_of(self._watch.server) not in ("Z", "X", "")
@@ -151,11 +179,22 @@ class Supervisor:
             self._settled_at = time.monotonic() + _SETTLES_S
         if time.monotonic() < self._settled_at:
             self._watch.look_again()
-            with suppress(RepoToolError):  # it has just died
-                self._served = self._server.served()
+            self._remember()
             if self._watch.has_lost_strangers():
                 for model in self._served.values():
                     self._repairs.check(model)
+
+    def _remember(self) -> None:
+        """Note what serves; as what is to come back only while nobody is at changing it."""
+        is_settled = self.changing.acquire(blocking=False)
+        try:
+            with suppress(RepoToolError):  # it has just died
+                self._served = self._server.served(is_wanted=is_settled)
+        finally:
+            if is_settled:
+                self.changing.release()
+            else:
+                self._settled_at = time.monotonic() + _SETTLES_S
 
     def _tend(self) -> None:
         for stub in self._watch.stopped():
@@ -210,28 +249,37 @@ class Supervisor:
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
 
-    def _bring_the_server_back(self) -> bool:
-        """Start it and load what it served; False when that is of no use any more."""
+    def _bring_the_server_back(self) -> None:
+        """Start it and load what it served, or say that this is of no use any more."""
         noticed = time.monotonic()
-        served = {**self._served, **self._repairs.unfinished}
         self._repairs.forget()
         died = self._death()
         self._tell(died)
         at_once = noticed - self._up_since < _AT_ONCE_S
         self._deaths_at_once = self._deaths_at_once + 1 if at_once else 1
-        for pause in _PAUSES_S[self._deaths_at_once - 1 :]:
-            if self._stopping.wait(pause):
-                return False
-            if self._restarted():
-                self._load(served)
-                self._up_since = time.monotonic()
-                words = f"{len(served)} model{'s' if len(served) != 1 else ''}"
-                seconds = time.monotonic() - noticed
-                self._tell(ServerEvent(kind=EventKind.SERVER_RESTARTED, cause=words, seconds=seconds))
-                return True
+        with self._others_waiting():
+            for pause in _PAUSES_S[self._deaths_at_once - 1 :]:
+                if self._stopping.wait(pause):
+                    return
+                if self._restarted():
+                    count = self._load({**self._server.wanted.all(), **self._repairs.unfinished})
+                    self._up_since = time.monotonic()
+                    words = f"{count} model{'s' if count != 1 else ''}"
+                    seconds = time.monotonic() - noticed
+                    self._tell(ServerEvent(kind=EventKind.SERVER_RESTARTED, cause=words, seconds=seconds))
+                    return
         self._given_up = ServerEvent(kind=EventKind.SERVER_GIVEN_UP, cause=died.cause, last_words=died.last_words)
         self._tell(self._given_up)
-        return False
+
+    @contextmanager
+    def _others_waiting(self) -> Iterator[None]:
+        """Nobody is to take what a server serves that was just started for what it served before."""
+        has_turn = self.changing.acquire(timeout=_ROLL_OUT_ENDS_S)
+        try:
+            yield
+        finally:
+            if has_turn:
+                self.changing.release()
 
     def _death(self) -> ServerEvent:
         cause = self._cause(ending_of(self._watch.server) or self._told_by_keeper())
@@ -247,39 +295,65 @@ class Supervisor:
     def _restarted(self) -> bool:
         try:
             self._server.restart()
-        except RepoToolError as error:
-            cause = f"{error.fact}: {error.cause}" if error.cause else error.fact
+            watch = StubWatch(self._server.pid, wake=self._wake_reader)
+        except (RepoToolError, OSError, ValueError) as error:  # no room for its files, or it ended as soon as it was up
+            cause = str(error)
+            if isinstance(error, RepoToolError):
+                cause = f"{error.fact}: {error.cause}" if error.cause else error.fact
             self._tell(ServerEvent(kind=EventKind.RESTART_FAILED, cause=cause))
             return False
         self._watch.close()
-        self._watch = StubWatch(self._server.pid, wake=self._wake_reader)
+        self._watch = watch
         return True
 
-    def _load(self, served: Mapping[str, ServedModel]) -> None:
-        loader = Loader(lambda name: self._loaded(served[name]), patience_s=None, on_outcome=None)
-        outcomes: list[LoadOutcome] = []
-        with suppress(ServerStartError):  # it died again, which the next look sees
-            outcomes += loader.run([name for name, model in served.items() if not model.is_ensemble])
-            outcomes += loader.run([name for name, model in served.items() if model.is_ensemble])
-        self._served = served
-        for outcome in outcomes:
-            if outcome.refusal is None:
-                self._repairs.check(served[outcome.model])
-            else:
-                self._repairs.take_up(served[outcome.model], outcome.reason)
+    def _load(self, wanted: Mapping[str, ServedModel | None]) -> int:
+        """Load what is wanted, and only then let the server be ready; returns how many models are there."""
+        self._served = {name: served for name, served in wanted.items() if served is not None}
+        last = [name for name, served in wanted.items() if self._is_ensemble(name, served)]
+        ended: set[str] = set()
 
-    def _loaded(self, served: ServedModel) -> LoadOutcome:
+        def settle(outcome: LoadOutcome) -> None:
+            if outcome.is_ready:
+                ended.add(outcome.model)
+            self._settle(outcome, wanted[outcome.model])
+
+        loader = Loader(lambda name: self._loaded(name, wanted[name]), patience_s=_PATIENCE_S, on_outcome=settle)
+        with suppress(ServerStartError):  # it died again, which the next look sees
+            loader.run([name for name in wanted if name not in last])
+            loader.run(last)
+            if not self._server.say_loaded():
+                self._tell(
+                    ServerEvent(kind=EventKind.REPAIR_FAILED, cause="the server cannot be told that it is ready")
+                )
+        return len(ended)
+
+    def _is_ensemble(self, name: str, served: ServedModel | None) -> bool:
+        return served.is_ensemble if served is not None else self._server.is_ensemble(name)
+
+    def _settle(self, outcome: LoadOutcome, served: ServedModel | None) -> None:
+        if outcome.is_ready and served is not None:
+            self._repairs.check(served)
+        elif outcome.refusal is not None and served is not None and not served.is_given_up:
+            self._repairs.take_up(served, outcome.reason)
+        elif outcome.refusal is not None:  # as before, or as the repository has it by now
+            self._tell(ServerEvent(kind=EventKind.REPAIR_FAILED, model=outcome.model, cause=outcome.reason))
+
+    def _loaded(self, name: str, served: ServedModel | None) -> LoadOutcome:
         started = time.monotonic()
         refusal: RepoToolError | None = None
         try:
-            self._server.load_served(served)
-        except LoadRefusedError as error:
+            if served is not None:
+                self._server.load_served(served)
+            else:
+                self._server.load(name)
+        except (LoadRefusedError, ModelNameError) as error:
             refusal = error
         seconds = time.monotonic() - started
-        return LoadOutcome(model=served.name, versions=served.versions, seconds=seconds, refusal=refusal)
+        versions = served.versions if served is not None else ()
+        return LoadOutcome(model=name, versions=versions, seconds=seconds, refusal=refusal)
 
     def _tell(self, event: ServerEvent) -> None:
-        with self._telling:
+        with self._telling, suppress(Exception):  # whoever cannot bear to hear of it must not end what is told
             if not self._is_silent:
                 self._tell_one(event)
 
