@@ -185,7 +185,7 @@ def examined(fault, run, repository, before):
         complaints.append("the command says that all is well, and it is not")
     if not run.was_killed and run.exit_code != 0 and at_once != "old":
         complaints.append(f"it failed, and its version is there: {run.words[-400:]}")
-    if run.exit_code not in (0, 2, 3, 1, -9):
+    if run.exit_code not in (0, 1, 2, -9):
         complaints.append(f"it ended with {run.exit_code}: {run.words[-400:]}")
     found, has_left = put_in_order(repository, before, fault.scenario.version)
     is_new = state(repository, before, fault.scenario.version) == "new"

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from repo_tool.errors import RepositoryError
 from repo_tool.repository.journal import Journal
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.publish import StagedModel, publish, rewrite, sole_changer, staging, withdraw
@@ -51,8 +52,8 @@ def run_child(action: Callable[[], object], touch: int, ending: str) -> None:
     try:
         action()
         code = DONE
-    except OSError as error:
-        code = CUT_OFF if error.errno == errno.EIO else BROKEN
+    except RepositoryError as error:
+        code = CUT_OFF if "the disk does not want to" in error.cause else BROKEN
     finally:  # a child never comes back into the loop
         os._exit(code)
 

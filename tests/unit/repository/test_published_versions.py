@@ -166,11 +166,13 @@ def test_files_of_ours_change_with_those_of_the_repository(repository):
     text = model.config_path.read_text()
     entry = Entry(action="roll back", model="m", version=1)
     change = {"m/config.pbtxt": (text, text + "# back\n")}
-    rewrite(repository, change, beside={"labels.json": ("", "new")}, entries=[entry])
+    rewrite(repository, change, beside=lambda: {"labels.json": ("", "new")}, entries=[entry])
     assert (repository.private_path / "labels.json").read_text() == "new"
     assert Journal(repository).entries()[-1] == entry
     with pytest.raises(RepositoryError, match="changed meanwhile"):
-        rewrite(repository, {"m/config.pbtxt": (text + "# back\n", text)}, beside={"labels.json": ("", "other")})
+        rewrite(
+            repository, {"m/config.pbtxt": (text + "# back\n", text)}, beside=lambda: {"labels.json": ("", "other")}
+        )
     assert model.config_path.read_text() == text + "# back\n"
 
 

@@ -4,12 +4,10 @@
 It lies beside the repository's folder, as all of ours does: ``.<name>.repo-tool/manifest.json``.
 """
 
-__all__ = ["Manifest", "RemoteFile", "RemoteModel", "Unfinished", "digest_of_model", "version_of"]
+__all__ = ["Manifest", "RemoteFile", "RemoteModel", "Unfinished", "digest_of_model", "digest_of_version", "version_of"]
 
-import getpass
 import json
 import re
-import socket
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from repo_tool.errors import ModelNameError
+from repo_tool.repository.journal import who
 from repo_tool.repository.layout import check_model_name
 from repo_tool.repository.provenance import digest_of_bytes
 
@@ -26,14 +25,6 @@ _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _who() -> str:
-    try:
-        account = getpass.getuser()
-    except (KeyError, OSError):  # which of the two hangs on Python's version
-        account = "somebody"
-    return f"{account}@{socket.gethostname()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +40,7 @@ class RemoteModel:
     """A model that is there whole."""
 
     files: Mapping[str, RemoteFile]  # by their paths in the model's directory
-    by: str = field(default_factory=_who)
+    by: str = field(default_factory=who)
     at: str = field(default_factory=_now)
 
     @property
@@ -64,7 +55,7 @@ class Unfinished:
 
     digest: str = ""  # of the model that it brings
     removing: tuple[str, ...] = ()  # the files that it removes instead
-    by: str = field(default_factory=_who)
+    by: str = field(default_factory=who)
     at: str = field(default_factory=_now)
 
 
@@ -74,6 +65,7 @@ class Manifest:
 
     models: Mapping[str, RemoteModel] = field(default_factory=dict)
     unfinished: Mapping[str, Unfinished] = field(default_factory=dict)
+    removed: Mapping[str, Mapping[int, str]] = field(default_factory=dict)  # what the numbers that are gone stood for
 
     def claiming(self, digests: Mapping[str, str]) -> "Manifest":
         """With these models on their way, by name and digest."""
@@ -83,14 +75,15 @@ class Manifest:
     def finished(self, models: Mapping[str, RemoteModel]) -> "Manifest":
         """With these models there, and no longer on their way."""
         left = {name: claim for name, claim in self.unfinished.items() if name not in models}
-        return Manifest(models={**self.models, **models}, unfinished=left)
+        return replace(self, models={**self.models, **models}, unfinished=left)
 
     def removing(self, lost: Mapping[str, Sequence[str]]) -> "Manifest":
         """Without these files of these models, which are on their way out."""
         models = {name: _without(model, lost.get(name, ())) for name, model in self.models.items()}
         claims = {name: Unfinished(removing=tuple(paths)) for name, paths in lost.items()}
         there = {name: model for name, model in models.items() if model.files}
-        return replace(self, models=there, unfinished={**self.unfinished, **claims})
+        gone = {name: {**self.removed.get(name, {}), **_lost(self.models[name], models[name])} for name in lost}
+        return Manifest(models=there, unfinished={**self.unfinished, **claims}, removed={**self.removed, **gone})
 
     def unclaimed(self, names: Collection[str]) -> "Manifest":
         """With nothing of these models on its way."""
@@ -113,9 +106,10 @@ class Manifest:
         try:
             models = {_name(name): _model(known) for name, known in facts["models"].items()}
             unfinished = {_name(name): _unfinished(known) for name, known in facts["unfinished"].items()}
+            removed = {_name(name): _removed(known) for name, known in facts.get("removed", {}).items()}
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"it lacks what a manifest has: {error}") from error
-        return cls(models=models, unfinished=unfinished)
+        return cls(models=models, unfinished=unfinished, removed=removed)
 
 
 def _name(name: str) -> str:
@@ -149,6 +143,15 @@ def _without(model: RemoteModel, paths: Sequence[str]) -> RemoteModel:
     return replace(model, files={path: file for path, file in model.files.items() if path not in paths})
 
 
+def _lost(before: RemoteModel, after: RemoteModel) -> dict[int, str]:
+    """The versions that are no longer there, by number, and what they held."""
+    return {each: digest_of_version(before.files, each) for each in before.versions if each not in after.versions}
+
+
+def _removed(known: Mapping[str, str]) -> dict[int, str]:
+    return {int(version): digest for version, digest in known.items()}
+
+
 def _unfinished(known: Mapping[str, Any]) -> Unfinished:
     return Unfinished(**{**known, "removing": tuple(_path(path) for path in known["removing"])})
 
@@ -157,6 +160,11 @@ def version_of(path: str) -> int | None:
     """The version whose folder a file of a model lies in; None for what all versions share."""
     first, slash, _ = path.partition("/")
     return int(first) if slash and first.isascii() and first.isdecimal() and not first.startswith("0") else None
+
+
+def digest_of_version(files: Mapping[str, RemoteFile], version: int) -> str:
+    """The digest of the names and contents of one of a model's versions."""
+    return digest_of_model({path: file for path, file in files.items() if version_of(path) == version})
 
 
 def digest_of_model(files: Mapping[str, RemoteFile]) -> str:

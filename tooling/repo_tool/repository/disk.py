@@ -2,6 +2,7 @@
 """Files and folders that change at once or not at all, and stay so when the power goes."""
 
 __all__ = [
+    "NOT_WRITABLE",
     "discard",
     "exchange",
     "fit_onto",
@@ -32,7 +33,8 @@ from pathlib import Path
 from repo_tool.errors import NoSpaceError, RepositoryError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FAILED = (errno.EIO, errno.EUCLEAN)
 _ANOTHER_MOUNT = (errno.EXDEV, errno.EBUSY)
 _MISFIT = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ELOOP)
 _NOT_KNOWN = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)  # the kernel or the file system has no exchange
@@ -42,22 +44,28 @@ _EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
 
 @contextmanager
 def translating_disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into an error that says so.
+    """Turn a full, read-only or failing disk into an error that says so.
 
     Raises:
         NoSpaceError: no space, or the quota is used up.
-        RepositoryError: not allowed to write, or the file system has no locks.
+        RepositoryError: not allowed to write, the disk fails, or the file system has no locks.
     """
     try:
         yield
     except OSError as error:
+        if error.errno in _FAILED:
+            raise RepositoryError(
+                f"the disk of '{path}' does not read or write as it should",
+                cause=str(error),
+                next_step="look what the kernel says of it (dmesg), then run repo-tool fsck and the command again",
+            ) from error
         if error.errno in _FULL:
             raise NoSpaceError(
                 f"no space left to publish into '{path}'",
                 cause=str(error),
                 next_step="free some space; the repository is as it was before",
             ) from error
-        if error.errno in _DENIED:
+        if error.errno in NOT_WRITABLE:
             raise RepositoryError(
                 f"'{path}' cannot be written",
                 cause=str(error),
@@ -201,6 +209,8 @@ def fit_onto(draft: Path, held: Path, *, without: Collection[str] = (), fresh: C
 
 
 def _say_the_same(one: Path, other: Path) -> bool:
+    if one.samefile(other):
+        return True
     return one.stat().st_size == other.stat().st_size and filecmp.cmp(one, other, shallow=False)
 
 

@@ -62,7 +62,8 @@ def shared_problems(model: ModelDirectory) -> tuple[Problem, ...]:
     """
     newest = max(model.versions(), default=0)
     record = model.provenance_path(newest)
-    if not record.is_file() or Journal(ModelRepository(model.path.parent)).highest_version(model.name) > newest:
+    told = Journal(ModelRepository(model.path.parent)).entries_of(model.name)
+    if not record.is_file() or any((entry.version or 0) > newest for entry in told):
         return ()
     with suppress(RepositoryError):  # told of the version
         recorded: Mapping[str, str] = read_provenance(record).get("shared_files") or {}

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from repo_tool.errors import RepositoryError
+from repo_tool.errors import ModelNameError, RepositoryError
 from repo_tool.repository.disk import sync
 from repo_tool.repository.journal import Entry
-from repo_tool.repository.layout import ModelDirectory, ModelRepository
+from repo_tool.repository.layout import ModelDirectory, ModelRepository, check_model_name
 from repo_tool.repository.locks import changing
 from repo_tool.repository.moves import Change, Write, make
 from repo_tool.repository.provenance import digest_of_bytes
@@ -25,7 +25,8 @@ from repo_tool.repository.staging import staging
 
 LABELS_FILE = "labels.json"
 SCHEMA = 1
-_LABEL = re.compile(r"[a-z][a-z0-9_-]*")
+_LABEL = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_VERSIONS = range(1, 1 << 63)  # what Triton can count
 _LARGEST = 1 << 24  # bytes: some hundred thousand labels
 
 
@@ -44,7 +45,7 @@ def check_label(label: str) -> str:
         return label
     raise RepositoryError(
         f"{label!r} is not a label",
-        cause="small letters, digits, '_' and '-' may be in it, a letter first",
+        cause="small letters, digits, '_' and '-' may be in it, a letter first, 64 at most",
         next_step="choose another one, e.g. stable or canary",
     )
 
@@ -84,15 +85,15 @@ class Labels:
         """The labels that point at a version, by name."""
         return tuple(sorted(label for label, at in self.versions(model).items() if at == version))
 
-    def require_unchanged(self, repository: ModelRepository) -> None:
-        """See that no label has moved since.
+    def require_unchanged(self, repository: ModelRepository, model: str) -> None:
+        """See that no label of a model has moved since.
 
         Raises:
             RepositoryError: one did, or they do not read any more.
         """
-        if Labels.of(repository) != self:
+        if Labels.of(repository).versions(model) != self.versions(model):
             raise RepositoryError(
-                f"the labels in '{repository.path}' have been changed meanwhile",
+                f"the labels of '{model}' in '{repository.path}' have been changed meanwhile",
                 cause="they are not what was read when the command began",
                 next_step="run the command again",
             )
@@ -112,6 +113,11 @@ class LabelsChange:
         by_model = {**labels.by_model, self.model: kept}
         labelled = {model: dict(at) for model, at in sorted(by_model.items()) if at}
         return json.dumps({"schema": SCHEMA, "labels": labelled}, indent=2) + "\n"
+
+    def texts(self, repository: ModelRepository) -> dict[str, tuple[str, str]]:
+        """What the file says now and what it is to say, by its name; the publishing lock is held."""
+        labels = Labels.of(repository)
+        return {LABELS_FILE: (labels.text, self.text(labels))} if self.versions else {}
 
     def entries(self, labels: Labels) -> tuple[Entry, ...]:
         """What the journal tells of it."""
@@ -176,8 +182,15 @@ def _read(text: str) -> dict[str, dict[str, int]]:
     by_model = content.get("labels")
     if not isinstance(by_model, dict) or not all(map(_is_labels, by_model.values())):
         raise ValueError("it does not tell versions by label by model")
+    try:
+        for model in by_model:
+            check_model_name(model)
+    except ModelNameError as error:
+        raise ValueError(error.fact) from error
     return by_model
 
 
 def _is_labels(value: object) -> bool:
-    return isinstance(value, dict) and all(type(version) is int and version > 0 for version in value.values())
+    return isinstance(value, dict) and all(
+        _LABEL.fullmatch(label) and type(version) is int and version in _VERSIONS for label, version in value.items()
+    )

@@ -4,13 +4,13 @@
 __all__ = ["Checked", "FsckRequest", "fsck_repository"]
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from repo_tool.errors import RepositoryError, UserMistakeError
-from repo_tool.repository.disk import sync
+from repo_tool.repository.disk import NOT_WRITABLE, sync
 from repo_tool.repository.journal import Entry, Journal
 from repo_tool.repository.labels import move
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
@@ -124,8 +124,11 @@ def _nobody_publishes(repository: ModelRepository) -> Iterator[None]:
     """Have the lock, where there can be publishers and this user may have it."""
     with ExitStack() as held:
         if repository.private_path.is_dir():
-            with suppress(PermissionError):
+            try:
                 held.enter_context(publishing(repository))
+            except OSError as error:
+                if error.errno not in NOT_WRITABLE:
+                    raise
         yield
 
 
