@@ -51,6 +51,7 @@ __all__ = [
     "RepoToolError",
     "RepositoryError",
     "RollOutError",
+    "RollOutUnderWayError",
     "SampleError",
     "ServerStartError",
     "ServerUnreachableError",
@@ -185,9 +186,16 @@ class ParityError(RepoToolError):
 class RollOutError(RepoToolError):
     """What the repository says of a model was not brought to a server; ``restored``: it serves as it did before."""
 
-    def __init__(self, fact: str, *, cause: str = "", next_step: str = "", restored: bool = True) -> None:
+    def __init__(
+        self, fact: str, *, cause: str = "", next_step: str = "", restored: bool = True, has_lost_server: bool = False
+    ) -> None:
         super().__init__(fact, cause=cause, next_step=next_step)
         self.restored = restored
+        self.has_lost_server = has_lost_server  # which ended meanwhile, of the model or for another reason
+
+
+class RollOutUnderWayError(RollOutError):
+    """Another roll-out of the model has not come to its end; this one has done nothing."""
 
 
 class TritonError(RepoToolError):

@@ -360,16 +360,31 @@ def read_published_sample(path: Path) -> Sample:
     try:
         with np.load(path, allow_pickle=False) as archive:
             stored = {key: archive[key] for key in archive.files}
+        groups = _grouped(stored)
     except _UNREADABLE as error:
         raise SampleError(
             f"the sample at '{path}' is damaged", cause=str(error), next_step="add the model again"
         ) from error
+    return Sample(inputs=groups["inputs"], outputs=groups["outputs"])
+
+
+def _grouped(stored: Tensors) -> dict[str, dict[str, Array]]:
+    """Inputs and outputs by name.
+
+    Raises:
+        ValueError: the archive holds something else, or no inputs.
+        KeyError: the lengths of an array of texts are missing.
+    """
     groups: dict[str, dict[str, Array]] = {"inputs": {}, "outputs": {}}
     for key in stored:
+        group, _, name = key.removesuffix(_LENGTHS_SUFFIX).removesuffix(_BYTES_SUFFIX).partition("/")
+        if group not in groups or not name:
+            raise ValueError(f"it holds '{key}', and only inputs/NAME and outputs/NAME belong there")
         if not key.endswith(_LENGTHS_SUFFIX):
-            group, name = key.removesuffix(_BYTES_SUFFIX).split("/", 1)
             groups[group][name] = _restored(key, stored)
-    return Sample(inputs=groups["inputs"], outputs=groups["outputs"])
+    if not groups["inputs"]:
+        raise ValueError("it holds no inputs")
+    return groups
 
 
 def _restored(key: str, stored: Tensors) -> Array:

@@ -61,8 +61,10 @@ def test_over_http_the_key_of_the_server_is_asked_for_and_taken(served: Live) ->
     folder = served.repository.path
     without = repo_tool("deploy", "m", "-r", folder, "--server", url, cwd=folder.parent)
     assert without.returncode == 1
-    assert "--header NAME:KEY" in without.stderr
-    done = repo_tool("deploy", "m", "-r", folder, "--server", url, "--header", key_of(served), cwd=folder.parent)
+    assert "--header-file FILE" in without.stderr
+    file = folder.parent / "key"
+    file.write_text(f"{key_of(served)}\n")
+    done = repo_tool("deploy", "m", "-r", folder, "--server", url, "--header-file", file, cwd=folder.parent)
     assert done.returncode == 0, done.stderr
     assert "'m' serves version 2, and version 1 no longer" in done.stdout
 
@@ -74,7 +76,8 @@ def test_mistakes_are_told_without_a_server(tmp_path: Path) -> None:
     for arguments, words in (
         (("m", "--server", "grpc://127.0.0.1:9"), "no server"),
         (("absent",), "no model 'absent'"),
-        (("m", "--header", "no-colon"), "is no name and value"),
+        (("m", "--header", "no-colon"), "--header is no name and value"),
+        (("m", "--header-file", tmp_path / "absent"), "absent' cannot be read"),
         (("m", "--label", "Not a label"), "is not a label"),
     ):
         done = repo_tool("deploy", *arguments, "-r", repository.path, cwd=tmp_path)
@@ -93,4 +96,5 @@ def test_a_server_that_does_not_load_on_request_is_named(repository: ModelReposi
         done = repo_tool("deploy", "m", "-r", repository.path, "--server", f"grpc://{grpc}", cwd=repository.path.parent)
     assert done.returncode == 1
     assert "--model-control-mode=explicit" in done.stderr
+    assert "it runs with --model-control-mode=none or poll" in done.stderr
     assert "version 1 serves as before" in done.stderr

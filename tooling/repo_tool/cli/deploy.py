@@ -32,8 +32,16 @@ def deploy(
         list[str] | None,
         typer.Option(
             "--header",
-            help="Sent along, e.g. the key of a server with restricted interfaces; repeatable.",
+            help="Sent along; repeatable. Everybody on this machine can read it: keys belong into --header-file.",
             metavar="K:V",
+        ),
+    ] = None,
+    header_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="REPO_TOOL_HEADER_FILE",
+            help="Lines NAME:VALUE that are sent along, e.g. the key of a server with restricted interfaces.",
+            show_default=False,
         ),
     ] = None,
     repository: Annotated[
@@ -66,7 +74,7 @@ def deploy(
             repository=repository,
             server=server,
             label=label,
-            headers=dict(_header(words) for words in header or ()),
+            headers=dict(_header(words, of) for words, of in (*_lines(header_file), *_options(header))),
             variant=model_config_name,
             timeout_s=timeout,
         ),
@@ -82,13 +90,31 @@ def deploy(
         raise typer.Exit(1)
 
 
-def _header(words: str) -> tuple[str, str]:
+def _options(header: list[str] | None) -> list[tuple[str, str]]:
+    return [(words, "--header") for words in header or ()]
+
+
+def _lines(path: Path | None) -> list[tuple[str, str]]:
+    """The headers in a file, each with where it was found."""
+    from repo_tool.errors import UserMistakeError
+
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path else []
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UserMistakeError(
+            f"'{path}' cannot be read", cause=why or str(error), next_step="write NAME:VALUE into it"
+        ) from error
+    return [(line, f"line {at} of '{path}'") for at, line in enumerate(lines, start=1) if line.strip()]
+
+
+def _header(words: str, of: str) -> tuple[str, str]:
     from repo_tool.errors import UserMistakeError
 
     name, colon, value = words.partition(":")
     if not colon or not name.strip():
         raise UserMistakeError(
-            "--header is no name and value",  # without its words: it may be a key
+            f"{of} is no name and value",  # without its words: it may be a key
             cause="there is no ':' behind a name",
             next_step="write it as NAME:VALUE",
         )
@@ -107,4 +133,5 @@ def _words(done: "RolledOut") -> str:
     gone = sorted(set(done.before) - set(done.served))
     words = f"'{done.model}' serves version {', '.join(map(str, done.served))}"
     words += f", and version {', '.join(map(str, gone))} no longer" if gone else ""
+    words += "".join(f"; version {version} is unproven: {why}" for version, why in done.unproven.items())
     return words + (f"; '{done.label}' points at version {done.labelled}" if done.labelled else "")

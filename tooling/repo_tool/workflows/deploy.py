@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from repo_client import Client
-from repo_tool.errors import RollOutError
+from repo_tool.errors import RollOutError, ServerUnreachableError
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.workflows.call_model import translating_client_errors
-from repo_tool.workflows.own_server import with_grpc_names
+from repo_tool.workflows.own_server import FIRST_WORDS, with_grpc_names
 from repo_tool.workflows.progress import Progress
 from repo_tool.workflows.roll_out import RolledOut, RollOutRequest, roll_out
 
@@ -54,7 +54,7 @@ def deploy(request: DeployRequest, progress: Progress) -> Deployed:
 
     Raises:
         RepositoryError: the repository lacks one of the models, or the label is none.
-        ServerUnreachableError: no server answers.
+        ServerUnreachableError: no server answers, and none has; one that goes away later is told with what was done.
         UserMistakeError: the address or a header cannot be sent.
     """
     repository = ModelRepository(request.repository)
@@ -63,13 +63,26 @@ def deploy(request: DeployRequest, progress: Progress) -> Deployed:
     done: list[RolledOut] = []
     refused: dict[str, RollOutError] = {}
     headers = with_grpc_names(request.headers)
-    with translating_client_errors(), Client(request.server, headers=headers, shared_memory="off") as client:
+    with (
+        translating_client_errors(),
+        Client(request.server, headers=headers, shared_memory="off", retries=FIRST_WORDS) as client,
+    ):
         for model in dict.fromkeys(request.models):
             try:
                 done.append(roll_out(_roll_out_request(request, model), client, progress))
             except RollOutError as error:
                 refused[model] = error
+            except ServerUnreachableError as error:
+                if not done and not refused:
+                    raise
+                refused[model] = _nobody_answers(model, error)
     return Deployed(server=request.server, done=tuple(done), refused=refused)
+
+
+def _nobody_answers(model: str, error: ServerUnreachableError) -> RollOutError:
+    return RollOutError(
+        f"'{model}' was not rolled out", cause=error.fact, next_step="deploy it when the server is back"
+    )
 
 
 def _roll_out_request(request: DeployRequest, model: str) -> RollOutRequest:

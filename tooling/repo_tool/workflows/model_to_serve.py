@@ -103,13 +103,20 @@ def models_to_serve(repository: ModelRepository, name: str, *, variant: str = ""
     """The model and those that it needs, each after all that it calls; the model itself is the last.
 
     Raises:
-        RepositoryError: one has no configuration.
+        RepositoryError: one has no configuration, or it cannot be read.
         ConfigError: one does not parse.
     """
-    found = {
-        each: ModelToServe(directory=(directory := repository.model(each)), config=directory.read_config(variant))
-        for each in needed_models(repository, [name])
-    }
+    try:
+        found = {
+            each: ModelToServe(directory=(directory := repository.model(each)), config=directory.read_config(variant))
+            for each in needed_models(repository, [name])
+        }
+    except OSError as error:
+        raise RepositoryError(
+            f"'{name}' cannot be read",
+            cause=f"'{error.filename}': {error.strerror}",
+            next_step="see that the configuration is a file, and that this user may read it",
+        ) from error
     return tuple(found[each] for each in _callees_first(found, name, set()))
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The embedded server as one that models are rolled out to: its client, its stubs, its log."""
 
-__all__ = ["OwnServer", "with_grpc_names"]
+__all__ = ["FIRST_WORDS", "OwnServer", "with_grpc_names"]
 
 import os
 import signal
@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from repo_client import Client
+from repo_client import Client, Retries
 from repo_tool.triton import EmbeddedServer
 from repo_tool.triton.refusals import poll_failure
 from repo_tool.triton.stub_processes import stubs_of
 
 _GRPC_KEY_PREFIX = "triton-grpc-protocol-"  # what Triton's gRPC endpoint wants before a key's name
 _LINES_OF_A_FAILURE = 4
+# What a server says first is why: one that a version has ended and that was started anew says less when asked again.
+FIRST_WORDS = Retries(attempts=1, patience_s=0.0)
 
 
 def with_grpc_names(keys: Mapping[str, str]) -> dict[str, str]:
@@ -32,7 +34,7 @@ class OwnServer:
     def connect(self) -> Client:
         """A client that may load models, over gRPC: a load over HTTP holds up the requests of one of its threads."""
         headers = with_grpc_names(self.server.control_headers)
-        return Client(f"grpc://{self.server.grpc_url}", headers=headers, shared_memory="off")
+        return Client(f"grpc://{self.server.grpc_url}", headers=headers, shared_memory="off", retries=FIRST_WORDS)
 
     def abandon(self, model: str, version: int) -> None:
         """End the stubs of a version that does not come to an end with loading, whereupon Triton gives it up."""

@@ -5,17 +5,25 @@ __all__ = ["RollOutRequest", "RolledOut", "roll_out"]
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import repo_client
 from repo_client import Client
-from repo_tool.errors import RepositoryError, RepoToolError, RollOutError, ServerUnreachableError
+from repo_tool.errors import (
+    RepositoryError,
+    RepoToolError,
+    RollOutError,
+    RollOutUnderWayError,
+    ServerUnreachableError,
+)
 from repo_tool.repository.labels import Labels, check_label, move
 from repo_tool.repository.layout import ModelRepository
+from repo_tool.repository.locks import try_lock
+from repo_tool.repository.needed_models import needed_models
 from repo_tool.repository.pins import pinned_versions
 from repo_tool.workflows.model_on_server import Document, ModelOnServer, WrongVersionsError, words_of
 from repo_tool.workflows.model_to_serve import ModelToServe, models_to_serve
@@ -24,6 +32,8 @@ from repo_tool.workflows.served_answers import check_answers
 
 _LAST_CALLS_S = 0.5  # for requests whose client had read the label just before it moved
 _BUSY_S = 1.0  # for a server that is still loading to be told what to do next
+_INTERRUPTED_S = 3.0  # for each model to be restored, when somebody wants to leave
+_LOOKS_APART_S = 0.1  # at a lock that another has
 _NOT_TAKEN = (repo_client.ModelControlError, repo_client.RefusedRequestError)  # whatever is asked of the server
 _FAILURES = (RepoToolError, repo_client.RepoClientError, WrongVersionsError)
 
@@ -37,6 +47,7 @@ class RollOutRequest:
     label: str | None = None  # points at the newest version once that is proven
     variant: str = ""  # the server's --model-config-name
     timeout_s: float = 60.0  # for Triton to come to an end with loading a model
+    wait_s: float = 60.0  # for another roll-out of the model to end
     # Ends what Triton is loading for (model, version) when that takes longer; without it Triton stays at it.
     abandon: Callable[[str, int], None] | None = None
     # Why Triton "failed to poll" a model, which it tells its log alone.
@@ -51,6 +62,7 @@ class RolledOut:
     before: tuple[int, ...]  # the versions that the server served
     served: tuple[int, ...]  # those that it serves now
     proven: tuple[int, ...]  # those whose published answers came back
+    unproven: Mapping[int, str]  # those that serve and were not asked, and why
     models: tuple[str, ...]  # all that were loaded: the model itself, and of a pipeline those that it needed anew
     label: str = ""
     labelled: int | None = None  # the version that the label points at now
@@ -64,6 +76,7 @@ class RolledOut:
             "before": list(self.before),
             "served": list(self.served),
             "proven": list(self.proven),
+            "unproven": {str(version): why for version, why in self.unproven.items()},
             "models": list(self.models),
             "label": self.label,
             "labelled": self.labelled,
@@ -81,7 +94,9 @@ class _Change:
     before: tuple[int, ...]
     document: Document | None  # what it was served with; None: it was not
     stamps: dict[int, dict[str, str]]  # by version that was served
+    is_loaded: bool = False
     proven: tuple[int, ...] = ()
+    unproven: dict[int, str] = field(default_factory=dict)
 
     @property
     def beside(self) -> tuple[int, ...]:
@@ -103,6 +118,7 @@ class _Run:
 
     request: RollOutRequest
     progress: Progress
+    client: Client
     changes: list[_Change]
     touched: list[_Change] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
@@ -121,6 +137,7 @@ def roll_out(request: RollOutRequest, client: Client, progress: Progress) -> Rol
 
     Raises:
         RollOutError: it was not; ``cause`` names why, ``restored`` says whether all is as it was.
+        RollOutUnderWayError: another one of the model, or of one that it needs, does not end.
         RepositoryError: the repository has no such model, or the label is none.
         ServerUnreachableError: no server answers.
     """
@@ -128,12 +145,18 @@ def roll_out(request: RollOutRequest, client: Client, progress: Progress) -> Rol
         check_label(request.label)
     repository = ModelRepository(request.repository)
     repository.existing_model(request.model)
-    run = _Run(request=request, progress=progress, changes=[])
+    run = _Run(request=request, progress=progress, client=client, changes=[])
+    with _alone(run, repository):
+        return _rolled_out(run, repository)
+
+
+def _rolled_out(run: _Run, repository: ModelRepository) -> RolledOut:
+    request, progress = run.request, run.progress
     with _failing_as_it_was(run):
         with progress.step("check the files") as step:
             wanted = models_to_serve(repository, request.model, variant=request.variant)
             step.detail = _checked(wanted)
-        run.changes = [_change(request, client, model) for model in wanted]
+        run.changes = [_change(request, run.client, model) for model in wanted]
         _require_nobody_asks(repository, run.changes)
         _hold_ensembles(run)
         for change in run.changes:
@@ -142,6 +165,47 @@ def roll_out(request: RollOutRequest, client: Client, progress: Progress) -> Rol
         labelled, before = _move_label(run, repository)
     _let_go(run, has_label=request.label is not None)
     return _outcome(run, labelled, before)
+
+
+@contextmanager
+def _alone(run: _Run, repository: ModelRepository) -> Iterator[None]:
+    """No other roll-out, from this repository, of the model or of one that it needs: neither restores under the other.
+
+    Raises:
+        RollOutUnderWayError: another one does not end.
+    """
+    with ExitStack() as held:
+        try:
+            folder = repository.private_path / "locks"
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for name in sorted(_rolled_together(repository, run.request.model)):
+                held.enter_context(_locked(run, folder / f"roll-out.{name}", name))
+        except OSError:  # a repository that is only read from here has nobody else
+            held.close()
+        yield
+
+
+def _rolled_together(repository: ModelRepository, name: str) -> set[str]:
+    try:
+        return {name, *needed_models(repository, [name])}
+    except (RepoToolError, OSError):  # told when the files are checked
+        return {name}
+
+
+def _locked(run: _Run, path: Path, name: str) -> TextIO:
+    deadline = time.monotonic() + run.request.wait_s
+    if stream := try_lock(path):
+        return stream
+    with run.progress.step(f"wait for another roll-out of '{name}'"):
+        while time.monotonic() < deadline:
+            threading.Event().wait(_LOOKS_APART_S)
+            if stream := try_lock(path):
+                return stream
+    raise RollOutUnderWayError(
+        f"'{run.request.model}' was not rolled out",
+        cause=f"another roll-out of '{name}' has not ended within {run.request.wait_s:g} s; it holds '{path}'",
+        next_step="wait until it is done, and do it again",
+    )
 
 
 def _checked(wanted: tuple[ModelToServe, ...]) -> str:
@@ -186,15 +250,23 @@ def _load_and_prove(run: _Run, change: _Change) -> None:
         _hold_members(run)
     if wanted.is_ensemble and change.before:
         with run.progress.step(f"try '{wanted.name}'") as step, server.tried(wanted.document) as trial:
-            step.detail = check_answers(server.client, wanted, wanted.versions[-1], served_as=trial)
+            step.detail = check_answers(server.client, wanted, wanted.versions[-1], served_as=trial).words
     with run.progress.step(f"load '{wanted.name}'") as step:
         _load(run, change)
         step.detail = _served_words(change)
     for version in wanted.versions:
         with run.progress.step(f"prove version {version} of '{wanted.name}'") as step:
             server.require_stamps(version, wanted.stamps)
-            step.detail = check_answers(server.client, wanted, version)
+            step.detail = _proven(change, version)
+
+
+def _proven(change: _Change, version: int) -> str:
+    answers = check_answers(change.server.client, change.wanted, version)
+    if answers.unproven:
+        change.unproven[version] = answers.unproven
+    else:
         change.proven = (*change.proven, version)
+    return answers.words
 
 
 def _load(run: _Run, change: _Change) -> None:
@@ -204,6 +276,7 @@ def _load(run: _Run, change: _Change) -> None:
     except _NOT_TAKEN:
         run.touched.pop()
         raise
+    change.is_loaded = True
 
 
 def _hold_ensembles(run: _Run) -> None:
@@ -285,6 +358,7 @@ def _outcome(run: _Run, labelled: int | None, label_before: int | None) -> Rolle
         before=run.own.before,
         served=run.own.wanted.versions,
         proven=run.own.proven,
+        unproven=run.own.unproven,
         models=tuple(change.wanted.name for change in run.touched),
         label=run.request.label or "",
         labelled=labelled,
@@ -298,7 +372,7 @@ def _outcome(run: _Run, labelled: int | None, label_before: int | None) -> Rolle
 
 @contextmanager
 def _failing_as_it_was(run: _Run) -> Iterator[None]:
-    """Whatever fails in the block leaves the server as it was.
+    """Whatever fails in the block, or ends it, leaves the server as it was.
 
     Raises:
         RollOutError: it failed.
@@ -309,65 +383,103 @@ def _failing_as_it_was(run: _Run) -> Iterator[None]:
     except _FAILURES as error:
         if isinstance(error, repo_client.NetworkError) and not run.touched:
             raise ServerUnreachableError(error.fact, next_step=error.hint) from error
-        raise _failure(run, error, _restored(run)) from error
+        lost = _lost(run)
+        raise _failure(run, error, lost, _restored(run)) from error
+    except BaseException:  # somebody wants to leave, or there is a bug: the unproven version must not stay
+        _restored(run, within_s=_INTERRUPTED_S)
+        raise
 
 
-def _restored(run: _Run) -> str:
+def _lost(run: _Run) -> str:
+    """That the server ended meanwhile, in words: what is asked of one that was started anew does not tell."""
+    for change in run.touched:
+        try:
+            there = set(change.server.versions())
+        except repo_client.RepoClientError:
+            return "the server ended meanwhile"
+        if (change.before and not there) or (change.is_loaded and not set(change.beside) <= there):
+            return f"the server has lost what it had loaded of '{change.wanted.name}', so it ended meanwhile"
+    return ""
+
+
+def _restored(run: _Run, *, within_s: float | None = None) -> str:
     """Bring the server back to what it served, callers before what they call; what is still wrong, in words."""
     wrong = []
     for change in reversed(run.touched):
         with run.progress.step(f"restore '{change.wanted.name}'") as step:
-            step.detail = _still_wrong(change) or "as it was"
+            step.detail = _still_wrong(run, change, within_s) or "as it was"
         if step.detail != "as it was":
             wrong.append(f"'{change.wanted.name}': {step.detail}")
     return "; ".join(wrong)
 
 
-def _still_wrong(change: _Change) -> str:
-    server = change.server
+def _still_wrong(run: _Run, change: _Change, within_s: float | None) -> str:
+    server = change.server if within_s is None else replace(change.server, timeout_s=within_s)
     try:
+        there = server.versions()
+        if foreign := sorted(set(there) - set(change.beside) - set(change.before)):
+            return f"somebody else has changed it meanwhile: it serves version {', '.join(map(str, foreign))}"
         if server.is_loading():  # it does what it is told once it has come to an end with that
             server = replace(server, timeout_s=_BUSY_S)
         server.forget_refused(change.document or change.wanted.document)
-        if change.document is None:
+        kept = tuple(sorted({*change.before, *_labelled(run, change, there)}))
+        if not kept:
             server.unload()
         else:
-            server.load(change.document, change.before)
-        return _differs(change)
+            server.load(change.document or change.wanted.document, kept)
+        return _differs(change, kept)
     except _FAILURES as error:
         return words_of(error)
 
 
-def _differs(change: _Change) -> str:
+def _labelled(run: _Run, change: _Change, there: Sequence[int]) -> set[int]:
+    """Those that serve and that a label points at: whoever follows it is to be answered, whatever we think of them."""
+    with suppress(RepositoryError):
+        labels = Labels.of(ModelRepository(run.request.repository))
+        return set(there) & set(labels.versions(change.wanted.name).values())
+    return set()
+
+
+def _differs(change: _Change, kept: tuple[int, ...]) -> str:
     served = change.server.versions()
-    if served != change.before:
+    if served != kept:
         return f"it serves version {', '.join(map(str, served)) or 'none'}"
-    if any(change.server.stamps(version) != change.stamps[version] for version in served):
+    if any(change.server.stamps(version) != change.stamps[version] for version in change.before):
         return "it serves other bytes than before"
     return ""
 
 
-def _failure(run: _Run, error: Exception, still_wrong: str) -> RollOutError:
+def _failure(run: _Run, error: Exception, lost: str, still_wrong: str) -> RollOutError:
     cause = words_of(error)
     if isinstance(error, RepoToolError):
         cause = f"{error.fact}: {error.cause}" if error.cause else error.fact
+    if isinstance(error, repo_client.ModelControlError):
+        cause = "the server loads nothing on request: it runs with --model-control-mode=none or poll"
     return RollOutError(
         f"'{run.request.model}' was not rolled out",
-        cause=cause,
+        cause=f"{lost} ({cause})" if lost else cause,
         next_step=f"the server is not as it was: {still_wrong}" if still_wrong else _way_on(run, error),
         restored=not still_wrong,
+        has_lost_server=bool(lost),
     )
 
 
 def _way_on(run: _Run, error: Exception) -> str:
-    own = run.changes[-1] if run.changes else None
-    serves = (
-        f"version {', '.join(map(str, own.before))} serves as before" if own and own.before else "nothing was loaded"
-    )
+    serves = _serving(run)
     if isinstance(error, repo_client.ModelControlError):
         return f"{serves}; the server loads models on request where it runs with --model-control-mode=explicit"
     if isinstance(error, WrongVersionsError):
         return f"{serves}; let the server read '{run.request.repository}', or bring that to it with repo-tool push"
     if isinstance(error, repo_client.RefusedRequestError) and not run.touched:
-        return f"{serves}; pass the key that the server was started with: --header NAME:KEY"
+        return f"{serves}; pass the key that the server was started with: --header-file FILE, and NAME:KEY in it"
     return f"{serves}; publish a better version, and roll that out"
+
+
+def _serving(run: _Run) -> str:
+    name = run.request.model
+    server = ModelOnServer(client=run.client, name=name, timeout_s=_BUSY_S)
+    try:
+        versions = (run.changes and run.own.before) or server.versions()
+    except repo_client.RepoClientError:
+        return "nothing was changed"
+    return f"version {', '.join(map(str, versions))} serves as before" if versions else "nothing was loaded"

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a version on a running server answers as it did when it was published: a few of its published rows."""
 
-__all__ = ["check_answers"]
+__all__ = ["Answers", "check_answers"]
+
+from dataclasses import dataclass
 
 from repo_client import Client, Model
 from repo_tool.samples import Sample, read_published_sample
@@ -13,8 +15,21 @@ from repo_tool.workflows.show_model import read_record
 _ROWS = 8  # all of them were asked for when it was published; these tell whether the same was loaded
 
 
-def check_answers(client: Client, model: ModelToServe, version: int, *, served_as: str | None = None) -> str:
-    """Ask the version, or what is ``served_as`` a trial of it, and tell in words what was compared.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What came of asking."""
+
+    compared: str = ""  # how close they were
+    unproven: str = ""  # why none was asked for
+
+    @property
+    def words(self) -> str:
+        """For a person."""
+        return self.compared or f"ready; unproven: {self.unproven}"
+
+
+def check_answers(client: Client, model: ModelToServe, version: int, *, served_as: str | None = None) -> Answers:
+    """Ask the version, or what is ``served_as`` a trial of it, for what was published with it.
 
     Raises:
         ParityError: it answers otherwise.
@@ -23,15 +38,15 @@ def check_answers(client: Client, model: ModelToServe, version: int, *, served_a
     """
     path = model.directory.sample_path(version)
     if not path.is_file():
-        return "ready; it was published without rows to ask for"
+        return Answers(unproven="it was published without rows to ask for")
     served = client.model(served_as) if served_as else client.model(model.name, version=version)
     if reason := _why_not_asked(served):
-        return f"ready; not asked: {reason}"
+        return Answers(unproven=reason)
     tolerance = _tolerance(model, version)
     sample = _few(read_published_sample(path), batches=model.config.max_batch_size > 0)
     parity = verify(in_wire_shapes(served), model.config, sample, tolerance=tolerance)
     require_parity(parity, model=model.name, framework=f"version {version} as published", tolerance=tolerance)
-    return parity.summary
+    return Answers(compared=parity.summary)
 
 
 def _why_not_asked(served: Model) -> str:
