@@ -63,6 +63,19 @@ def is_servable(address):
     return set(served) <= set(whole)
 
 
+def is_labelled_as_published(address, repository):
+    """Whether the labels that Triton reads there belong to a version that has come whole."""
+    remote = open_remote(address)
+    version = int(remote.read("models/m/labels.txt").content)
+    folder = repository.model("m").version_path(version)
+    return {f"models/m/{version}/{path.name}" for path in folder.iterdir()} <= set(remote.places("models/m"))
+
+
+def publish_labelled(repository, version, **options):
+    publish_versioned(repository, "m", version, **options)
+    (repository.model("m").path / "labels.txt").write_text(f"{version}\n")
+
+
 def files_of(target, model, version):
     return {target.file("m", path) for path in model.files if path.startswith(f"{version}/")}
 
@@ -70,15 +83,15 @@ def files_of(target, model, version):
 def test_a_push_that_is_killed_leaves_the_old_or_the_new(store, tmp_path, scale, seed, figures):
     draw = random.Random(seed)  # noqa: S311 - drawn again with the seed
     here = ModelRepository(tmp_path / "here" / "models")
-    publish_versioned(here, "m", 1)
+    publish_labelled(here, 1)
     started = time.monotonic()
     finish(start_push(here, store))
     takes_s = time.monotonic() - started
-    outcomes = {"old": 0, "new": 0, "neither": 0, "half served": 0}
+    outcomes = {"old": 0, "new": 0, "neither": 0, "half served": 0, "labelled too early": 0}
     kills = scale(3, 25)
     for version in range(2, kills + 2):
         old = pulled(store, tmp_path / "there" / "models")
-        publish_versioned(here, "m", version, padding_bytes=draw.choice((0, 4 << 20)))
+        publish_labelled(here, version, padding_bytes=draw.choice((0, 4 << 20)))
         new = everything_in(here.path)
         push = start_push(here, store)
         with suppress(subprocess.TimeoutExpired):  # it may be done before
@@ -88,8 +101,9 @@ def test_a_push_that_is_killed_leaves_the_old_or_the_new(store, tmp_path, scale,
         seen = pulled(store, tmp_path / "there" / "models")
         outcomes["old" if seen == old else "new" if seen == new else "neither"] += 1
         outcomes["half served"] += not is_servable(store)
+        outcomes["labelled too early"] += not is_labelled_as_published(store, here)
         finish(start_push(here, store))
         assert pulled(store, tmp_path / "there" / "models") == new
-    passed = outcomes["neither"] == outcomes["half served"] == 0
+    passed = outcomes["neither"] == outcomes["half served"] == outcomes["labelled too early"] == 0
     figures.record(row="push_killed", measured={"kills": kills, **outcomes}, passed=passed, seed=seed)
     assert passed, outcomes

@@ -103,6 +103,22 @@ def test_a_push_that_is_cut_off_changes_nothing_for_others_and_goes_on_where_it_
     assert files_of(ModelRepository(tmp_path / "models")) == files_of(repository)
 
 
+def test_labels_that_are_served_are_replaced_when_all_else_is_there(mounted, repository, push_until_cut_off):
+    labels = repository.model("m").path / "labels.txt"
+    publish_versioned(repository, "m", 1)
+    labels.write_bytes(b"yes\nno\n")
+    mounted.push(repository.path)
+    publish_versioned(repository, "m", 2)
+    labels.write_bytes(b"no\nyes\n")
+    publish_versioned(repository, "n", 1)
+    push_until_cut_off(mounted, repository, 9)  # three files of each version, and what is shared, by its digest
+    there = mounted.files()
+    assert there["m/labels.txt"] == b"yes\nno\n"
+    assert there.keys() == files_of(repository).keys() - {"n/config.pbtxt"}
+    mounted.push(repository.path)
+    assert mounted.files() == files_of(repository)
+
+
 def test_a_first_push_that_is_cut_off_leaves_nothing_that_triton_could_load(
     mounted, repository, push_until_cut_off, tmp_path
 ):
@@ -315,6 +331,23 @@ def test_an_empty_repository_empties_another_only_when_told_so(mounted, reposito
     assert mounted.files() == files_of(repository)
     told = repo_tool("sync", mounted.url, "-r", tmp_path / "empty", "--allow-empty")
     assert (told.returncode, mounted.files()) == (0, {}), told.stderr
+
+
+def test_the_number_of_a_version_that_was_removed_comes_back_as_what_it_was(mounted, repository, tmp_path):
+    for version in (1, 2):
+        publish_versioned(repository, "m", version)
+    mounted.push(repository.path)
+    second = repository.model("m").version_path(2)
+    second.rename(tmp_path / "2")
+    mounted.push(repository.path, removes=True)
+    publish_versioned(ModelRepository(tmp_path / "theirs"), "m", 1)
+    publish_versioned(ModelRepository(tmp_path / "theirs"), "m", 2, padding_bytes=64)
+    before = mounted.files()
+    with pytest.raises(RepositoryError, match="version 2 of 'm' was another one"):
+        mounted.push(tmp_path / "theirs", takes_over=True)
+    assert mounted.files() == before
+    (tmp_path / "2").rename(second)
+    assert mounted.push(repository.path)["m", "changed"].versions == (2,)
 
 
 def test_a_sync_that_is_cut_off_is_finished_by_the_next(mounted, repository, monkeypatch):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repo_tool.errors import RepositoryError
-from repo_tool.remotes.manifest import Manifest, RemoteFile, digest_of_model, version_of
+from repo_tool.remotes.manifest import Manifest, RemoteFile, digest_of_model, digest_of_version, version_of
 from repo_tool.repository.integrity import require_intact
 from repo_tool.repository.layout import ModelDirectory
 from repo_tool.repository.provenance import PROVENANCE_FILE, digest_of, read_provenance
@@ -69,6 +69,12 @@ class LocalModel:
             return None
         common = sorted(set(self.versions) & set(there.versions))
         return next((each for each in common if _of(self.files, each) != _of(dict(there.files), each)), None)
+
+    def reused_version(self, manifest: Manifest) -> int | None:
+        """A version whose number stood for other files there, which have been removed."""
+        gone = manifest.removed.get(self.name, {})
+        common = sorted(set(self.versions) & set(gone))
+        return next((each for each in common if digest_of_version(self.files, each) != gone[each]), None)
 
 
 def _of(files: dict[str, RemoteFile], version: int) -> dict[str, RemoteFile]:

@@ -2,8 +2,9 @@
 """``push`` and ``sync``: a repository of this machine to one elsewhere, whose pointer is switched last.
 
 Whoever reads the remote sees each model as it was or as it is to be: versions are new folders, which the configuration
-that is there does not load; configurations come after them, members before ensembles; the pointer comes last. A push
-that was cut off leaves the remote serving what it served, and the next one sends only what is missing.
+that is there does not load; what all versions share, and configurations, come after them, members before ensembles; the
+pointer comes last. A push that was cut off leaves the remote serving what it served, and the next one sends only what
+is missing.
 """
 
 __all__ = ["PushRequest", "push"]
@@ -127,13 +128,7 @@ def _require_compatible(run: _Run, manifest: Manifest) -> None:
         RepositoryError: a version is another one there, is newer there, or a push of others is under way.
     """
     for model in run.local.values():
-        version = model.differing_version(manifest)
-        if version is not None:
-            raise RepositoryError(
-                f"version {version} of '{model.name}' is another one at '{run.remote.url}'",
-                cause="a version that was published is never changed, and its files there have other digests",
-                next_step="pull what is there, and add this model again, which makes it the next version",
-            )
+        _require_same_versions(run, model, manifest)
         newest = max(manifest.models[model.name].versions, default=0) if model.name in manifest.models else 0
         if newest > max(model.versions, default=0) and not run.request.removes:
             raise RepositoryError(
@@ -142,6 +137,23 @@ def _require_compatible(run: _Run, manifest: Manifest) -> None:
                 next_step=f"get it first: repo-tool pull {run.remote.url} {model.name}",
             )
         _require_free(run, model, manifest)
+
+
+def _require_same_versions(run: _Run, model: LocalModel, manifest: Manifest) -> None:
+    version = model.differing_version(manifest)
+    if version is not None:
+        raise RepositoryError(
+            f"version {version} of '{model.name}' is another one at '{run.remote.url}'",
+            cause="a version that was published is never changed, and its files there have other digests",
+            next_step="pull what is there, and add this model again, which makes it the next version",
+        )
+    version = model.reused_version(manifest)
+    if version is not None:
+        raise RepositoryError(
+            f"version {version} of '{model.name}' was another one at '{run.remote.url}'",
+            cause="it was removed there, and its number does not come back with other files",
+            next_step="add this model again, which makes it the next version",
+        )
 
 
 def _require_free(run: _Run, model: LocalModel, manifest: Manifest) -> None:
@@ -197,7 +209,7 @@ def _send(run: _Run, waiting: Mapping[str, LocalModel], progress: Progress) -> d
         counted = Counted(files=len(tasks), bytes=sum(task.file.size for task in tasks), tell=tell)
         for task in tasks:
             sent[task.model.name].append(task.file)
-        for stage in (True, False):  # versions and what they share, then configurations in their order
+        for stage in (True, False):  # new versions, then what they share with those that are there, in its order
             at_once = run.remote.at_once if stage else 1
             some = [partial(_upload, run, task, counted) for task in tasks if task.comes_first is stage]
             send_all(some, at_once=at_once)
@@ -242,7 +254,7 @@ class _Task:
     path: str
     place: str
     file: RemoteFile
-    comes_first: bool  # all but the configurations that Triton reads
+    comes_first: bool  # all but what the versions that are served there use meanwhile
 
 
 def _hold(run: _Run, waiting: Mapping[str, LocalModel], manifest: Manifest) -> None:
@@ -267,8 +279,10 @@ def _needed(run: _Run, model: LocalModel, manifest: Manifest) -> list[_Task]:
         left = [path for path in _paths(run, name, there) if path not in model.files and path not in known]
         run.target.remove_files(name, [path for path in left if version_of(path) in model.versions])
     tasks = []
-    for path, file in model.files.items():
-        places = [(run.target.file(name, path), not _is_config(path))]
+    for path in sorted(model.files, key=_is_config):  # labels right before the configuration that they belong to
+        file = model.files[path]
+        place = run.target.file(name, path)
+        places = [(place, version_of(path) is not None or not (_is_config(path) or place in there))]
         if version_of(path) is None:
             places.insert(0, (run.target.blob(file.digest), True))
         tasks += [
