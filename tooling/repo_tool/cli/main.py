@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 import tempfile
+import time
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -40,6 +42,7 @@ from repo_tool.cli.rollback import rollback
 from repo_tool.cli.rule import rule
 from repo_tool.cli.serve import serve
 from repo_tool.cli.show import show
+from repo_tool.cli.standard_error import unfailing
 from repo_tool.cli.sync import sync
 from repo_tool.cli.validate import validate
 from repo_tool.cli.verify import verify
@@ -47,6 +50,7 @@ from repo_tool.cli.versions import versions
 from repo_tool.errors import LoadRefusedError, ParityError, RepoToolError, RollOutError, UserMistakeError
 
 EXIT_FINDINGS, EXIT_MISTAKE, EXIT_OURS, EXIT_INTERRUPTED, EXIT_UNREAD = 1, 2, 3, 130, 141
+_TWICE_S = 0.3  # what comes sooner is the same signal
 _EXIT_CODES: tuple[tuple[tuple[type[RepoToolError], ...], int], ...] = (
     ((ParityError, LoadRefusedError, RollOutError), EXIT_FINDINGS),
     ((UserMistakeError,), EXIT_MISTAKE),
@@ -113,6 +117,7 @@ def main() -> None:
     at the keyboard did wrong: a server or tool that failed, or a bug, which leaves a report; 128 and the number of the
     signal that ended it (130 Ctrl-C, 143 SIGTERM, 129 SIGHUP, 141 a reader that closed standard output).
     """
+    sys.stderr = unfailing(sys.stderr)
     if sys.stdout is None:  # `>&-`: there is nobody to tell
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 # for as long as the process lives
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -122,9 +127,16 @@ def main() -> None:
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
-    for further in (signal.SIGTERM, signal.SIGHUP):  # a terminal that closes and a supervisor may send both
-        signal.signal(further, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that closes and a supervisor may send both
+    signal.signal(signal.SIGTERM, partial(_terminate_at_once, time.monotonic()))
     raise SystemExit(128 + number)  # unwinds every with block: servers stop, workers end, staging folders go
+
+
+def _terminate_at_once(first: float, number: int, _frame: FrameType | None) -> None:
+    """End the orderly end, as a second Ctrl-C does; ``timeout`` sends each signal twice, to us and to our group."""
+    if time.monotonic() - first > _TWICE_S:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise SystemExit(128 + number)
 
 
 def _run() -> int:

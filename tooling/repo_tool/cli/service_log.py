@@ -4,10 +4,15 @@
 __all__ = ["LogFormat", "ServiceLog"]
 
 import json
+import queue
 import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from repo_tool.triton.log import LogLine
@@ -15,6 +20,8 @@ if TYPE_CHECKING:
 
 _STYLES = {"E": "red", "W": "yellow", "I": "dim", "V": "dim"}
 _SEVERITIES = {"E": "error", "W": "warning", "I": "info", "V": "verbose", "": "output"}
+_MOST_WAITING = 10_000  # lines
+_PATIENCE_S = 0.5  # at the end, with a reader that takes nothing
 
 
 class LogFormat(StrEnum):
@@ -25,11 +32,25 @@ class LogFormat(StrEnum):
 
 
 class ServiceLog:
-    """Each event and each line of the server's as one line; without ``verbose`` of the server's the errors alone."""
+    """Each event and each line of the server's as one line; without ``verbose`` of the server's the errors alone.
+
+    Written in a thread of its own for as long as the block: whoever tells waits for no reader (a pager, a terminal
+    that was stopped). Lines are lost where very many wait.
+    """
 
     def __init__(self, log_format: LogFormat, *, verbose: bool) -> None:
         self.is_verbose = verbose
         self._as_json = log_format is LogFormat.JSON
+        self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue(_MOST_WAITING)
+        self._writer = threading.Thread(target=self._write_what_waits, name="log", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._writer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._put(None)
+        self._writer.join(_PATIENCE_S)
 
     def show(self, line: "LogLine") -> None:
         """A line that the server has logged."""
@@ -37,33 +58,46 @@ class ServiceLog:
             return
         if self._as_json:
             severity = _SEVERITIES.get(line.severity, line.severity)
-            _write({"time": line.time or _now(), "source": "triton", "severity": severity, "message": line.message})
+            facts = {"time": line.time or _now(), "source": "triton", "severity": severity, "message": line.message}
+            self._put(partial(_write, facts))
         else:
-            self._print(("triton ", "dim"), (line.message, _STYLES.get(line.severity, "")))
+            self._put(partial(_print, ("triton ", "dim"), (line.message, _STYLES.get(line.severity, ""))))
 
     def tell(self, event: "ServiceEvent") -> None:
         """Something that happened to the server or the repository, and the end of the log where it tells why."""
         facts = event.to_dict()
         if self._as_json:
-            _write({"time": _now(), "source": "repo-tool", **facts})
+            self._put(partial(_write, {"time": _now(), "source": "repo-tool", **facts}))
             return
-        is_bad = _is_bad(facts)
-        self._print((f"{datetime.now():%H:%M:%S} ", "dim"), (event.words, "bold red" if is_bad else "green"))
+        style = "bold red" if _is_bad(facts) else "green"
+        self._put(partial(_print, (f"{datetime.now():%H:%M:%S} ", "dim"), (event.words, style)))
         for line in str(facts.get("last_words") or "").splitlines():
-            self._print(("  | ", "dim"), (line, "red"))
+            self._put(partial(_print, ("  | ", "dim"), (line, "red")))
 
-    @staticmethod
-    def _print(*parts: tuple[str, str]) -> None:
-        from rich.text import Text
+    def remark(self, words: str) -> None:
+        """Something for a person who sits before it."""
+        self._put(partial(_print, (words, "dim")))
 
-        from repo_tool.cli.console import error_console
-        from repo_tool.printable import printable_lines
+    def _put(self, write: Callable[[], None] | None) -> None:
+        with suppress(queue.Full):
+            self._waiting.put_nowait(write)
 
-        shown = ((printable_lines(words), style) for words, style in parts)
-        error_console().print(Text.assemble(*shown), soft_wrap=True)
+    def _write_what_waits(self) -> None:
+        while (write := self._waiting.get()) is not None:
+            write()
 
 
-def _is_bad(facts: dict[str, object]) -> bool:
+def _print(*parts: tuple[str, str]) -> None:
+    from rich.text import Text
+
+    from repo_tool.cli.console import error_console
+    from repo_tool.printable import printable_lines
+
+    shown = ((printable_lines(words), style) for words, style in parts)
+    error_console().print(Text.assemble(*shown), soft_wrap=True)
+
+
+def _is_bad(facts: Mapping[str, object]) -> bool:
     return "error" in facts or bool(facts.get("is_bad"))
 
 
@@ -71,5 +105,5 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _write(facts: dict[str, object]) -> None:
-    print(json.dumps(facts), file=sys.stderr, flush=True)
+def _write(facts: Mapping[str, object]) -> None:
+    sys.stderr.write(json.dumps(facts) + "\n")
