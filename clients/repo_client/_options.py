@@ -113,8 +113,9 @@ class Retries:
     and so is a model whose process died. For ``patience_s`` from then on a call that finds nobody, or its model not
     loaded, is tried again every quarter of a second or sooner until its own deadline: that costs the server little, so
     ``attempts`` does not count it. A model that was unloaded is waited for as long, but at most 5 s and with waits that
-    grow to a second; once that was in vain, its calls fail at once until one succeeds. Of retries that a server has to
-    answer with "not loaded" a client may make a thousand, and then ``budget`` of one for each call that succeeds.
+    grow to a second; once that was in vain, its calls fail at once until one succeeds. Of such retries, to which a
+    server that is well has to say no, a client may make a thousand, and then ``budget`` of one for each call that
+    succeeds.
     """
 
     attempts: int = 3  # in all; 1: none is repeated

@@ -86,9 +86,9 @@ class Outages:
             return True
         return _is_ahead(self._away_until)
 
-    def may_look(self, error: BaseException) -> bool:
-        """Whether an excused call may be made again: one that finds nobody always, one that a server answers counts."""
-        return isinstance(error, ServerUnreachableError) or self._looks.spend()
+    def may_look(self) -> bool:
+        """Whether an excused call may be made again: always while the server is away, else as the budget has it."""
+        return _is_ahead(self._away_until) or self._looks.spend()
 
 
 def is_unloaded(error: BaseException) -> bool:
@@ -113,7 +113,7 @@ class Limits:
         if monotonic() + wait_s >= self._deadline:
             return True
         if self._outages.excuses(error, self._model):
-            return not self._outages.may_look(error)
+            return not self._outages.may_look()
         self._counted += 1
         return self._counted >= self._attempts or not self._budget.spend()
 
