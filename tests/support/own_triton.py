@@ -37,7 +37,7 @@ def own_triton(repository, *further, without=(), environment=None):
         _wait_until_live(process, f"http://{LOOPBACK}:{http}/v2/health/live")
         yield f"{LOOPBACK}:{grpc}", f"{LOOPBACK}:{http}"
     finally:
-        process.stop(kill=True)
+        process.stop(grace_s=0)
 
 
 def _wait_until_live(process, url, *, timeout_s=30.0):

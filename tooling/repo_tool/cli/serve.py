@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from repo_tool.triton import EmbeddedServer, LoadOutcome
-    from repo_tool.workflows.serve_repository import RepositoryService
+    from repo_tool.workflows.serve_repository import RepositoryService, ServeRequest
 
 _LOG_POLL_S = 0.2
 _STATES = {
@@ -96,9 +96,8 @@ def serve(
 
         repo-tool serve model_repository --watch --promote stable
     """
-    from repo_tool.cli.console import error_console
-    from repo_tool.triton import LoadOutcome, ServerOptions
-    from repo_tool.workflows.serve_repository import RepositoryService, ServeRequest
+    from repo_tool.triton import ServerOptions
+    from repo_tool.workflows.serve_repository import ServeRequest
 
     options = ServerOptions(
         host=host,
@@ -122,8 +121,18 @@ def serve(
     if not stay:
         _refuse_emptiness(repository)
     _tell_who_lacks(repository, model_config_name, model)
-    log = ServiceLog(log_format, verbose=verbose)
-    told: list[LoadOutcome] = []  # of each model as it ends; of those that were still loading once more
+    with ServiceLog(log_format, verbose=verbose) as log:
+        told = _served(request, log, as_json=as_json, stay=stay)
+    if not all(outcome.is_ready for outcome in {outcome.model: outcome for outcome in told}.values()):
+        raise typer.Exit(1)
+
+
+def _served(request: "ServeRequest", log: ServiceLog, *, as_json: bool, stay: bool) -> "list[LoadOutcome]":
+    """Serve until it is asked to end; what became of each model, of one that was still loading once more."""
+    from repo_tool.cli.console import error_console
+    from repo_tool.workflows.serve_repository import RepositoryService
+
+    told: list[LoadOutcome] = []
     with (
         error_console().status("starting Triton …") as status,
         RepositoryService(request, on_event=log.tell) as service,
@@ -138,13 +147,13 @@ def serve(
             if serves:
                 _serve_until_interrupted(service, log, tell=_teller(told, outcomes, as_json=as_json))
         except KeyboardInterrupt:
-            error_console().print(f"stopping within {grace:g} s …  Ctrl-C once more stops at once", style="dim")
-    if not all(outcome.is_ready for outcome in {outcome.model: outcome for outcome in told}.values()):
-        raise typer.Exit(1)
+            log.remark(f"stopping within {request.options.graceful_stop_s:g} s …  Ctrl-C once more stops at once")
+    return told
 
 
 def _label(promote: str, *, watch: bool) -> str | None:
     from repo_tool.errors import UserMistakeError
+    from repo_tool.repository.labels import check_label
 
     if promote and not watch:
         raise UserMistakeError(
@@ -152,7 +161,7 @@ def _label(promote: str, *, watch: bool) -> str | None:
             cause="nothing is rolled out while the repository is not watched",
             next_step="add --watch",
         )
-    return promote or None
+    return check_label(promote) if promote else None
 
 
 def _tell_who_lacks(repository: Path, variant: str, models: "Sequence[str] | None") -> None:

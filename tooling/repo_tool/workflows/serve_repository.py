@@ -4,21 +4,26 @@
 __all__ = ["RepositoryService", "ServeRequest", "ServiceEvent"]
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from repo_tool.errors import ServerStartError
+from repo_tool.errors import ServerStartError, ServerUnreachableError
 from repo_tool.triton import EmbeddedServer, LoadOutcome, ServerOptions, Supervisor
 from repo_tool.triton.log import LogLine, ServerLog
+from repo_tool.workflows.publication_proof import PublicationProof
 
 if TYPE_CHECKING:
-    from repo_tool.workflows.watch_repository import Watcher
+    from repo_client import Client
+    from repo_tool.workflows.watch_repository import RepositoryEvent, Watcher
 
 _PATIENCE_S = 30.0  # a model that is still loading then is named, and the others are served meanwhile
-_LAST_ROLL_OUT_S = 5.0  # for one under way when the service ends; the server may end under it after that
+_LAST_CHANGE_S = 5.0  # for a load or a roll-out under way when the service ends; the server ends under it after that
+_LAST_CHANGE_SHARE = 0.25  # of the grace at most, so that time is left for requests in flight
 
 
 class ServiceEvent(Protocol):
@@ -59,32 +64,58 @@ class RepositoryService:
         self._telling = threading.Lock()
         self._supervisor: Supervisor | None = None
         self._watcher: Watcher | None = None
+        self._proof = PublicationProof(self.server, on_event=self._tell)
         self._log: ServerLog | None = None
         self._log_end = 0
-        self._running = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as starting:
             starting.enter_context(self.server)
-            self._supervisor = starting.enter_context(
-                Supervisor(self.server, on_event=self._tell, hang_after_s=self._request.hang_after_s)
-            )
+            hang_after_s = self._request.hang_after_s
+            self._supervisor = Supervisor(self.server, on_event=self._tell, hang_after_s=hang_after_s)
+            starting.enter_context(self._supervisor)
             if self._request.follow:
                 self._watcher = self._watcher_of(self._supervisor)
-                starting.callback(_stop_within, self._watcher.stop, _LAST_ROLL_OUT_S)
-            self._running = starting.pop_all()
+            starting.pop_all()  # from now on it ends as a whole
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._running.close()
+        """End it all within the grace, from now; at once where that is interrupted."""
+        grace_s = self.server.options.graceful_stop_s
+        deadline = time.monotonic() + grace_s
+        try:
+            self.server.say_not_ready()
+            self._stop_changing(patience_s=min(_LAST_CHANGE_S, _LAST_CHANGE_SHARE * grace_s))
+            self.server.stop(grace_s=max(0.0, deadline - time.monotonic()))
+        except BaseException:
+            self.server.stop(grace_s=0)
+            raise
 
     def load(self, *, on_outcome: Callable[[LoadOutcome], None]) -> list[LoadOutcome]:
-        """Load what was asked for, as ``EmbeddedServer.load_all`` does, and follow the repository from then on."""
+        """Load what was asked for, as ``EmbeddedServer.load_all`` does, and follow the repository from then on.
+
+        Served versions that are not as they were published are told as events, once that was computed.
+        """
+
+        def told(outcome: LoadOutcome) -> None:
+            on_outcome(outcome)
+            self._proof.is_due(outcome)
+
         models = list(self._request.models) if self._request.models is not None else None
-        outcomes = self.server.load_all(models, on_outcome=on_outcome, patience_s=_PATIENCE_S)
+        outcomes = self.server.load_all(models, on_outcome=told, patience_s=_PATIENCE_S)
+        self._proof.start()
         if self._watcher is not None:
             self._watcher.start()
         return outcomes
+
+    def _stop_changing(self, *, patience_s: float) -> None:
+        """Load and unload nothing more; what is under way may come to its end meanwhile."""
+        deadline = time.monotonic() + patience_s
+        self._proof.stop()
+        if self._watcher is not None:
+            self._watcher.stop(patience_s=patience_s)
+        if self._supervisor is not None:
+            self._supervisor.stop(patience_s=max(0.0, deadline - time.monotonic()))
 
     def raise_if_ended(self) -> None:
         """Say why the server serves no more.
@@ -117,10 +148,16 @@ class RepositoryService:
         from repo_tool.workflows.watch_repository import Watcher
 
         own = OwnServer(self.server)
+
+        def connect() -> Client:
+            if not supervisor.is_whole:
+                raise ServerUnreachableError("the server is brought back just now", next_step="wait until it is")
+            return own.connect()
+
         return Watcher(
             self._request.repository,
-            own.connect,
-            on_event=self._tell,
+            connect,
+            on_event=partial(self._followed, supervisor),
             label=self._request.label,
             models=self._request.models,
             variant=self._request.options.model_config_name,
@@ -129,12 +166,14 @@ class RepositoryService:
             explain=own.explain,
         )
 
+    def _followed(self, supervisor: Supervisor, event: "RepositoryEvent") -> None:
+        """What was rolled out comes back after a restart, from before anybody is told of it."""
+        if event.outcome is not None:
+            supervisor.note_rolled_out(event.outcome.models)
+        elif event.kind == "unloaded":
+            self.server.wanted.drop(event.model)
+        self._tell(event)
+
     def _tell(self, event: ServiceEvent) -> None:
         with self._telling:
             self._tell_one(event)
-
-
-def _stop_within(stop: Callable[[], None], seconds: float) -> None:
-    stopping = threading.Thread(target=stop, name="last-roll-out", daemon=True)
-    stopping.start()
-    stopping.join(seconds)
