@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from botocore.exceptions import ClientError
 
 from repo_client import Client
 from repo_tool.errors import RepositoryError
@@ -60,6 +61,29 @@ def test_a_large_file_that_was_cut_off_goes_on_with_the_parts_that_are_there(buc
     assert len(requests) == 2
     assert remote.digest("models/m/1/large.bin") == digest_of(source)
     remote.download("models/m/1/large.bin", tmp_path / "back.bin", lambda _: None)
+    assert digest_of(tmp_path / "back.bin") == digest_of(source)
+
+
+@pytest.mark.parametrize("completed", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_an_upload_that_another_pusher_of_the_file_ends_is_no_failure(bucket, tmp_path, completed):
+    source = tmp_path / "large.bin"
+    source.write_bytes(np.random.default_rng(1).bytes(21 * MIB))
+    remote, place = replace(bucket.remote, whole_bytes=20 * MIB), "models/m/1/large.bin"
+    ended = []
+
+    def overtaken(**_):
+        if not ended:
+            ended.append(True)
+            if completed:
+                bucket.remote.upload(place, source, digest_of(source), lambda _: None)  # small enough there to go whole
+            answer = {"Error": {"Code": "NoSuchUpload"}}  # Amazon's; the store of the tests breaks down instead
+            raise ClientError(answer, "CompleteMultipartUpload")
+
+    remote.client.meta.events.register("before-call.s3.CompleteMultipartUpload", overtaken)
+    remote.upload(place, source, digest_of(source), lambda _: None)
+    assert ended
+    assert remote.digest(place) == digest_of(source)
+    remote.download(place, tmp_path / "back.bin", lambda _: None)
     assert digest_of(tmp_path / "back.bin") == digest_of(source)
 
 

@@ -186,7 +186,7 @@ class FolderRemote:
         path = self._at(place)
         with translating_disk_errors(self.path), translating_misfits(self.path):
             for folder in (path.parent, self._incoming):
-                folder.mkdir(parents=True, exist_ok=True)
+                _make(folder)
             draft = self._incoming / f"{os.getpid()}-{secrets.token_hex(4)}"
             try:
                 with draft.open("wb") as stream:
@@ -202,7 +202,15 @@ class FolderRemote:
     def _locked(self, place: str) -> Iterator[None]:
         path = self._at(f"{place}.lock")
         with translating_disk_errors(self.path), translating_misfits(self.path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make(path.parent)
             with path.open("w") as stream:
                 fcntl.flock(stream, fcntl.LOCK_EX)
                 yield
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those above it, each of whose names is on the disk then."""
+    new = [each for each in (folder, *folder.parents) if not each.is_dir()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in new:
+        sync_folder(each.parent)

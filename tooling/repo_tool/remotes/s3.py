@@ -24,6 +24,7 @@ _WHOLE_BYTES = 64 << 20  # what is larger goes in parts, of which those that arr
 _MOST_PARTS = 9_000  # S3 takes 10,000
 _DELETED_AT_ONCE = 1_000
 _MOVED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+_UPLOAD_ENDED = ("NoSuchUpload", "InvalidPart")
 _ABSENT = ("404", "NoSuchKey", "NotFound")
 _REFUSALS = {
     "NoSuchBucket": ("there is no such bucket", "create it, or check its name and the endpoint"),
@@ -134,7 +135,11 @@ class S3Remote:
             return f"sha256:{found}" if found else ""
 
     def upload(self, place: str, source: Path, digest: str, sent: Callable[[int], None]) -> None:
-        """Send a file, one that is large in parts; of an upload that was cut off only what is missing."""
+        """Send a file, one that is large in parts; of an upload that was cut off only what is missing.
+
+        Raises:
+            RepositoryError: somebody stores other bytes there meanwhile.
+        """
         hex_digest = digest.removeprefix("sha256:")
         size = source.stat().st_size
         with self._translating(), source.open("rb") as stream:
@@ -142,10 +147,16 @@ class S3Remote:
                 self._put(place, stream, hex_digest, {})
                 sent(size)
                 return
-            self._send_in_parts(place, stream, hex_digest, sent)
-            if self.digest(place) != digest:  # it went on with an upload of other bytes that began alike
-                stream.seek(0)
-                self._send_in_parts(place, stream, hex_digest, lambda _: None, anew=True)
+            for anew in (False, True):  # it may have gone on with an upload that others end, or of other bytes
+                with self._outlasting_others():
+                    self._send_in_parts(place, stream, hex_digest, (lambda _: None) if anew else sent, anew=anew)
+                if self.digest(place) == digest:
+                    return
+        raise RepositoryError(
+            f"'{place}' at '{self.url}' is changed by others meanwhile",
+            cause="it was sent twice, and is not what was sent",
+            next_step="run the command again",
+        )
 
     def download(self, place: str, target: Path, received: Callable[[int], None]) -> None:
         """Fetch an object, one that is large in parts at once.
@@ -227,7 +238,10 @@ class S3Remote:
 
     def _begun(self, target: Mapping[str, str]) -> Mapping[str, Any] | None:
         """The last upload of this object that was begun and not completed."""
-        listed = self.client.list_multipart_uploads(Bucket=target["Bucket"], Prefix=target["Key"]).get("Uploads", ())
+        pages = self.client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=target["Bucket"], Prefix=target["Key"]
+        )
+        listed = (upload for page in pages for upload in page.get("Uploads", ()))
         ours = [upload for upload in listed if upload["Key"] == target["Key"]]
         return max(ours, key=lambda upload: upload["Initiated"], default=None)
 
@@ -235,6 +249,15 @@ class S3Remote:
         """The tags of the parts that have arrived, by number."""
         pages = self.client.get_paginator("list_parts").paginate(**target)
         return {part["PartNumber"]: part["ETag"] for page in pages for part in page.get("Parts", ())}
+
+    @contextmanager
+    def _outlasting_others(self) -> Iterator[None]:
+        """Let an upload end that another pusher of the same file has completed or given up: what is there is asked."""
+        try:
+            yield
+        except self.client.exceptions.ClientError as error:
+            if _code(error) not in _UPLOAD_ENDED:
+                raise
 
     @contextmanager
     def _translating(self) -> Iterator[None]:
