@@ -206,6 +206,16 @@ def test_a_published_sample_reads_back_the_same(tmp_path_factory, inputs, output
     np.testing.assert_array_equal(read.outputs["answer"], output)
 
 
+@pytest.mark.parametrize(
+    "arrays",
+    [{"q": np.zeros(3)}, {"inputs/": np.zeros(3)}, {"outputs/y": np.zeros(3)}],
+)
+def test_a_published_sample_of_other_arrays_is_damaged(tmp_path, arrays):
+    np.savez(tmp_path / "sample.npz", **arrays)
+    with pytest.raises(SampleError, match="is damaged"):
+        read_published_sample(tmp_path / "sample.npz")
+
+
 def test_objects_in_a_file_are_told_with_the_way_to_save_strings(tmp_path):
     np.savez(tmp_path / "rows.npz", city=np.array(["Bonn", "Rome"], dtype=object))
     with pytest.raises(SampleError) as raised:

@@ -3,6 +3,8 @@
 
 import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ import pytest
 from repo_client import Client
 from repo_tool.repository.labels import Labels
 from repo_tool.repository.layout import ModelRepository
+from repo_tool.workflows.deploy import DeployRequest, deploy
+from repo_tool.workflows.progress import RecordedProgress, Step
 from support.command import repo_tool
 from support.live_roll_outs import Live, publish_changed
 from support.open_loop import publish_versioned
@@ -37,6 +41,36 @@ def test_models_are_deployed_and_each_that_is_not_is_named(served: Live) -> None
     assert [(each["model"], each["served"], each["labelled"]) for each in told["deployed"]] == [("m", [2], 2)]
     assert "Protobuf parsing failed" in told["refused"]["bad"]["cause"]
     assert Labels.of(served.repository).by_model == {"m": {"stable": 2}}
+
+
+class _Stopping(RecordedProgress):
+    """Stops the server before the second model's files are checked."""
+
+    def __init__(self, served: Live) -> None:
+        super().__init__()
+        self._served = served
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[Step]:
+        with super().step(title) as step:
+            if [each.title for each in self.steps].count("check the files") == 2:
+                self._served.server.stop()
+            yield step
+
+
+@pytest.mark.slow(reason="a server of its own")
+def test_what_was_deployed_is_told_when_the_server_goes_away(served: Live) -> None:
+    for model, version in (("m", 2), ("a", 1), ("b", 1)):
+        publish_versioned(served.repository, model, version)
+    request = DeployRequest(
+        models=("m", "a", "b"),
+        repository=served.repository.path,
+        server=f"grpc://{served.server.grpc_url}",
+        headers=served.server.control_headers,
+    )
+    done = deploy(request, _Stopping(served))
+    assert [each.model for each in done.done] == ["m"]
+    assert list(done.refused) == ["a", "b"]
 
 
 @pytest.mark.slow(reason="a server of its own")

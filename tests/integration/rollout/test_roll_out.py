@@ -2,15 +2,21 @@
 """New versions on a live server: beside the old one, proven, then instead; or the server as it was."""
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from repo_tool.errors import RollOutError
-from repo_tool.repository.labels import Labels
+from repo_tool.errors import RollOutError, RollOutUnderWayError
+from repo_tool.repository.labels import Labels, move
 from repo_tool.repository.layout import ModelRepository
+from repo_tool.repository.publish import StagedModel, publish, staging
 from repo_tool.repository.stamps import provenance_digest
+from repo_tool.workflows.model_on_server import ModelOnServer
+from repo_tool.workflows.progress import Progress, RecordedProgress, Step
+from repo_tool.workflows.roll_out import RollOutRequest, roll_out
 from support.live_roll_outs import Live, live, publish_caller, publish_changed, publish_ensemble
-from support.open_loop import OpenLoop, publish_versioned, versioned_graph
+from support.open_loop import OpenLoop, publish_versioned, versioned_graph, versioned_model, with_provenance
 
 _HANGS = b"""import time
 import triton_python_backend_utils
@@ -21,6 +27,32 @@ class TritonPythonModel:
     def execute(self, requests):
         return []
 """
+_ENDS_THE_SERVER = b"""import os
+class TritonPythonModel:
+    def execute(self, requests):
+        os.kill(os.getppid(), 9)
+"""
+
+
+class _Interrupting(RecordedProgress):
+    """Does something in the middle of a step."""
+
+    def __init__(self, step: str, act: Callable[[], None]) -> None:
+        super().__init__()
+        self._step, self._act = step, act
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[Step]:
+        with super().step(title) as step:
+            if title.startswith(self._step):
+                self._act()
+            yield step
+
+
+def _rolled_out(served: Live, progress: Progress, **options: float) -> None:
+    request = RollOutRequest(model="m", repository=served.repository.path, label="stable", **options)
+    with served.own.connect() as client:
+        roll_out(request, client, progress)
 
 
 def _config(*, datatype: str = "FP32", max_batch_size: int = 8) -> bytes:
@@ -205,3 +237,73 @@ def test_a_model_that_calls_its_member_changes_over_with_it_or_comes_back(served
     assert not load.calls.failed
     assert load.calls.versions == {1, 3}
     assert (served.added("b"), served.versions("m"), served.versions("b")) == (3, [3], [3])
+
+
+def test_a_roll_out_that_is_interrupted_leaves_nothing_unproven_and_keeps_others_out(served: Live) -> None:
+    publish_versioned(served.repository, "m", 2)
+    refused: list[Exception] = []
+
+    def second() -> None:
+        try:
+            _rolled_out(served, RecordedProgress(), wait_s=0.2)
+        except RollOutUnderWayError as error:
+            refused.append(error)
+        raise KeyboardInterrupt
+
+    progress = _Interrupting("prove", second)
+    with pytest.raises(KeyboardInterrupt):
+        _rolled_out(served, progress)
+    assert "another roll-out of 'm' has not ended" in str(refused[0])
+    assert [(step.title, step.detail) for step in progress.steps][-1] == ("restore 'm'", "as it was")
+    assert served.versions("m") == [1]
+    assert Labels.of(served.repository).versions("m") == {}
+
+
+@pytest.mark.slow(reason="a server of its own")
+def test_what_somebody_else_has_loaded_or_labelled_is_not_unloaded(served: Live) -> None:
+    publish_versioned(served.repository, "m", 2)
+
+    def labelled() -> None:
+        move(served.repository, "m", "canary", 2)
+        raise ValueError("odd")  # what no part of a roll-out should raise
+
+    with pytest.raises(ValueError, match="odd"):
+        _rolled_out(served, _Interrupting("prove", labelled))
+    assert served.versions("m") == [1, 2]
+    publish_versioned(served.repository, "m", 3)
+    publish_versioned(served.repository, "m", 4)
+
+    def changed() -> None:
+        with served.own.connect() as client:
+            server = ModelOnServer(client=client, name="m", timeout_s=20)
+            server.load(server.document(), (3,))
+        raise RollOutError("it differs")
+
+    with pytest.raises(RollOutError) as refused:
+        _rolled_out(served, _Interrupting("prove version 4", changed))
+    assert "somebody else has changed it meanwhile: it serves version 3" in refused.value.next_step
+    assert not refused.value.restored
+    assert served.versions("m") == [3]
+
+
+@pytest.mark.slow(reason="a server of its own")
+def test_a_version_that_ends_the_server_is_told_to_have_done_so(served: Live) -> None:
+    publish_versioned(served.repository, "p", 1, delay_s=0.01)
+    served.roll_out("p")
+    publish_changed(served.repository, "p", 2, files={"2/model.py": _ENDS_THE_SERVER})
+    with pytest.raises(RollOutError, match="was not rolled out") as refused:
+        served.roll_out("p")
+    assert "the server ended meanwhile" in refused.value.cause
+    assert refused.value.has_lost_server
+
+
+@pytest.mark.slow(reason="a server of its own")
+def test_a_version_without_rows_is_told_as_unproven(served: Live) -> None:
+    with staging(served.repository) as stage:
+        directory = versioned_model(stage.repository.path, "m", 2)
+        directory.sample_path(2).unlink()
+        with_provenance(directory, 2)
+        publish([StagedModel(directory=directory, version=2)], served.repository)
+    done = served.roll_out("m")
+    assert (done.served, done.proven) == ((2,), ())
+    assert done.to_dict()["unproven"] == {"2": "it was published without rows to ask for"}

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A live server follows what is published, taken out and put right again, by itself."""
 
+import os
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -34,14 +39,63 @@ def test_what_is_published_serves_and_what_is_bad_waits_for_better(served: Live)
 
 
 def test_models_come_and_go_with_their_folders(served: Live) -> None:
+    folder = served.repository.path
     with served.following() as (told, _):
         publish_versioned(served.repository, "other", 1)
         told.until("rolled out", "other")
         assert served.added("other") == 1
+        folder.rename(folder.with_name("away"))
+        time.sleep(0.6)  # two looks of the watcher find no repository
+        folder.with_name("away").rename(folder)
         shutil.rmtree(served.repository.model("other").path)
         told.until("unloaded", "other")
         assert served.versions("other") == []
     assert served.versions("m") == [1]
+    assert [(event.kind, event.model) for event in told.events if event.kind in ("failed", "unloaded")] == [
+        ("unloaded", "other")
+    ]
+
+
+@pytest.mark.slow(reason="waits for a copy by hand, and for a model that never settles")
+def test_a_copy_by_hand_is_served_once_it_is_whole_whatever_others_do(served: Live, tmp_path: Path) -> None:
+    publish_versioned(served.repository, "odd", 1)
+    source = ModelRepository(tmp_path / "source")
+    for version in (1, 2):
+        publish_versioned(source, "m", version)
+    to, ending = served.repository.model("m"), threading.Event()
+
+    def touch() -> None:
+        while not ending.wait(0.03):
+            os.utime(served.repository.model("odd").config_path)
+
+    with served.following() as (told, watcher), ThreadPoolExecutor(1) as pool:
+        touching = pool.submit(touch)
+        try:
+            shutil.copytree(source.model("m").path / "2", to.path / "2", ignore=lambda *_: ["model.onnx"])
+            shutil.copy(source.model("m").config_path, to.config_path)
+            assert "version 1 serves as before" in told.until("failed", "m").words
+            shutil.copy(source.model("m").path / "2" / "model.onnx", to.path / "2")
+            told.until("rolled out", "m")
+        finally:
+            ending.set()
+        touching.result()
+        told.until("rolled out", "odd")
+        assert watcher.changes() == ()
+
+
+@pytest.mark.slow(reason="a server of its own")
+@pytest.mark.parametrize("config", [b"\xff\xfe\x00", None], ids=["no text", "a folder"])
+def test_an_odd_model_is_told_and_the_others_are_followed(served: Live, config: bytes | None) -> None:
+    odd = served.repository.model("odd")
+    with served.following() as (told, _):
+        odd.version_path(1).mkdir(parents=True)
+        if config is None:
+            odd.config_path.mkdir()
+        else:
+            odd.config_path.write_bytes(config)
+        told.until("failed", "odd")
+        publish_versioned(served.repository, "m", 2)
+        told.until("rolled out", "m")
 
 
 @pytest.mark.slow(reason="a further server")
