@@ -18,8 +18,10 @@ from repo_tool.repository.layout import ModelRepository
 from repo_tool.workflows.progress import RecordedProgress
 from repo_tool.workflows.pull_models import PullRequest, pull
 from support.command import REPO_TOOL, environment, everything_in
+from support.faulty_disk import build_library, run_on_faulty_disk
 from support.object_store import CREDENTIALS, new_bucket, object_store
 from support.open_loop import publish_versioned
+from support.unsynced import Cache
 
 pytestmark = pytest.mark.faults
 
@@ -107,3 +109,19 @@ def test_a_push_that_is_killed_leaves_the_old_or_the_new(store, tmp_path, scale,
     passed = outcomes["neither"] == outcomes["half served"] == outcomes["labelled too early"] == 0
     figures.record(row="push_killed", measured={"kills": kills, **outcomes}, passed=passed, seed=seed)
     assert passed, outcomes
+
+
+def test_what_a_push_has_brought_to_a_folder_is_on_the_disk(tmp_path):
+    here, root, room = (tmp_path.resolve() / name for name in ("here", "mounted", "room"))
+    for folder in (root, room):
+        folder.mkdir()
+    publish_versioned(ModelRepository(here), "m", 1)
+    command = [REPO_TOOL, "push", root / "team" / "models", "-r", here]
+    run = run_on_faulty_disk(command, build_library(tmp_path), root=root, room=room, environment=environment())
+    assert run.exit_code == 0, run.words
+    cache, beside = Cache(), root / "team" / ".models.repo-tool"
+    for touch in run.touches:
+        if touch.worked:
+            cache.meet(touch)
+    assert beside / "manifest.json" in cache.known
+    assert cache.unsynced <= {beside / "incoming", beside / "manifest.json.lock"}  # which nobody reads
