@@ -92,7 +92,7 @@ def test_a_field_is_set_and_the_rest_stays(repository):
     shown = run(repository, "--set", "dynamic_batching.max_queue_delay_microseconds=500", "--set", "parameters[a=b]=2")
     assert shown.returncode == 0
     assert '+parameters { key: "a=b" value { string_value: "2" } }' in shown.stdout
-    assert "curl -X POST localhost:8000/v2/repository/models/small/load" in shown.stderr
+    assert "repo-tool deploy small" in shown.stderr
     expected = SMALL.replace('"1"', '"2"') + "dynamic_batching { max_queue_delay_microseconds: 500 }\n"
     assert read(repository) == expected
     assert run(repository, "--unset", "dynamic_batching").returncode == 0

@@ -60,7 +60,7 @@ def test_a_new_version_that_takes_something_else_is_refused(sources, pinned):
     before = (pinned / "relu" / "config.pbtxt").read_bytes()
     refused = repo_tool("add-model", sources / "relu.onnx", "--name", "relu", "--max-batch-size", "7", "-r", pinned)
     assert refused.returncode == 2
-    assert "the new version of 'relu' has other max batch size" in refused.stderr
+    assert "the new version of 'relu' has other max batch size: " in refused.stderr
     assert "'reader' was proven with" in refused.stderr
     assert (pinned / "relu" / "config.pbtxt").read_bytes() == before
     assert not (pinned / "relu" / "2").exists()

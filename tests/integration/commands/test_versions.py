@@ -2,6 +2,7 @@
 """Versions by their labels: listed, promoted, rolled back, removed and pruned, and the journal tells of it."""
 
 import json
+import shlex
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -56,7 +57,7 @@ def test_versions_tells_what_is_served_and_labelled(repository):
     listed = repo_tool("versions", "churn", "-r", repository.path, "--json")
     assert listed.returncode == 0, listed.stderr
     versions = json.loads(listed.stdout)["versions"]
-    assert [(each["version"], each["served"], each["labels"]) for each in versions] == [
+    assert [(each["version"], each["loaded"], each["labels"]) for each in versions] == [
         (3, True, ["stable"]),
         (2, False, []),
         (1, False, []),
@@ -83,7 +84,7 @@ def test_a_label_moves_by_a_command_and_comes_off(repository):
     ]
 
 
-@pytest.mark.parametrize("label", ["", "3", "Stable", "a b", "-x", "../x"])
+@pytest.mark.parametrize("label", ["", "3", "Stable", "a b", "-x", "../x", "x" * 65])
 def test_a_name_that_is_no_label_is_refused(repository, label):
     with pytest.raises(RepositoryError, match="is not a label"):
         move(repository, "churn", label, 3)
@@ -172,6 +173,17 @@ def test_a_variant_goes_back_with_its_version(repository):
     assert stamps_of(gpu) == due_stamps(model, gpu)
 
 
+def test_a_version_that_answers_already_changes_nothing(repository):
+    move(repository, "churn", "stable", 3)
+    before = everything_in(repository.path.parent)
+    for to in ("3", "stable"):
+        done = repo_tool("rollback", "churn", "--to", to, "-r", repository.path)
+        assert (done.returncode, "answers with version 3 already" in done.stdout) == (0, True), done.stderr
+    unknown = repo_tool("rollback", "churn", "--to", "canary", "-r", repository.path)
+    assert "its labels are stable" in unknown.stderr
+    assert everything_in(repository.path.parent) == before
+
+
 def test_labels_that_move_at_once_are_all_where_they_should_be(repository):
     """Each from a thread of its own, and none undoes what another one did meanwhile."""
     words = [f"label-{number}" for number in range(6)]
@@ -200,7 +212,7 @@ def test_a_version_that_is_damaged_does_not_answer_again(repository):
 def test_only_what_nobody_needs_is_removed(repository):
     served = repo_tool("remove", "churn", "--version", "3", "-r", repository.path)
     assert served.returncode == 2
-    assert "it is served" in served.stderr
+    assert "config.pbtxt loads it" in served.stderr
     assert "repo-tool rollback churn --to 2" in served.stderr
     move(repository, "churn", "old", 2)
     with pytest.raises(RepositoryError, match="version 2 of 'churn' is needed") as refused:
@@ -214,6 +226,18 @@ def test_only_what_nobody_needs_is_removed(repository):
     assert not any(problems(repository.model("churn"), version) for version in (2, 3))
     assert told(repository)[-1] == ("remove", 1, {})
     assert len(list((repository.private_path / "withdrawn").glob("*/churn/1/model.onnx"))) == 1
+
+
+def test_a_version_that_is_still_loaded_is_told_how_to_go(repository):
+    promote(repository, "canary", "2")
+    move(repository, "churn", "canary", None)
+    assert prune_versions(repository, keep=1, dry_run=True)[0].kept[2] == "config.pbtxt loads it"
+    with pytest.raises(RepositoryError) as refused:
+        remove_version(repository, "churn", 2)
+    arguments = shlex.split(refused.value.next_step.partition(": repo-tool ")[2])
+    done = repo_tool(*arguments, "-r", repository.path)
+    assert (policy(repository), done.returncode) == ((3,), 0), done.stderr
+    assert remove_version(repository, "churn", 2).versions == (2,)
 
 
 def test_a_number_that_was_removed_is_not_given_again(repository):

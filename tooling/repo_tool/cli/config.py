@@ -127,5 +127,5 @@ def _show_change(change: "ConfigChange", *, model: str, dry_run: bool) -> None:
     if dry_run:
         err.print("dry run: nothing was written", style="bold")
         return
-    load = f"curl -X POST localhost:8000/v2/repository/models/{model}/load"
-    err.print(f"written; a server that runs must load it again: {load}", markup=False, soft_wrap=True)
+    words = f"written; repo-tool serve --watch follows by itself, repo-tool deploy {model} tells any other server"
+    err.print(printable(words), markup=False, soft_wrap=True)

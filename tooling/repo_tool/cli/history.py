@@ -61,7 +61,7 @@ def _table(entries: "tuple[Entry, ...]") -> "Table":
 
     table = Table(box=None, pad_edge=False)
     for heading in ("when (UTC)", "who", "what", "model", "version", "more"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "when (UTC)")
     for entry in entries:
         table.add_row(*(Text(printable(cell)) for cell in _cells(entry)))
     return table
@@ -78,7 +78,10 @@ def _moment(when: str) -> str:
 
 
 def _more(entry: "Entry") -> str:
-    details = [f"{name} {value}" for name, value in entry.details.items() if value not in (None, "", [], {})]
+    told = {
+        name: value for name, value in entry.details.items() if not isinstance(value, dict)
+    }  # those are for programs
+    details = [f"{name} {value}" for name, value in told.items() if value not in (None, "", [])]
     digest = [entry.digest[: len("sha256:") + _DIGEST_SIGNS]] if entry.digest else []
     return ", ".join(details + digest)
 

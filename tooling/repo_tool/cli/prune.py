@@ -26,7 +26,7 @@ def prune(
     ),
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Remove old versions: all but the newest, and those that are served, labelled or asked for by a pipeline.
+    """Remove old versions: all but the newest, and those that config.pbtxt loads or that have a label or a pipeline.
 
     Versions with which a pipeline's earlier version was proven stay as long as that one. What goes is kept for some
     days beside the repository.
@@ -46,9 +46,17 @@ def prune(
         return
     for each in pruned:
         _show(each, dry_run=dry_run)
+    if not dry_run and any(each.removed for each in pruned):
+        _show_where(ModelRepository(repository).private_path / "withdrawn")
     going = sum(len(each.removed) for each in pruned)
     word = "would go" if dry_run else "removed"
     console().print(f"{going} version{'' if going == 1 else 's'} {word}", style="bold", markup=False)
+
+
+def _show_where(kept: Path) -> None:
+    from repo_tool.repository.publish import WITHDRAWN_FOR_DAYS
+
+    console().print(f"kept for {WITHDRAWN_FOR_DAYS} days in {kept}", markup=False, soft_wrap=True)
 
 
 def _show(pruned: "Pruned", *, dry_run: bool) -> None:

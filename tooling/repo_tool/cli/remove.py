@@ -26,8 +26,8 @@ def remove(
 ) -> None:
     """Take a model, or one version of it, out of the repository; a pipeline goes with the models made for it.
 
-    What is served, labelled or asked for by another model stays, and the message says by what. What goes is kept for
-    some days beside the repository, and its number is not used again.
+    What config.pbtxt loads, what has a label and what another model asks for stays, and the message says why. What
+    goes is kept for some days beside the repository, and its number is not used again.
 
     **Example:**
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from repo_tool.cli.console import ConsoleProgress, complete_model, console
+from repo_tool.cli.console import ConsoleProgress, complete_label, complete_model, console
 
 if TYPE_CHECKING:
     from repo_tool.workflows.roll_back import RolledBack
@@ -18,7 +18,14 @@ def rollback(
     model: Annotated[
         str, typer.Argument(help="The name of the model, or of the pipeline.", autocompletion=complete_model)
     ],
-    to: Annotated[int | None, typer.Option("--to", min=1, help="Default: the version before the served one.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            help="A number, or a label that the version has. Default: the version before the served one.",
+            autocompletion=complete_label,
+        ),
+    ] = None,
     repository: Annotated[Path, typer.Option("--repository", "-r", help="The model repository.")] = Path(
         "model_repository"
     ),
@@ -47,7 +54,7 @@ def rollback(
 def _show(done: "RolledBack") -> None:
     out = console()
     if done.before == done.version and not done.models:
-        out.print(f"'{done.model}' serves version {done.version} already", markup=False)
+        out.print(f"'{done.model}' answers with version {done.version} already: nothing to change", markup=False)
         return
     out.print(f"'{done.model}' answers with version {done.version} (before: {done.before or 'none'})", markup=False)
     out.print(f"changed: {', '.join(done.models) or 'nothing'}", markup=False, soft_wrap=True)

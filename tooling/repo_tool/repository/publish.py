@@ -78,7 +78,7 @@ def next_version(model: ModelDirectory, *, wanted: int | None = None) -> int:
     else:
         fact = f"version {wanted} of '{model.name}' was there once"
         cause = "a number means the same bytes for ever, and the journal tells of that one"
-    raise VersionExistsError(fact, cause=cause, next_step=f"leave --version out to get {free}")
+    raise VersionExistsError(fact, cause=cause, next_step=f"run the command again; without --version it gets {free}")
 
 
 def _require_own_folder(model: ModelDirectory) -> None:

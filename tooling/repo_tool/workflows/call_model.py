@@ -26,7 +26,8 @@ from repo_tool.errors import (
     UserMistakeError,
 )
 from repo_tool.pipelines.wire import Wire
-from repo_tool.repository.layout import ModelRepository
+from repo_tool.repository.labels import Labels
+from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.samples import Array, Tensors, bind, read_published_sample, read_raw_sample
 from repo_tool.signature import TensorSpec
 from repo_tool.workflows.pipeline_rows import read_pipeline_rows
@@ -34,7 +35,6 @@ from repo_tool.workflows.pipeline_source import published_version
 from repo_tool.workflows.proof import with_wire_rank
 
 _UNKNOWN = "check the name; repo-tool serve lists what it loads, and repo-tool add-model adds one"
-_LABEL = "see which there are with repo-tool versions MODEL, and put one on a version with repo-tool promote"
 _RAW_SUFFIXES = (".txt", ".jsonl")
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -46,7 +46,6 @@ _TRANSLATIONS: tuple[tuple[type[repo_client.RepoClientError], type[RepoToolError
         "start one in another terminal with repo-tool serve, or pass --server (gRPC is port 8001, HTTP 8000)",
     ),
     (repo_client.NetworkError, ServerUnreachableError, ""),
-    (repo_client.LabelNotFoundError, RepositoryError, _LABEL),
     (repo_client.UrlError, UserMistakeError, ""),
     (repo_client.InputError, SampleError, ""),
     (repo_client.DeadlineExceededError, TritonError, "give it longer with --timeout, or look at the server's log"),
@@ -90,7 +89,7 @@ def call_model(request: CallRequest) -> CalledModel:
         TritonError: the server or the model failed.
     """
     with (
-        translating_client_errors(request.model, request.repository),
+        translating_client_errors(request.model, request.repository, version=request.version),
         Client(request.server, timeout_s=request.timeout_s, labels=request.repository) as client,
     ):
         model = client.model(request.model, version=request.version, label=request.label)
@@ -112,17 +111,41 @@ def call_model(request: CallRequest) -> CalledModel:
 
 
 @contextmanager
-def translating_client_errors(model: str = "", repository: Path | None = None) -> Iterator[None]:
+def translating_client_errors(
+    model: str = "", repository: Path | None = None, *, version: int | None = None
+) -> Iterator[None]:
     """Say a failure of the client in this tool's own errors; of a ``model``, with what ``repository`` knows of it."""
     try:
         yield
     except repo_client.ModelNotFoundError as error:
         if repository is not None and (repository / model / "config.pbtxt").is_file():
+            _require_version(ModelRepository(repository).model(model), version)
             raise _not_loaded(model, repository, error) from error
         raise RepositoryError(error.fact, next_step=_UNKNOWN) from error
+    except repo_client.LabelNotFoundError as error:
+        raise _no_label(model, repository, error) from error
     except repo_client.RepoClientError as error:
         ours, next_step = next((ours, step) for theirs, ours, step in _TRANSLATIONS if isinstance(error, theirs))
         raise ours(error.fact, next_step=next_step or error.hint) from error
+
+
+def _require_version(model: ModelDirectory, version: int | None) -> None:
+    there = model.versions()
+    if version is not None and version not in there:
+        raise RepositoryError(
+            f"model '{model.name}' has no version {version}",
+            cause=f"there are {', '.join(map(str, there)) or 'none'}, and the server has not loaded it either",
+            next_step="pass one of those with --version",
+        )
+
+
+def _no_label(model: str, repository: Path | None, error: repo_client.LabelNotFoundError) -> RepositoryError:
+    labels = Labels.of(ModelRepository(repository)).versions(model) if repository else {}
+    return RepositoryError(
+        error.fact,
+        cause=f"its labels are {', '.join(sorted(labels)) or 'none'}",
+        next_step=f"put one on a version: repo-tool promote {model} --version 1 --label stable",
+    )
 
 
 def _not_loaded(model: str, repository: Path, error: repo_client.ModelNotFoundError) -> RepositoryError:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configurations of published models that are to change, tried on a real Triton before they do."""
 
-__all__ = ["ConfigTrial", "Texts", "trying"]
+__all__ = ["ConfigTrial", "Texts", "texts_to_change", "trying"]
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -107,13 +107,22 @@ def trying(found: FoundModels, record: ModelRecord, texts: Texts, progress: Prog
             repository=found.repository,
             record=record,
             config=to_be.get(own.name) or own.read_config(),
-            changes=dict(_changes(found, texts)),
+            changes=texts_to_change(found, texts),
             needed=needed_models(found.repository, texts, configs=to_be),
             release=triton_release,
             stage=stage,
             server=server,
             progress=progress,
         )
+
+
+def texts_to_change(found: FoundModels, texts: Texts) -> dict[str, tuple[str, str]]:
+    """By path in the repository, what stands there and what is to; only what differs.
+
+    Raises:
+        ConfigError: one of the texts does not parse.
+    """
+    return dict(_changes(found, texts))
 
 
 def _changes(found: FoundModels, texts: Texts) -> Iterator[tuple[str, tuple[str, str]]]:

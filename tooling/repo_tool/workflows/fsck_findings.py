@@ -22,7 +22,7 @@ from repo_tool.repository.pins import pins_of
 from repo_tool.repository.stamps import due_stamps, provenance_digest, stamps_of
 from repo_tool.workflows.served_as_published import config_problems
 
-_THERE = ("publish", "found")  # actions that bring a version, also one without a provenance; others tell its digest
+_THERE = ("publish", "pull", "found")  # bring a version, also one without a provenance; others tell its digest
 _GONE = ("remove", "withdraw", "missing")  # and those after which it, or all that the details tell, need not be there
 _PUT_BACK = "put back what was published, or publish a new version"
 _IF_NOT_MEANT = "nothing, if it was meant; else repo-tool rollback MODEL --to VERSION writes what was published"
@@ -93,7 +93,7 @@ def _missing_stamps(model: ModelDirectory) -> Iterator[Finding]:
             config, path = model.read_config(variant), model.served_config_path(variant)
             unstamped = due_stamps(model, config).keys() - stamps_of(config).keys()
             if unstamped:
-                words = f"does not tell which bytes version {_numbers(unstamped)} is made of"
+                words = f"does not tell which bytes {_numbers(unstamped)} made of"
                 yield Finding(kind="unstamped", path=path, words=words, model=model.name, repair="restamp")
 
 
@@ -152,6 +152,10 @@ def _private_rights(repository: ModelRepository) -> Iterator[Finding]:
 def _journal(repository: ModelRepository) -> Iterator[Finding]:
     journal = Journal(repository)
     if not journal.path.exists():
+        return
+    if not os.access(journal.path, os.R_OK):
+        words, step = "may not be read by this user", "run fsck as its owner, or let others read it (chmod)"
+        yield Finding(kind="journal", path=journal.path, words=words, next_step=step)
         return
     for line in journal.faulty_lines():
         words = f"line {line} is no entry"
@@ -257,4 +261,5 @@ def _pinned(model: ModelDirectory, version: int, asker: str) -> tuple[str, str]:
 
 
 def _numbers(versions: "set[int]") -> str:
-    return ", ".join(map(str, sorted(versions)))
+    told = ", ".join(map(str, sorted(versions)))
+    return f"versions {told} are" if len(versions) > 1 else f"version {told} is"

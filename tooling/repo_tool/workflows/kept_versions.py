@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Earlier versions that stay loaded beside a new one: pipelines were proven with them, or a label points at them."""
 
-__all__ = ["KeptVersions", "keep_versions", "require_same_interface", "version_policy_with"]
+__all__ = ["KeptVersions", "keep_versions", "load_besides", "require_same_interface", "version_policy_with"]
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from repo_tool.config import pbtxt
 from repo_tool.config.model import ModelConfig, VersionPolicy
+from repo_tool.config.served_versions import served_versions
 from repo_tool.errors import RepositoryError
 from repo_tool.repository.disk import link_tree
 from repo_tool.repository.labels import Labels
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.pins import pinned_versions
+from repo_tool.workflows.earlier_model import with_versions, written_configs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,14 @@ class KeptVersions:
         """Why they are kept, in a few words."""
         return "; ".join(self.why(version) for version in self.versions)
 
+    @property
+    def way_out(self) -> str:
+        """The commands after which none of them is kept."""
+        labels = dict.fromkeys(label for each in self.labels.values() for label in each)
+        pipelines = dict.fromkeys(name for each in self.askers.values() for name in each)
+        off = [f"take the label off: repo-tool promote {self.model.name} --label {label} --drop" for label in labels]
+        return "; ".join((*off, *(f"take the pipeline out: repo-tool remove {name}" for name in pipelines)))
+
     def why(self, version: int) -> str:
         """Why one of them is kept."""
         by, labels = self.askers.get(version, ()), self.labels.get(version, ())
@@ -55,6 +66,11 @@ class KeptVersions:
             [f"is labelled {_names(labels)}"] if labels else []
         )
         return f"version {version} {' and '.join(told)}"
+
+    def without_askers(self, gone: Collection[str]) -> "KeptVersions":
+        """What is kept without these pipelines."""
+        left = {version: tuple(name for name in by if name not in gone) for version, by in self.askers.items()}
+        return replace(self, askers={version: by for version, by in left.items() if by})
 
     def require_unchanged(self) -> None:
         """See that nobody has published or removed a pipeline over the model, or moved a label, meanwhile.
@@ -91,11 +107,43 @@ def keep_versions(kept: KeptVersions, staged: ModelDirectory, config: ModelConfi
         config,
         kept.model.read_config(),
         f"the new version of '{kept.model.name}'",
-        cause=f"{kept.reason}, and one config.pbtxt serves all versions",
-        next_step="add it under another name, or take the pipeline out of the repository, or the label off, first",
+        cause=_why(kept),
+        next_step=f"add it under another name, or {kept.way_out}",
     )
     for version in kept.versions:
         link_tree(kept.model.version_path(version), staged.version_path(version))
+
+
+def load_besides(kept: KeptVersions, staged: ModelDirectory, there: Sequence[int]) -> None:
+    """Let configurations that were written elsewhere load the kept versions besides, of those that are ``there`` then.
+
+    Raises:
+        RepositoryError: one ``config.pbtxt`` cannot serve both, or loads none that is as new as a kept one.
+        ConfigError: one of them does not parse.
+    """
+    for name, text in written_configs(staged).items():
+        config, path = pbtxt.parse(text), staged.served_config_path(name)
+        served = served_versions(config.version_policy, there)
+        _require_newest(kept, max(served, default=0))
+        if name in ("", *kept.model.variants()):
+            old = kept.model.read_config(name)
+            require_same_interface(config, old, f"'{kept.model.name}' there", cause=_why(kept), next_step=kept.way_out)
+        path.unlink()  # it may be a second name of a published file
+        path.write_text(with_versions(text, (*served, *kept.versions), there=tuple(there)), encoding="utf-8")
+
+
+def _require_newest(kept: KeptVersions, served: int) -> None:
+    above = [version for version in kept.versions if version > served]
+    if above:
+        raise RepositoryError(
+            f"'{kept.model.name}' loads no version above {served} there",
+            cause=f"{kept.why(above[-1])} here, and the newest one that is loaded answers whoever asks for none",
+            next_step=f"go back to it here first: repo-tool rollback {kept.model.name} --to {served}",
+        )
+
+
+def _why(kept: KeptVersions) -> str:
+    return f"{kept.reason}, and one config.pbtxt serves all versions"
 
 
 def require_same_interface(new: ModelConfig, old: ModelConfig, which: str, *, cause: str, next_step: str) -> None:
@@ -105,8 +153,16 @@ def require_same_interface(new: ModelConfig, old: ModelConfig, which: str, *, ca
         RepositoryError: ``which`` takes or gives something else, or runs otherwise.
     """
     for field in ("backend", "platform", "max_batch_size", "inputs", "outputs", "default_model_filename"):
-        if getattr(old, field) != getattr(new, field):
-            raise RepositoryError(f"{which} has other {field.replace('_', ' ')}", cause=cause, next_step=next_step)
+        before, now = getattr(old, field), getattr(new, field)
+        if before != now:
+            fact = f"{which} has other {field.replace('_', ' ')}: {_shown(before)} → {_shown(now)}"
+            raise RepositoryError(fact, cause=cause, next_step=next_step)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(f"{each.name} {each.datatype and each.datatype.wire_name} {list(each.dims)}" for each in value)
+    return str(value or "none")
 
 
 def _names(names: tuple[str, ...]) -> str:

@@ -18,13 +18,15 @@ from repo_tool.repository.stamps import provenance_digest
 from repo_tool.workflows.earlier_model import served_by_any
 from repo_tool.workflows.show_model import ModelRecord
 
+_BROUGHT = ("publish", "pull", "found")  # actions that bring a version
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionFacts:
     """One version; what was not written down is empty."""
 
     version: int
-    is_served: bool  # config.pbtxt, or one of configs/, loads it
+    is_loaded: bool  # config.pbtxt, or one of configs/, loads it
     labels: tuple[str, ...]
     askers: tuple[str, ...]  # pipelines that ask for it by number
     when: str  # UTC, ISO 8601
@@ -38,7 +40,7 @@ class VersionFacts:
         """As plain values, for ``--json``."""
         return {
             "version": self.version,
-            "served": self.is_served,
+            "loaded": self.is_loaded,
             "labels": list(self.labels),
             "asked_for_by": list(self.askers),
             "published": self.when or None,
@@ -73,13 +75,13 @@ def list_versions(repository_path: Path, name: str) -> ModelVersions:
     repository = ModelRepository(repository_path)
     model = repository.existing_model(name)
     labels, askers = Labels.of(repository), pinned_versions(repository, name)
-    served, published = _served(model), _published(repository, name)
+    loaded, published = _loaded(model), _published(repository, name)
     there = model.versions()
     facts = tuple(
         _facts(
             model,
             version,
-            is_served=version in served,
+            is_loaded=version in loaded,
             labels=labels.labels_of(name, version),
             askers=askers.get(version, ()),
             entry=published.get(version),
@@ -90,7 +92,7 @@ def list_versions(repository_path: Path, name: str) -> ModelVersions:
     return ModelVersions(model=name, versions=facts, lost_labels=lost)
 
 
-def _served(model: ModelDirectory) -> tuple[int, ...]:
+def _loaded(model: ModelDirectory) -> tuple[int, ...]:
     try:
         return served_by_any(model)
     except (ConfigError, RepositoryError):  # Triton loads none either
@@ -102,7 +104,7 @@ def _published(repository: ModelRepository, name: str) -> dict[int, Entry]:
     return {
         entry.version: entry
         for entry in Journal(repository).entries()
-        if entry.model == name and entry.action == "publish" and entry.version is not None
+        if entry.model == name and entry.action in _BROUGHT and entry.version is not None
     }
 
 
@@ -110,7 +112,7 @@ def _facts(
     model: ModelDirectory,
     version: int,
     *,
-    is_served: bool,
+    is_loaded: bool,
     labels: tuple[str, ...],
     askers: tuple[str, ...],
     entry: Entry | None,
@@ -123,7 +125,7 @@ def _facts(
         source, unproven = "", error.fact
     return VersionFacts(
         version=version,
-        is_served=is_served,
+        is_loaded=is_loaded,
         labels=labels,
         askers=askers,
         when=entry.when if entry else "",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A label moved to a version, which is loaded first where it is not; or taken off."""
 
-__all__ = ["PromoteRequest", "Promoted", "drop_label", "promote_version"]
+__all__ = ["PromoteRequest", "Promoted", "drop_label", "no_such_label", "promote_version"]
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from repo_tool.config.served_versions import served_versions
 from repo_tool.errors import RepositoryError
 from repo_tool.repository.integrity import require_intact
 from repo_tool.repository.journal import Entry
-from repo_tool.repository.labels import LABELS_FILE, Labels, LabelsChange, check_label, move
+from repo_tool.repository.labels import Labels, LabelsChange, check_label, move
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.publish import rewrite
 from repo_tool.workflows.config_trial import trying
@@ -66,7 +66,7 @@ def drop_label(repository: ModelRepository, model: str, label: str) -> Promoted:
     """
     there = Labels.of(repository).versions(model)
     if label not in there:
-        raise _no_such_label(model, label, there)
+        raise no_such_label(model, label, there)
     return Promoted(model=model, label=label, before=move(repository, model, label, None), version=None)
 
 
@@ -106,7 +106,7 @@ def _chosen(request: PromoteRequest, model: ModelDirectory, labels: Labels) -> i
         return int(request.version)
     if request.version:
         if request.version not in there:
-            raise _no_such_label(model.name, request.version, there)
+            raise no_such_label(model.name, request.version, there)
         return there[request.version]
     newest = _newest(model)
     if newest is None:
@@ -114,7 +114,8 @@ def _chosen(request: PromoteRequest, model: ModelDirectory, labels: Labels) -> i
     return newest
 
 
-def _no_such_label(model: str, label: str, there: Collection[str]) -> RepositoryError:
+def no_such_label(model: str, label: str, there: Collection[str]) -> RepositoryError:
+    """For whoever asks for one that the model does not have."""
     return RepositoryError(
         f"model '{model}' has no label '{label}'",
         cause=f"its labels are {', '.join(sorted(there)) or 'none'}",
@@ -159,15 +160,14 @@ def _load_and_move(found: FoundModels, record: ModelRecord, label: str, progress
 
         def require() -> None:
             found.require_unchanged(trial.needed)
-            labels.require_unchanged(found.repository)
+            labels.require_unchanged(found.repository, own.name)
 
         entry = Entry(action="configure", model=own.name, details={"loads": record.version})
-        beside = {LABELS_FILE: (labels.text, change.text(labels))}
         with progress.step("change the configurations"):
             rewrite(
                 found.repository,
                 trial.changes,
-                beside=beside,
+                beside=lambda: change.texts(found.repository),
                 require=require,
                 entries=[entry, *change.entries(labels)],
             )

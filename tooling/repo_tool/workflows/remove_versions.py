@@ -45,7 +45,7 @@ class Pruned:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for ``--json``."""
-        kept = [{"version": version, "reason": reason or None} for version, reason in self.kept.items()]
+        kept = [{"version": version, "reason": reason or "one of the newest"} for version, reason in self.kept.items()]
         return {"name": self.model, "removed": list(self.removed), "kept": kept}
 
 
@@ -53,7 +53,7 @@ def remove_version(repository: ModelRepository, name: str, version: int) -> Remo
     """Take a version that nobody needs out of the repository; its number is never used again.
 
     Raises:
-        RepositoryError: there is no such version, it is the only one, or it is served, labelled or asked for.
+        RepositoryError: there is no such version, it is the only one, or it is loaded, labelled or asked for.
     """
     unit = require_unit(units_in(repository), repository, name)
     _require_version(unit, version)
@@ -86,13 +86,17 @@ def _require_unneeded(unit: Unit, version: int) -> None:
 
 
 def _way_out(unit: Unit, version: int) -> str:
-    if version in unit.served:
-        another = max(each for each in unit.own.versions() if each != version)
-        return f"let another one answer first: repo-tool rollback {unit.name} --to {another}"
     label = next((label for label, at in unit.labels.items() if at == version), "")
     if label:
         return f"move the label first, or take it off: repo-tool promote {unit.name} --label {label} --drop"
-    return "remove that pipeline, or that version of it, first"
+    if unit.askers.get(version):
+        return "remove that pipeline, or that version of it, first"
+    others = [each for each in unit.loaded if each != version]
+    if others and version < max(others):
+        policy = f"{{ specific {{ versions: [{', '.join(map(str, others))}] }} }}"
+        return f"let it load the others only: repo-tool config {unit.name} --set 'version_policy={policy}'"
+    another = max(each for each in unit.own.versions() if each != version)
+    return f"let another one answer first: repo-tool rollback {unit.name} --to {another}"
 
 
 def _take_out(repository: ModelRepository, versions: Mapping[str, tuple[int, ...]], units: Sequence[Unit]) -> _Names:

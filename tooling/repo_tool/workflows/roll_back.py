@@ -15,16 +15,17 @@ from repo_tool.config.variants import CPU
 from repo_tool.errors import RepositoryError
 from repo_tool.repository.integrity import require_intact
 from repo_tool.repository.journal import Entry
-from repo_tool.repository.labels import LABELS_FILE, Labels, LabelsChange
+from repo_tool.repository.labels import Labels, LabelsChange
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.pins import pinned_versions
 from repo_tool.repository.publish import rewrite
 from repo_tool.verification import Parity
-from repo_tool.workflows.config_trial import ConfigTrial, Texts, trying
+from repo_tool.workflows.config_trial import ConfigTrial, Texts, texts_to_change, trying
 from repo_tool.workflows.earlier_model import published_texts, with_versions
 from repo_tool.workflows.found_models import FoundModels
 from repo_tool.workflows.kept_versions import KeptVersions, require_same_interface
 from repo_tool.workflows.progress import Progress
+from repo_tool.workflows.promote_version import no_such_label
 from repo_tool.workflows.rollback_configs import earlier_configs
 from repo_tool.workflows.show_model import ModelRecord, read_record
 
@@ -35,7 +36,7 @@ class RollBackRequest:
 
     model: str
     repository: Path = Path("model_repository")
-    version: int | None = None  # None: the one before that which is served
+    version: int | str | None = None  # its number, or a label that it has; None: the one before that which is served
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ class RolledBack:
     version: int
     models: tuple[str, ...]
     labels: Mapping[str, int]
-    parity: Parity | None  # None: only a GPU server has its backend
+    parity: Parity | None  # None: nothing was to change, or only a GPU server has its backend
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for ``--json``."""
@@ -88,9 +89,11 @@ def roll_back(request: RollBackRequest, progress: Progress) -> RolledBack:
     found = FoundModels.of(repository)
     own = repository.existing_model(request.model)
     before = max(served_versions(own.read_config().version_policy, own.versions()), default=0)
-    record = read_record(repository.path, own.name, request.version or _previous(own, before), option="--to")
+    record = read_record(repository.path, own.name, _chosen(request, own, before), option="--to")
     with progress.step(f"gather version {record.version}"):
         way = _way_back(found, record)
+    if record.version == before and not (way.moving or texts_to_change(found, way.texts)):
+        return RolledBack(model=own.name, before=before, version=before, models=(), labels={}, parity=None)
     with trying(found, record, way.texts, progress) as trial:
         parity = trial.prove()
         with progress.step("change the configurations"):
@@ -114,17 +117,27 @@ def _change(found: FoundModels, trial: ConfigTrial, way: _Way, before: int) -> N
         found.require_unchanged(trial.needed)
         if way.kept is not None:
             way.kept.require_unchanged()
-        way.labels.require_unchanged(repository)
+        way.labels.require_unchanged(repository, own)
 
     labels = LabelsChange(model=own, versions=dict.fromkeys(way.moving, version))
     told = Entry(action="roll back", model=own, version=version, details={"before": before})
     rewrite(
         repository,
         trial.changes,
-        beside={LABELS_FILE: (way.labels.text, labels.text(way.labels))} if way.moving else {},
+        beside=lambda: labels.texts(repository),
         require=require,
         entries=[told, *labels.entries(way.labels)],
     )
+
+
+def _chosen(request: RollBackRequest, model: ModelDirectory, served: int) -> int:
+    wanted = request.version
+    if isinstance(wanted, str) and not wanted.isdecimal():
+        there = Labels.of(ModelRepository(request.repository)).versions(model.name)
+        if wanted not in there:
+            raise no_such_label(model.name, wanted, there)
+        return there[wanted]
+    return int(wanted) if wanted else _previous(model, served)
 
 
 def _previous(model: ModelDirectory, served: int) -> int:
@@ -133,7 +146,9 @@ def _previous(model: ModelDirectory, served: int) -> int:
         raise RepositoryError(
             f"'{model.name}' has no version before {served}",
             cause=f"its versions are {', '.join(map(str, model.versions())) or 'none'}",
-            next_step="name one with --to",
+            next_step="name one with --to"
+            if len(model.versions()) > 1
+            else "it has one version: add another one first",
         )
     return earlier[-1]
 
@@ -185,7 +200,7 @@ def _of_model(found: FoundModels, record: ModelRecord) -> _Way:
             own.read_config(),
             f"version {record.version} of '{own.name}'",
             cause=f"{kept.why(below[-1])}, and one config.pbtxt serves all versions",
-            next_step="take that pipeline out of the repository, or the label off, first",
+            next_step=kept.way_out,
         )
     loading = {
         name: with_versions(text, (*below, record.version), there=record.versions) for name, text in texts.items()

@@ -53,7 +53,8 @@ def _of_one(path: Path, published: list[ModelConfig]) -> Iterator[Problem]:
     else:
         differences = [_differences(found, each) for each in published]
         if differences and all(differences):
-            words = f"has another {' and '.join(min(differences, key=len))} than was published"
+            nearest = min(differences, key=len)
+            words = f"has another {' and '.join(nearest)} than was published"
             yield Problem(kind="edited", path=path, words=words)
 
 

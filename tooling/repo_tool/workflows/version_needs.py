@@ -26,7 +26,7 @@ class Unit:
 
     own: ModelDirectory
     parts: tuple[ModelDirectory, ...]  # made for it
-    served: tuple[int, ...]  # all where that cannot be told
+    loaded: tuple[int, ...]  # by config.pbtxt or one of configs/; all where that cannot be told
     labels: Mapping[str, int]
     askers: Mapping[int, tuple[str, ...]]  # what asks for a version by number now or, as version N of it, would again
     users: tuple[str, ...]  # models that call it, in whatever version
@@ -44,11 +44,11 @@ class Unit:
     def why_needed(self, version: int) -> str:
         """Why a version must stay, in a few words; empty for one that nobody needs."""
         labels = [f"'{label}'" for label, at in sorted(self.labels.items()) if at == version]
-        if version in self.served:
-            return "it is served"
         if labels:
             return f"it is labelled {' and '.join(labels)}"
-        return f"{self.askers[version][0]} was proven with it" if self.askers.get(version) else ""
+        if self.askers.get(version):
+            return f"{self.askers[version][0]} was proven with it"
+        return "config.pbtxt loads it" if version in self.loaded else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +137,7 @@ def _unit(
     return Unit(
         own=own,
         parts=tuple(parts),
-        served=_served(own),
+        loaded=_loaded(own),
         labels=labels,
         askers=askers,
         users=tuple(dict.fromkeys(ask.asker for ask in outside if ask.is_now)),
@@ -162,7 +162,7 @@ def _asked(ask: _Ask) -> str:
     return ask.asked
 
 
-def _served(model: ModelDirectory) -> tuple[int, ...]:
+def _loaded(model: ModelDirectory) -> tuple[int, ...]:
     try:
         return served_by_any(model)
     except (ConfigError, RepositoryError):
