@@ -3,27 +3,33 @@
 
 __all__ = ["PullRequest", "pull"]
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from repo_tool.config import pbtxt
-from repo_tool.errors import ConfigError, RepositoryError
+from repo_tool.errors import ConfigError, RepositoryError, VersionExistsError
 from repo_tool.near_names import did_you_mean
 from repo_tool.remotes.base import Remote, open_remote
-from repo_tool.remotes.manifest import Manifest, RemoteFile, RemoteModel
+from repo_tool.remotes.manifest import Manifest, RemoteFile, RemoteModel, version_of
 from repo_tool.remotes.repository import RemoteRepository
 from repo_tool.remotes.snapshot import LocalModel, snapshot
 from repo_tool.remotes.transfer import Counted, send_all
 from repo_tool.repository.disk import link_tree, translating_disk_errors
 from repo_tool.repository.integrity import require_intact
+from repo_tool.repository.journal import Entry, Journal
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.pins import called_by
 from repo_tool.repository.provenance import digest_of, digest_of_bytes
-from repo_tool.repository.publish import StagedModel, Staging, publish, rewrite, staging
+from repo_tool.repository.publish import StagedModel, Staging, publish, staging
+from repo_tool.repository.stamps import provenance_digest
+from repo_tool.workflows.kept_versions import KeptVersions, load_besides
+from repo_tool.workflows.last_pulled import LastPulled, said
 from repo_tool.workflows.progress import Progress
 from repo_tool.workflows.remote_transfers import ModelTransfer, Transfers, members_first
+from repo_tool.workflows.valid_together import require_valid_with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +40,7 @@ class PullRequest:
     remote: str  # s3://BUCKET/FOLDER, or a folder's path
     models: tuple[str, ...] = ()  # with those that they call; none: all
     endpoint_url: str | None = None
+    takes_theirs: bool = False  # over what has been changed here since
     only_tells: bool = False
 
 
@@ -44,23 +51,54 @@ class _Arrival:
     name: str
     there: RemoteModel
     here: LocalModel | None
+    last: LastPulled
+    highest: int  # version that it has ever had here
+    takes_theirs: bool
 
     @property
     def new_versions(self) -> tuple[int, ...]:
-        return tuple(
-            version for version in self.there.versions if self.here is None or version not in self.here.versions
-        )
+        """Those above all that are here, and were: what has been removed here stays so."""
+        floor = self._newest_here if self.here is None or self.takes_theirs else max(self._newest_here, self.highest)
+        return tuple(version for version in self.there.versions if version > floor)
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """Those that are here once all has come."""
+        return (*(self.here.versions if self.here else ()), *self.new_versions)
 
     @property
     def files(self) -> dict[str, RemoteFile]:
-        """What is to be fetched: new versions, and what versions share where it is another one."""
+        """What is to be fetched: new versions, and what versions share where it has become another one there."""
+        new = self.new_versions
         held = self.here.files if self.here else {}
-        return {path: file for path, file in self.there.files.items() if held.get(path) != file}
+        return {
+            path: file
+            for path, file in self.there.files.items()
+            if held.get(path) != file and (version_of(path) in new or (not version_of(path) and self._is_due(path)))
+        }
+
+    def _is_due(self, path: str) -> bool:
+        is_old = self.last.theirs.get(path) == self.there.files[path].digest
+        return not is_old or (self.takes_theirs and (bool(self.new_versions) or self.last.has_changed_here(path)))
 
     @property
     def is_ahead(self) -> bool:
-        """Whether this repository has a newer version."""
-        return self.here is not None and max(self.here.versions, default=0) > max(self.there.versions, default=0)
+        """Whether this repository has a newer version than there is there, or has had one, or has removed that one."""
+        newest = max(self.there.versions, default=0)
+        if newest <= self._newest_here:
+            return newest < self._newest_here
+        return newest < self.highest or (newest == self.highest and bool(self.here) and not self.takes_theirs)
+
+    @property
+    def _newest_here(self) -> int:
+        return max(self.here.versions, default=0) if self.here else 0
+
+    def changed_twice(self) -> str | None:
+        """A file that has been changed here, and there too, since they were the same."""
+        if self.here is None or self.is_ahead or self.takes_theirs:
+            return None
+        shared = (path for path in self.files if version_of(path) is None)
+        return next((path for path in shared if self.last.has_changed_here(path)), None)
 
     def told(self) -> ModelTransfer:
         """What becomes of it."""
@@ -90,8 +128,10 @@ def pull(request: PullRequest, progress: Progress) -> Transfers:
 
     Raises:
         RepositoryError: the remote or the repository cannot be read or written, has no such model, or holds another
-            version under the same number; or what arrived is not what was pushed.
-        VersionExistsError: somebody publishes the same version meanwhile.
+            version under the same number; what arrived is not what was pushed; a file has been changed here and there;
+            or one ``config.pbtxt`` cannot serve what is there and what is needed here.
+        ConfigError: with what arrived, the rules find an error that they did not before.
+        VersionExistsError: somebody publishes the same version meanwhile, or another one had its number here.
         NoSpaceError: the disk is full.
         MissingExtraError: boto3 is not installed.
     """
@@ -111,20 +151,40 @@ def pull(request: PullRequest, progress: Progress) -> Transfers:
 def _arrivals(
     request: PullRequest, source: RemoteRepository, repository: ModelRepository, manifest: Manifest
 ) -> tuple[_Arrival, ...]:
-    names = _names(request, source, manifest)
-    found = []
-    for name in names:
-        directory = repository.model(name)
-        here = snapshot(directory) if directory.path.is_dir() else None
-        version = here.differing_version(manifest) if here else None
-        if version is not None:
-            raise RepositoryError(
-                f"version {version} of '{name}' is another one at '{request.remote}'",
-                cause="a version that was published is never changed, and its files there have other digests",
-                next_step="pull into another repository, or remove the model here",
-            )
-        found.append(_Arrival(name=name, there=manifest.models[name], here=here))
+    found = [_arrival(request, repository, manifest, name) for name in _names(request, source, manifest)]
+    for arrival in found:
+        _require_unchanged_here(arrival)
     return tuple(found)
+
+
+def _arrival(request: PullRequest, repository: ModelRepository, manifest: Manifest, name: str) -> _Arrival:
+    directory = repository.model(name)
+    here = snapshot(directory) if directory.path.is_dir() else None
+    version = here.differing_version(manifest) if here else None
+    if version is not None:
+        raise RepositoryError(
+            f"version {version} of '{name}' is another one at '{request.remote}'",
+            cause="a version that was published is never changed, and its files there have other digests",
+            next_step="pull into another repository, or remove the model here",
+        )
+    return _Arrival(
+        name=name,
+        there=manifest.models[name],
+        here=here,
+        last=LastPulled.of(directory),
+        highest=Journal(repository).highest_version(name),
+        takes_theirs=request.takes_theirs,
+    )
+
+
+def _require_unchanged_here(arrival: _Arrival) -> None:
+    path = arrival.changed_twice()
+    if path is not None:
+        raise RepositoryError(
+            f"'{path}' of '{arrival.name}' has been changed here, and there too",
+            cause="it says else than when it was pulled or published last, as after a rollback or an edit",
+            next_step="have what is there in its place: --take-theirs; or pull other models by their names",
+        )
 
 
 def _names(request: PullRequest, source: RemoteRepository, manifest: Manifest) -> tuple[str, ...]:
@@ -213,33 +273,79 @@ def _require_proven(staged: ModelDirectory, arrival: _Arrival) -> None:
 
 
 def _publish(run: _Run, stage: Staging) -> None:
-    """Models by one exchange of their directories, all together; configurations alone by their words."""
-    texts: dict[str, tuple[str, str]] = {}
-    staged: list[StagedModel] = []
-    for arrival in run.arrivals:
-        found = _texts(run, stage, arrival)
-        texts |= found
-        if not found:
-            version = max(arrival.new_versions, default=None)
-            staged.append(StagedModel(directory=_completed(stage, arrival), version=version))
-    if staged:
-        publish(staged, run.repository, action="pull")
-    if texts:
-        rewrite(run.repository, texts)
+    """All by one change, if with it the rules find no error that they did not before."""
+    unions = [_union(run, stage, arrival) for arrival in run.arrivals]
+    staged = [_staged(stage, arrival) for arrival in run.arrivals]
+    require_valid_with([model.directory for model in staged], run.repository, stage.work_path / "preview")
+
+    def require() -> None:
+        for arrival, kept in zip(run.arrivals, unions, strict=True):
+            _require_as_compared(arrival)
+            kept.require_unchanged()
+
+    entries = [entry for arrival in run.arrivals for entry in _entries(run, stage, arrival)]
+    try:
+        publish(staged, run.repository, require=require, entries=entries)
+    except VersionExistsError as error:
+        step = "run the command again; if it is refused again, pull into another repository"
+        raise VersionExistsError(error.fact, cause=error.cause, next_step=step) from error
 
 
-def _completed(stage: Staging, arrival: _Arrival) -> ModelDirectory:
-    """The staged model with the configuration that stays the same; publishing adds all else."""
-    staged = stage.repository.model(arrival.name)
-    if arrival.here is not None and not staged.config_path.exists():
-        link_tree(arrival.here.directory.config_path, staged.config_path)
-    return staged
+def _staged(stage: Staging, arrival: _Arrival) -> StagedModel:
+    return StagedModel(directory=stage.repository.model(arrival.name), version=max(arrival.new_versions, default=None))
 
 
-def _texts(run: _Run, stage: Staging, arrival: _Arrival) -> Mapping[str, tuple[str, str]]:
-    """By path, what stands in its configurations and what is to, if nothing else is to change; else none."""
+def _union(run: _Run, stage: Staging, arrival: _Arrival) -> KeptVersions:
+    """Let the staged configurations load what is needed here besides, and tell what was needed when this was read."""
+    staged, there = stage.repository.model(arrival.name), run.repository.model(arrival.name)
+    kept = KeptVersions.of(there)
+    for path in _configs_of(arrival):
+        if not (staged.path / path).exists():
+            (staged.path / path).parent.mkdir(exist_ok=True)
+            link_tree(there.path / path, staged.path / path)
+    replaced = {each.name for each in run.arrivals if "config.pbtxt" in each.files}
+    needed = kept.without_askers(replaced)
+    if needed:
+        with suppress(ConfigError):  # for the rules to judge
+            load_besides(needed, staged, arrival.versions)
+    return kept
+
+
+def _configs_of(arrival: _Arrival) -> list[str]:
+    """Those that there are here, which publishing would add only where none is staged: all are to load the same."""
     held = arrival.here.files if arrival.here else {}
-    if not all(path.endswith(".pbtxt") and path in held for path in arrival.files):
-        return {}
-    new, there = stage.repository.model(arrival.name).path, run.repository.model(arrival.name).path
-    return {f"{arrival.name}/{path}": ((there / path).read_text(), (new / path).read_text()) for path in arrival.files}
+    return [
+        path for path in held if path == "config.pbtxt" or (path.startswith("configs/") and path.endswith(".pbtxt"))
+    ]
+
+
+def _require_as_compared(arrival: _Arrival) -> None:
+    """What versions share here is what it was when it was compared."""
+    for path, file in (arrival.here.files if arrival.here else {}).items():
+        place = arrival.last.model.path / path
+        if version_of(path) is None and not (place.is_file() and digest_of(place) == file.digest):
+            raise RepositoryError(
+                f"'{place}' has been changed meanwhile",
+                cause="it is not what it was when the command began",
+                next_step="run the command again",
+            )
+
+
+def _entries(run: _Run, stage: Staging, arrival: _Arrival) -> Iterator[Entry]:
+    """A line for each version that comes, the last of which tells of the files that versions share."""
+    staged = stage.repository.model(arrival.name)
+    *earlier, last = arrival.new_versions or (None,)
+    for version in earlier:
+        digest = provenance_digest(staged, version) or ""
+        yield Entry(action="pull", model=arrival.name, version=version, digest=digest, details={"from": run.remote.url})
+    newest = max(arrival.versions, default=0)
+    shared = [path for path in arrival.files if version_of(path) is None]
+    theirs = {path: arrival.there.files[path].digest for path in shared}
+    ours = {path: said(staged.path / path, newest=newest) for path in shared}
+    yield Entry(
+        action="pull",
+        model=arrival.name,
+        version=last,
+        digest=(provenance_digest(staged, last) or "") if last else "",
+        details={"from": run.remote.url, "files": arrival.last.details(theirs, ours)},
+    )
