@@ -162,7 +162,7 @@ def test_a_version_that_hangs_is_given_up_and_the_old_one_serves(served: Live) -
     with pytest.raises(RollOutError, match="was not rolled out") as refused:
         served.roll_out("p", timeout_s=2, abandon=served.own.abandon)
     assert "has not come to an end with 'p' within 2 s" in refused.value.cause
-    assert refused.value.restored
+    assert refused.value.restored, refused.value.next_step
     assert served.versions("p") == [1]
     assert served.added("p") == 1
     assert served.becomes_ready()
