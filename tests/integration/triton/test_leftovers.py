@@ -3,6 +3,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import psutil
@@ -11,7 +12,7 @@ from repo_tool.triton import EmbeddedServer, ServerOptions
 from repo_tool.triton.leftovers import owned_regions, remove_leftovers
 from repo_tool.triton.stub_processes import stubs_of
 from support.onnx_cases import LINEAR, Case, linear
-from support.supervised_service import serving, wait_for
+from support.supervised_service import SHARED_MEMORY, serving, wait_for
 
 AT_ONCE = ServerOptions(graceful_stop_s=0)
 GOOD = Case("good", linear(), LINEAR)
@@ -60,3 +61,16 @@ def test_nothing_of_a_server_that_runs_is_taken_for_left(tmp_path):
         assert regions
         assert not {folder, *regions} & set(remove_leftovers())
         assert all(region.exists() for region in regions)
+
+
+def test_memory_goes_whose_owners_number_belongs_to_a_process_that_began_later():
+    began = psutil.Process(1).create_time()
+    before, since = (SHARED_MEMORY / f"repo-tool-1-{each}-x" for each in ("0123abcd", "4567cdef"))
+    try:
+        for region, written in ((before, began - 3600), (since, time.time() - 120)):
+            region.touch(0o600)
+            os.utime(region, (written, written))
+        assert {before, since} & set(remove_leftovers()) == {before}
+    finally:
+        before.unlink(missing_ok=True)
+        since.unlink(missing_ok=True)

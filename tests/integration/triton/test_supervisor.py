@@ -135,6 +135,13 @@ def test_a_server_that_died_serves_what_it_served_and_no_version_that_came_meanw
     assert_same(ask(supervised), {"scores": ROWS @ WEIGHTS})
 
 
+def test_a_server_that_stands_still_is_ended_and_comes_back(supervised, told):
+    os.kill(supervised.pid, signal.SIGSTOP)
+    assert told.wait_for(EventKind.SERVER_STOPPED).cause == "it was stopped"
+    told.wait_for(EventKind.SERVER_RESTARTED)
+    assert_same(ask(supervised), {"scores": ROWS @ WEIGHTS})
+
+
 @pytest.mark.parametrize("delay_s", [0, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.1, 0.3, 0.6))])
 def test_what_was_just_loaded_comes_back_and_the_server_is_not_ready_before(repository, told, delay_s):
     wrong = []

@@ -18,6 +18,7 @@ class EventKind(StrEnum):
     MODEL_REPAIRED = "model repaired"
     REPAIR_FAILED = "repair failed"
     MODEL_GIVEN_UP = "model given up"
+    SERVER_STOPPED = "server stopped"
     SERVER_DIED = "server died"
     SERVER_RESTARTED = "server restarted"
     RESTART_FAILED = "restart failed"

@@ -19,6 +19,8 @@ _OWNER = "owner"
 _PREFIX = re.compile(r"repo-tool-(?P<pid>\d+)-[0-9a-f]{8}-")
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory lives
 _ABANDONED_AFTER_S = 60.0  # a region whose folder we do not see may belong to a server with another TMPDIR
+_START_TIME = 22 - 3  # field 22 of /proc/<pid>/stat (proc(5)), counted after the state
+_CLOCKS_DIFFER_S = 2.0
 _KEEPERS = ("keeper.py", "tritonserver")
 
 
@@ -85,7 +87,8 @@ def _is_in_use(folder: Path) -> bool:
 def _end_orphans(folder: Path, prefix: str) -> None:
     """Kill the stubs of a server that is gone with its keeper: a stopped stub does not notice by itself."""
     with suppress(OSError, ValueError):
-        if _is_running(int((folder / "server.pid").read_text())) or _is_running(_pid_in(prefix)):
+        server, owner = folder / "server.pid", folder / _OWNER
+        if _is_there_since(int(server.read_text()), server) or _is_there_since(_pid_in(prefix), owner):
             return
         processes = dict(_processes_with(prefix))
         if any(keeper in words for words in processes.values() for keeper in _KEEPERS):
@@ -110,12 +113,26 @@ def _abandoned_regions(in_use: set[str]) -> Iterator[Path]:
             with suppress(OSError):
                 found = region.lstat()
                 old = time.time() - found.st_mtime > _ABANDONED_AFTER_S
-                if old and stat.S_ISREG(found.st_mode) and not _is_running(_pid_in(match[0])):
+                if old and stat.S_ISREG(found.st_mode) and not _is_there_since(_pid_in(match[0]), region):
                     yield region
 
 
 def _pid_in(prefix: str) -> int:
     return int(prefix.split("-")[2])
+
+
+def _is_there_since(process: int, trace: Path) -> bool:
+    """Whether a process runs that can have left a file: one that began later has the number of another that is gone.
+
+    In a container every ``repo-tool`` has the same number.
+    """
+    if not _is_running(process):
+        return False
+    with suppress(OSError, ValueError, IndexError):
+        ticks = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[_START_TIME])
+        age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+        return time.time() - age_s <= trace.lstat().st_mtime + _CLOCKS_DIFFER_S
+    return True
 
 
 def _is_running(process: int) -> bool:

@@ -31,6 +31,7 @@ class LogLine:
         return any(noise in self.message for noise in _NOISE)
 
 
+_LAST_BYTES = 64 * 1024
 _OF_LOADS = (b"loading: ", b"successfully loaded", b"successfully unloaded", b"failed to load")
 _NOISE = (
     *("CudaDriverHelper", "CUDA memory pool disabled", "CUDA driver version"),  # every start without a GPU
@@ -87,6 +88,15 @@ class ServerLog:
         end = written.rfind(b"\n") + 1
         return start + end, any(words in written[:end] for words in _OF_LOADS)
 
+    def last(self) -> list[LogLine]:
+        """The lines at its end, as many as a person may want to see."""
+        try:
+            start = max(0, self.end - _LAST_BYTES)
+        except FileNotFoundError:  # the server was stopped meanwhile
+            return []
+        lines = list(self.lines(start))
+        return lines[1:] if start else lines  # the first may be cut
+
     def last_words(self, count: int = 5) -> str:
         """The errors at its end; without any, whatever was written last."""
         lines = self._telling_lines()
@@ -98,4 +108,5 @@ class ServerLog:
         return "\n".join(line.message for line in self._telling_lines()[-count:])
 
     def _telling_lines(self) -> list[LogLine]:
-        return [line for line in self.lines() if line.message and line.message[0] not in "+|" and not line.is_noise]
+        lines = self.last()
+        return [line for line in lines if line.message and line.message[0] not in "+|" and not line.is_noise]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models that stand still while requests wait: nothing is answered, nothing refused, and no stub computes."""
+"""Models that stand still while requests wait, with nothing answered nor computed; servers that answer nobody."""
 
-__all__ = ["Standstill"]
+__all__ = ["Silence", "Standstill"]
 
 import re
 import time
@@ -9,9 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from repo_tool.triton.control import ControlApi, ControlUnreachableError
+from repo_tool.triton.server import EmbeddedServer
 from repo_tool.triton.stub_processes import Stub, processor_ticks_of
 
 _LOOKS_APART_S = 5.0
+_SILENT_AFTER_S = 30.0  # a machine that swaps, or loads that hold up one of its threads each, make it slow
+_PATIENCE_S = 2.0  # for each of its answers
 _LEAST_TICKS = 5  # of 10 ms each between two looks: a stub that waits spends less on waiting
 _METRIC = re.compile(
     r'^nv_inference_(?P<what>pending_request_count|request_success|request_failure)\{model="(?P<model>[^"]*)"'
@@ -33,6 +36,35 @@ class _Look:
     ended: float
     ticks: int
     since: float  # when it first looked so
+
+
+class Silence:
+    """Asks a server every few seconds, over HTTP and its metrics, whether it is there; either answer is enough."""
+
+    def __init__(self, server: EmbeddedServer) -> None:
+        addresses = (server.http_url, server.metrics_url.split("/")[2])
+        self._asked = [ControlApi(address, headers={}, timeout_s=_PATIENCE_S) for address in addresses]
+        self._next_look = 0.0
+        self._answered_at = time.monotonic()
+
+    def lasts_s(self) -> float:
+        """For how long it has answered nothing; 0 until that is too long."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return 0.0
+        self._next_look = now + _LOOKS_APART_S
+        if any(_answers(each) for each in self._asked):
+            self._answered_at = time.monotonic()
+        silent_s = time.monotonic() - self._answered_at
+        return silent_s if silent_s > _SILENT_AFTER_S else 0.0
+
+
+def _answers(api: ControlApi) -> bool:
+    try:
+        api.get("/v2/health/live")
+    except ControlUnreachableError:
+        return False
+    return True
 
 
 class Standstill:

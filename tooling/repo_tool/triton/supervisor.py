@@ -23,11 +23,12 @@ from repo_tool.triton.options import LoadOutcome
 from repo_tool.triton.repairs import Repairs
 from repo_tool.triton.served import ServedModel
 from repo_tool.triton.server import EmbeddedServer
-from repo_tool.triton.standstill import Standstill
+from repo_tool.triton.standstill import Silence, Standstill
 from repo_tool.triton.stub_processes import Ending, Stub, ending_of, memory_kills, state_of
 from repo_tool.triton.stub_watch import StubWatch
 
 _TICK_S = 0.5  # for what no descriptor tells
+_STOPPED_AFTER_S = 0.7
 _SETTLES_S = 1.5  # Triton lets go of replaced instances about a second after it said that the new ones are there
 _PAUSES_S = (0.0, 0.0, 0.5, 1.0, 2.0)  # before each restart of a server that dies at once again
 _AT_ONCE_S = 3.0
@@ -35,7 +36,7 @@ _STUCK_AFTER_S = 45.0
 _LAST_LINES = 12
 _KEEPER_S = 1.5  # for what the keeper does after the server's end
 _PATIENCE_S = 30.0  # for models to be there again: what loads for longer does so while the others are watched
-_ROLL_OUT_ENDS_S = 5.0  # one under way fails as soon as it asks the dead server anything
+_ROLL_OUT_ENDS_S = 2.5  # one under way fails as soon as it asks the dead server anything
 _ODDITIES = 5  # in a row, of which nobody knows what they mean
 
 
@@ -60,6 +61,8 @@ class Supervisor:
         self._telling = threading.Lock()
         self._stopping = threading.Event()
         self._is_silent = False
+        self._is_whole = True
+        self._server_stopped_since: float | None = None
         self._wake_reader, self._wake_writer = os.pipe()
         self._watch = StubWatch(server.pid, wake=self._wake_reader)
         self._repairs = Repairs(
@@ -71,6 +74,7 @@ class Supervisor:
         )
         self._hang_after_s = hang_after_s
         self._standstill = Standstill(_address(server.metrics_url), after_s=hang_after_s or 0.0)
+        self._silence = Silence(server)
         self._served: Mapping[str, ServedModel] = {}
         self._log: ServerLog | None = None
         self._log_end = 0
@@ -92,6 +96,7 @@ class Supervisor:
     def start(self) -> None:
         """Watch from now on."""
         self._thread.start()
+        threading.Thread(target=self._guard, name="guard", daemon=True).start()
 
     def stop(self, *, patience_s: float | None = None) -> None:
         """Watch no more; a repair under way comes to its end, if that takes no longer than ``patience_s``.
@@ -122,6 +127,11 @@ class Supervisor:
             raise ServerStartError(
                 "the embedded Triton ends by itself again and again", cause=event.last_words or event.cause
             )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the server has what it served; not from its death on until that is back."""
+        return self._is_whole
 
     def knows(self, model: str) -> bool:
         """Whether the model would be brought back as it serves now."""
@@ -161,7 +171,9 @@ class Supervisor:
         if self._is_there():
             self._look()
         else:
+            self._is_whole = False
             self._bring_the_server_back()
+            self._is_whole = True
 
     def _tell_oddity(self, error: Exception, *, is_last: bool) -> None:
         kind = EventKind.SERVER_GIVEN_UP if is_last else EventKind.REPAIR_FAILED
@@ -172,6 +184,26 @@ class Supervisor:
 
     def _is_there(self) -> bool:
         return self._server.is_running() and state_of(self._watch.server) not in ("Z", "X", "")
+
+    def _guard(self) -> None:
+        """In a thread of its own: whoever asks a server that stands still waits for long."""
+        while not self._stopping.wait(_TICK_S) and self._given_up is None:
+            if self._is_whole:
+                self._end_a_stopped_server()
+
+    def _end_a_stopped_server(self) -> None:
+        """Kill what stands still, or has long answered nobody: its end is what can be mended."""
+        process, now = self._watch.server, time.monotonic()
+        self._server_stopped_since = (self._server_stopped_since or now) if state_of(process) == "T" else None
+        cause = ""
+        if self._server_stopped_since is not None and now - self._server_stopped_since > _STOPPED_AFTER_S:
+            cause = "it was stopped"
+        elif silent_s := self._silence.lasts_s():
+            cause = f"it has answered nobody for {silent_s:.0f} s"
+        if cause:
+            self._tell(ServerEvent(kind=EventKind.SERVER_STOPPED, cause=cause))
+            self._server_stopped_since = None
+            self._end(process)
 
     def _look(self) -> None:
         self._tend()
@@ -304,6 +336,7 @@ class Supervisor:
             return False
         self._watch.close()
         self._watch = watch
+        self._silence = Silence(self._server)
         return True
 
     def _load(self, wanted: Mapping[str, ServedModel | None]) -> int:

@@ -149,7 +149,7 @@ class RepositoryService:
 
         own = OwnServer(self.server)
 
-        def connect() -> Client:
+        def connect() -> "Client":
             if not supervisor.is_whole:
                 raise ServerUnreachableError("the server is brought back just now", next_step="wait until it is")
             return own.connect()
