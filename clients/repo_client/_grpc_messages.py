@@ -36,7 +36,8 @@ from repo_client._urls import Url
 
 # What gRPC's core itself says under UNAVAILABLE; everything else under that code is Triton's.
 _NETWORK: tuple[tuple[re.Pattern[str], type[NetworkError]], ...] = (
-    (re.compile(r"handshake|certificate|verification|SSL_|TSI_", re.IGNORECASE), TlsError),
+    # Its "tcp handshaker" is an attempt to connect that was given up, e.g. on a busy machine.
+    (re.compile(r"(?<!tcp )handshake|certificate|verification|SSL_|TSI_", re.IGNORECASE), TlsError),
     (
         re.compile(r"failed to connect|Connection refused|resol|No route|unreachable", re.IGNORECASE),
         ServerUnreachableError,

@@ -3,12 +3,17 @@
 
 import struct
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repo_client import ServerUnreachableError, TlsError
+from repo_client._errors import Facts
 from repo_client._grpc_call import Call, StatusError, encode_timeout
+from repo_client._grpc_messages import translated
 from repo_client._http2 import AnswerError, Http2, ProtocolError, ResetError, encode_headers
+from repo_client._urls import parse_url
 
 SETTINGS = b"\0\0\0\4\0\0\0\0\0"
 DATA, HEADERS, RESET, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 7, 8, 9
@@ -249,3 +254,29 @@ def test_frames_may_arrive_in_any_pieces(data):
     for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
         http2.receive(whole[start:end])
     assert call.answer() == b"a long answer " * 5
+
+
+class Unavailable(grpc.RpcError):
+    """What gRPC's library raises where it has no connection."""
+
+    def __init__(self, words):
+        super().__init__()
+        self._words = words
+
+    def code(self):
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self):
+        return f"failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: {self._words}"
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("tcp handshaker shutdown", ServerUnreachableError),
+        ("Connection refused (111)", ServerUnreachableError),
+        ("Ssl handshake failed: SSL_ERROR_SSL: certificate verify failed", TlsError),
+    ],
+)
+def test_a_connection_that_was_given_up_is_no_lack_of_trust(words, kind):
+    assert type(translated(Unavailable(words), parse_url("grpc://127.0.0.1:1"), Facts())) is kind
