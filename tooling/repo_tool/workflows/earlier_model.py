@@ -3,6 +3,7 @@
 
 __all__ = ["published_texts", "served_by_any", "with_versions", "written_configs"]
 
+import re
 from collections.abc import Iterable
 
 from repo_tool.config import pbtxt
@@ -12,6 +13,9 @@ from repo_tool.errors import ConfigError, RepositoryError
 from repo_tool.repository.layout import ModelDirectory
 from repo_tool.workflows.config_overrides import interface_digest, overridden
 from repo_tool.workflows.show_model import ModelRecord
+
+_NEWEST_ALONE = re.compile(r"^# Only the newest versions? [^\n]*\n(?=version_policy\b)", re.MULTILINE)  # as rendered
+_CHOSEN = "# A roll-back, a label or a pipeline asks for just these versions; others stay on disk.\n"
 
 
 def written_configs(model: ModelDirectory) -> dict[str, str]:
@@ -76,4 +80,5 @@ def with_versions(text: str, versions: Iterable[int], *, there: tuple[int, ...])
     wanted = tuple(sorted(set(versions)))
     if served_versions(pbtxt.parse(text).version_policy, there) == wanted:
         return text
+    text = _NEWEST_ALONE.sub(_CHOSEN, text)
     return set_field(text, "version_policy", f"{{ specific {{ versions: [{', '.join(map(str, wanted))}] }} }}")
