@@ -93,6 +93,26 @@ def test_files_that_versions_share_and_that_say_the_same_stay_the_same_files(rep
     assert model.config_path.stat().st_mtime > LONG_AGO
 
 
+def test_earlier_versions_come_along_as_they_are_when_the_new_one_appears(repository):
+    for _ in range(3):
+        publish_next(repository)
+    model = repository.model("m")
+    (model.version_path(1) / "link").symlink_to("model.py")
+
+    def somebody_else():
+        (model.version_path(1) / "model.py").write_text("longer than before")
+        (model.version_path(2) / "model.py").unlink()
+        (model.version_path(2) / "other.py").write_text("new")
+
+    with staging(repository) as stage:
+        publish([stage_model(stage, 4)], repository, require=somebody_else)
+    assert model.versions() == (1, 2, 3, 4)
+    assert (model.version_path(1) / "model.py").read_text() == "longer than before"
+    assert (model.version_path(1) / "link").is_symlink()
+    assert sorted(path.name for path in model.version_path(2).iterdir()) == ["other.py", "provenance.json"]
+    assert (model.version_path(3) / "model.py").read_text() == "version 1"
+
+
 def set_time(path, seconds):
     os.utime(path, (seconds, seconds))
 

@@ -157,14 +157,16 @@ def replace_file(path: Path, draft: Path, *, expected: bytes | None = None) -> N
     sync_folder(path.parent)
 
 
-def require_fit(draft: Path, held: Path) -> None:
-    """See that each file and folder of ``draft`` can take the place of its like in ``held``.
+def require_fit(draft: Path, held: Path, *, settled: Collection[str] = ()) -> None:
+    """See that each file and folder of ``draft`` but the ``settled`` ones can take the place of its like in ``held``.
 
     Raises:
         RepositoryError: there, one of them is a link or of another kind.
     """
     for entry in draft.iterdir():
         there = held / entry.name
+        if entry.name in settled:
+            continue
         if entry.is_dir() and there.is_dir() and not there.is_symlink():
             require_fit(entry, there)
         elif entry.is_dir() and os.path.lexists(there):
@@ -177,7 +179,14 @@ def require_fit(draft: Path, held: Path) -> None:
             require_replaceable(there)
 
 
-def fit_onto(draft: Path, held: Path, *, without: Collection[str] = (), fresh: Collection[str] = ()) -> bool:
+def fit_onto(
+    draft: Path,
+    held: Path,
+    *,
+    without: Collection[str] = (),
+    fresh: Collection[str] = (),
+    settled: Collection[str] = (),
+) -> bool:
     """Complete ``draft`` by all that only ``held`` has, with the modes it has there; tell whether both say the same.
 
     What says the same in both is the same file afterwards, with its time, for Triton loads all versions of a model
@@ -188,10 +197,13 @@ def fit_onto(draft: Path, held: Path, *, without: Collection[str] = (), fresh: C
         held: The one that is there.
         without: Names in ``held`` that are not to come.
         fresh: Names of files in ``draft`` that stay what they are, whatever they say.
+        settled: Names of folders that are known to be the same in both.
     """
     is_same = {entry.name for entry in draft.iterdir()} <= {entry.name for entry in held.iterdir()}
     for entry in held.iterdir():
         ours = draft / entry.name
+        if entry.name in settled:
+            continue
         if not os.path.lexists(ours):
             is_same &= entry.name not in without
             if entry.name not in without:
@@ -311,12 +323,14 @@ def syncing(path: Path) -> Iterator[None]:
         synced.result()
 
 
-def sync_folders(folder: Path) -> None:
-    """Bring the names in a folder, and in all below it, to the disk.
+def sync_folders(folder: Path, *, but: Collection[str] = ()) -> None:
+    """Bring the names in a folder, and in all below it but for those folders in it, to the disk.
 
     Once all are made: the first waits for the file system's journal, and those after it find that it has been written.
     """
-    for place, _, _ in os.walk(folder):
+    for place, names, _ in os.walk(folder):
+        if place == str(folder):
+            names[:] = [name for name in names if name not in but]
         sync_folder(Path(place))
 
 

@@ -16,7 +16,9 @@ __all__ = [
     "withdraw_together",
 ]
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -25,6 +27,7 @@ from pathlib import Path
 from repo_tool.errors import ConfigError, RepositoryError, VersionExistsError
 from repo_tool.repository.disk import (
     fit_onto,
+    link_tree,
     require_fit,
     require_inside,
     require_replaceable,
@@ -129,14 +132,17 @@ def publish(
     stage = staged[0].directory.path.parents[1]
     with translating_disk_errors(repository.path):
         _bring_to_disk(staged, stage)
+        linked = {model.directory.name: _link_earlier(model, repository) for model in staged}
     with changing(repository):
         _make_folder(repository.path)
         require()
+        for name, earlier in linked.items():
+            _drop_changed(earlier, ModelRepository(stage / "repository").model(name), repository.model(name))
         if renumber:
             staged = _renumbered(staged, repository)
         for model in staged:
-            _require_room(model, repository.model(model.directory.name))
-        moves = [_made_ready(model, repository.model(model.directory.name)) for model in staged]
+            _require_room(model, repository.model(model.directory.name), linked[model.directory.name])
+        moves = [_made_ready(model, repository, linked[model.directory.name]) for model in staged]
         told = [entry for model in staged for entry in _entries(model, action)] if entries is None else entries
         gone = [_withdrawal(model, action) for model in leaving]
         change = Change(moves=(*moves, *(move for move, _ in gone)), entries=(*told, *(entry for _, entry in gone)))
@@ -168,18 +174,48 @@ def _require_as_recorded(staged: StagedModel) -> None:
         )
 
 
+def _link_earlier(staged: StagedModel, repository: ModelRepository) -> set[str]:
+    """Put the versions that there are beside the new one, and on the disk, while others may publish; tell which."""
+    target, linked = repository.model(staged.directory.name), set()
+    there = [] if target.path.is_symlink() else target.versions()
+    for version in there:
+        ours = staged.directory.version_path(version)
+        if version not in staged.removed and not os.path.lexists(ours):
+            linked.add(ours.name)
+            with suppress(FileNotFoundError):  # another command's change has put it elsewhere: it is looked at again
+                link_tree(target.version_path(version), ours)
+                sync_folders(ours)
+    return linked
+
+
+def _drop_changed(linked: set[str], staged: ModelDirectory, target: ModelDirectory) -> None:
+    """Leave of ``linked`` only what is as it is there now; the rest is put beside once more."""
+    for name in tuple(linked):
+        ours, theirs = staged.path / name, target.path / name
+        if theirs.is_symlink() or not theirs.is_dir() or _traits(ours) != _traits(theirs):
+            shutil.rmtree(ours, ignore_errors=True)
+            linked.remove(name)
+
+
+def _traits(folder: Path) -> tuple[str, int, int] | None:
+    if not folder.is_dir():
+        return None
+    status = folder.stat()
+    return fingerprint(folder), status.st_mode, status.st_mtime_ns
+
+
 def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         sync_folder(folder.parent)
 
 
-def _require_room(staged: StagedModel, target: ModelDirectory) -> None:
+def _require_room(staged: StagedModel, target: ModelDirectory, linked: Collection[str]) -> None:
     _require_own_folder(target)
     if staged.version is not None and not _comes_back(staged.directory, staged.version, target):
         next_version(target, wanted=staged.version)
     if target.path.exists():
-        require_fit(staged.directory.path, target.path)
+        require_fit(staged.directory.path, target.path, settled=linked)
 
 
 def _comes_back(staged: ModelDirectory, version: int, target: ModelDirectory) -> bool:
@@ -192,14 +228,15 @@ def _comes_back(staged: ModelDirectory, version: int, target: ModelDirectory) ->
     return version == highest and digests == {provenance_digest(staged, version)}
 
 
-def _made_ready(staged: StagedModel, target: ModelDirectory) -> Move:
-    ready, seen = staged.directory, fingerprint(target.path)
+def _made_ready(staged: StagedModel, repository: ModelRepository, linked: Collection[str]) -> Move:
+    ready, target = staged.directory, repository.model(staged.directory.name)
+    seen, gone = fingerprint(target.path), [str(version) for version in staged.removed]
     if target.path.exists():
-        fit_onto(ready.path, target.path, without=[str(version) for version in staged.removed], fresh=["config.pbtxt"])
+        fit_onto(ready.path, target.path, without=gone, fresh=["config.pbtxt"], settled=linked)
     for path in (ready.config_path, *map(ready.variant_path, ready.variants())):
         _stamp(path, ready)
-    sync_folders(ready.path)
-    kept = _place_for_withdrawn(ModelRepository(target.path.parent), target.name) if staged.removed else ""
+    sync_folders(ready.path, but=linked)
+    kept = _place_for_withdrawn(repository, target.name) if staged.removed else ""
     return Move(model=target.name, seen=seen, made=fingerprint(ready.path), inode=ready.path.stat().st_ino, kept=kept)
 
 
