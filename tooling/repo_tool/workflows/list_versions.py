@@ -103,8 +103,8 @@ def _published(repository: ModelRepository, name: str) -> dict[int, Entry]:
     """The last time that each version was published."""
     return {
         entry.version: entry
-        for entry in Journal(repository).entries()
-        if entry.model == name and entry.action in _BROUGHT and entry.version is not None
+        for entry in Journal(repository).entries_of(name)
+        if entry.action in _BROUGHT and entry.version is not None
     }
 
 
