@@ -20,7 +20,8 @@ from repo_tool.triton.stub_processes import memory_kills
 Document = Mapping[str, Any]
 
 _POLL_S = 0.01
-_UNLOADED_S = 3.0  # for a version to be gone before the next load: requests under way may hold it for longer
+_UNLOADED_S = 3.0  # for a version to be gone before it is loaded again: requests under way may hold it for longer
+_STAND_IN_S = 20.0  # for what loads in a second, on a machine that has much else to do
 _ABANDONED_S = 5.0  # for Triton to see that what it was loading has ended
 # Triton loads these in place of a refused version and of one that serves. The second refuses, so that the load fails
 # as a whole: the version that serves stays, and the refused one is then one that was loaded and unloaded.
@@ -95,6 +96,7 @@ class ModelOnServer:
         Raises:
             WrongVersionsError: the server does not know one of the versions.
         """
+        self._until_none("UNLOADING", of=versions, within_s=min(_UNLOADED_S, self.timeout_s))
         self._load(with_versions(document, versions))
         missing = sorted(set(versions) - set(self.versions()))
         if missing:
@@ -111,6 +113,7 @@ class ModelOnServer:
         """
         name = f"{self.name}{_TRIAL}"
         trial = replace(self, name=name)
+        trial._until_none("UNLOADING", of=(1,), within_s=min(_UNLOADED_S, self.timeout_s))
         trial._load({**with_versions(document, (1,)), "name": name}, files={"1/.trial": b""})
         try:
             yield name
@@ -146,7 +149,8 @@ class ModelOnServer:
         files = {f"{version}/model.py": _LOADS for version in refused}
         files |= {f"{version}/model.py": _REFUSES for version in serving[-1:]}
         with suppress(repo_client.LoadRefusedError):  # which it must, where a version serves
-            self.client.admin.load(self.name, config=stand_in, files=files, timeout_s=self.timeout_s)
+            timeout_s = max(self.timeout_s, _STAND_IN_S)
+            self.client.admin.load(self.name, config=stand_in, files=files, timeout_s=timeout_s)
         if not serving:
             self.unload()
 
@@ -164,7 +168,6 @@ class ModelOnServer:
             )
 
     def _load(self, document: Document, *, files: Mapping[str, bytes] | None = None) -> None:
-        self._until_no("UNLOADING", within_s=min(_UNLOADED_S, self.timeout_s))
         kills = memory_kills()
         try:
             self.client.admin.load(self.name, config=document, files=files, timeout_s=self.timeout_s)
@@ -196,12 +199,12 @@ class ModelOnServer:
             return
         for version in loading:
             self.abandon(self.name, version)
-        self._until_no("LOADING", within_s=_ABANDONED_S)
+        self._until_none("LOADING", of=loading, within_s=_ABANDONED_S)
 
-    def _until_no(self, state: str, *, within_s: float) -> None:
-        """Wait for the versions in that state to leave it; a model is loaded and unloaded in one step after another."""
+    def _until_none(self, state: str, *, of: Collection[int], within_s: float) -> None:
+        """Wait for those of the versions that are in that state to leave it, as before they can be loaded again."""
         deadline = time.monotonic() + within_s
-        while self._in_state(state) and time.monotonic() < deadline:
+        while not set(of).isdisjoint(self._in_state(state)) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
 
     def _in_state(self, state: str) -> tuple[int, ...]:
