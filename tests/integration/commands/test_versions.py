@@ -285,6 +285,7 @@ def test_pruning_keeps_the_newest_and_what_is_needed(repository):
     assert repository.model("churn").versions() == (1, 2, 3, 4, 5)
     pruned = repo_tool("prune", "--keep", "2", "-r", repository.path, "--json")
     assert json.loads(pruned.stdout)["models"][0]["removed"] == [1, 3]
+    assert json.loads(pruned.stdout)["models"][0]["kept"][-1] == {"version": 5, "reason": "one of the newest"}
     assert repository.model("churn").versions() == (2, 4, 5)
     assert prune_versions(repository, keep=2)[0].removed == ()
 

@@ -56,7 +56,8 @@ def prune(
 def _show_where(kept: Path) -> None:
     from repo_tool.repository.publish import WITHDRAWN_FOR_DAYS
 
-    console().print(f"kept for {WITHDRAWN_FOR_DAYS} days in {kept}", markup=False, soft_wrap=True)
+    words = f"kept for {WITHDRAWN_FOR_DAYS} days in {kept}; delete that folder to have its room at once"
+    console().print(words, markup=False, soft_wrap=True)
 
 
 def _show(pruned: "Pruned", *, dry_run: bool) -> None:

@@ -57,4 +57,5 @@ def _show(done: "Removed", kept: Path) -> None:
     out.print(f"removed {what}", markup=False, soft_wrap=True)
     if len(done.models) > 1:
         out.print(f"of its models: {', '.join(done.models)}", markup=False, soft_wrap=True)
-    out.print(f"kept for {WITHDRAWN_FOR_DAYS} days in {kept}", markup=False, soft_wrap=True)
+    words = f"kept for {WITHDRAWN_FOR_DAYS} days in {kept}; delete that folder to have its room at once"
+    out.print(words, markup=False, soft_wrap=True)
