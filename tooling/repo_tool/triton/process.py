@@ -28,6 +28,8 @@ from repo_tool.triton.log import ServerLog
 from repo_tool.triton.notices import IS_LOADING, say_not_ready, write_loading_notice
 from repo_tool.triton.options import Ports, ServerOptions
 from repo_tool.triton.ports import LOOPBACK, host_for_us
+from repo_tool.triton.sockets import established
+from repo_tool.triton.stub_processes import runs_own_code, stubs_of
 
 KEY_HEADER = "repo-tool-key"
 SHELL_SAFE_PATH = re.compile(r"[A-Za-z0-9_./-]+")
@@ -124,7 +126,7 @@ class ServerProcess:
         try:
             drained = self._drain(deadline) if grace_s and self.is_running() else None
             left_s = max(0.0, deadline - time.monotonic())
-            self._end_keeper(grace_s=min(left_s, _FINALIZE_LIMIT_S) if drained else left_s)
+            self._end_keeper(grace_s=min(left_s, self._models_need_s(drained)) if drained else left_s)
         except BaseException:
             self._kill_keeper()
             raise
@@ -144,6 +146,15 @@ class ServerProcess:
                 deadline=deadline - (1 - _DRAIN_SHARE) * min(grace_s, 8.0),
             )
         return None
+
+    def _models_need_s(self, drained: Drained) -> float:
+        """For their own ends: Triton takes a second for each stub, and those of our backends have nothing to do."""
+        with suppress(OSError, ValueError):  # the server has ended
+            server = self.server_pid()
+            is_idle = not drained.left and not established(server, self._ports.grpc)
+            if is_idle and not self._options.backends and not any(map(runs_own_code, stubs_of(server))):
+                return 0.0
+        return _FINALIZE_LIMIT_S
 
     def _notice_left_s(self) -> float:
         notice_s = self._options.notice_s

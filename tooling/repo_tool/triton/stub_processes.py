@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Python backend's stubs as processes: which model each serves, whether it moves, and how it ended."""
 
-__all__ = ["Ending", "Stub", "dead_stubs_of", "ending_of", "memory_kills", "processor_ticks_of", "state_of", "stubs_of"]
+__all__ = [
+    "Ending",
+    "Stub",
+    "dead_stubs_of",
+    "ending_of",
+    "memory_kills",
+    "processor_ticks_of",
+    "runs_own_code",
+    "state_of",
+    "stubs_of",
+]
 
 import os
 import re
@@ -50,6 +60,13 @@ class Ending:
 def stubs_of(server: int) -> list[Stub]:
     """The stubs that a server started and that run."""
     return sorted((stub for process in _children_of(server) if (stub := _stub(process))), key=lambda stub: stub.pid)
+
+
+def runs_own_code(stub: Stub) -> bool:
+    """Whether a model brings its own code, which may have something to do when it ends, and is not a backend's."""
+    with suppress(OSError):  # it has ended
+        return (_PROC / str(stub.pid) / "cmdline").read_bytes().endswith(b"\0DEFAULT\0")
+    return False
 
 
 def dead_stubs_of(server: int) -> set[int]:
