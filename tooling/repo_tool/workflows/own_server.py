@@ -45,7 +45,7 @@ class OwnServer:
 
     def explain(self, model: str) -> str:
         """Why Triton "failed to poll" a model the last time, from its log."""
-        lines = list(self.server.log.lines())
+        lines = self.server.log.last()
         told = [at for at, line in enumerate(lines) if line.is_error and f"'{model}'" in line.message]
         last = told[-1] if told else 0
         return poll_failure(lines[max(0, last - _LINES_OF_A_FAILURE) : last + 1], model) or "its log does not say why"
