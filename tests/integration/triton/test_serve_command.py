@@ -32,6 +32,20 @@ class TritonPythonModel:
     def execute(self, requests):
         raise NotImplementedError
 """
+FINALIZES = """
+import pathlib
+
+
+class TritonPythonModel:
+    def initialize(self, arguments):
+        self.place = pathlib.Path(arguments["model_repository"])
+
+    def execute(self, requests):
+        raise NotImplementedError
+
+    def finalize(self):
+        (self.place / "finalized").touch()
+"""
 CONFIG = """
 backend: "python"
 input { name: "x" data_type: TYPE_FP32 dims: [ 1 ] }
@@ -88,6 +102,16 @@ def test_the_end_is_within_the_grace_while_a_model_hangs_that_is_loaded_again(re
         service.process.terminate()
         assert service.process.wait(WITHIN_S) == 128 + signal.SIGTERM
         assert "server restarted" not in {event["event"] for event in service.events()}
+
+
+@pytest.mark.slow  # each stub takes its second
+def test_a_model_with_code_of_its_own_comes_to_its_own_end(repository):
+    (repository / "m" / "1").mkdir(parents=True)
+    (repository / "m" / "config.pbtxt").write_text(CONFIG)
+    (repository / "m" / "1" / "model.py").write_text(FINALIZES)
+    with serving(repository, "--grace", "10"):
+        pass
+    assert (repository / "m" / "finalized").exists()
 
 
 @pytest.mark.slow  # the server has to be started twice
