@@ -174,7 +174,9 @@ def test_a_model_that_was_refused_is_missed_after_the_servers_death_too(reposito
         told.wait_for(EventKind.SERVER_RESTARTED)
         assert_same(ask(server), {"scores": ROWS @ WEIGHTS})
         assert {entry.model for entry in told.events if entry.kind is EventKind.REPAIR_FAILED} == {"bad"}
-        wait_for(lambda: "unloaded" in server.log.last_lines(5))  # what held its readiness back
+        wait_for(
+            lambda: any("successfully unloaded" in line.message for line in server.log.lines())
+        )  # what held it back
         assert not server.is_ready()
 
 
