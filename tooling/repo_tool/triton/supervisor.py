@@ -299,9 +299,16 @@ class Supervisor:
                     words = f"{count} model{'s' if count != 1 else ''}"
                     seconds = time.monotonic() - noticed
                     self._tell(ServerEvent(kind=EventKind.SERVER_RESTARTED, cause=words, seconds=seconds))
+                    self._let_it_be_ready()
                     return
         self._given_up = ServerEvent(kind=EventKind.SERVER_GIVEN_UP, cause=died.cause, last_words=died.last_words)
         self._tell(self._given_up)
+
+    def _let_it_be_ready(self) -> None:
+        with suppress(ServerStartError):  # it died again, which the next look sees
+            if not self._server.say_loaded():
+                words = "the server cannot be told that it is ready"
+                self._tell(ServerEvent(kind=EventKind.REPAIR_FAILED, cause=words))
 
     @contextmanager
     def _others_waiting(self) -> Iterator[None]:
@@ -340,7 +347,7 @@ class Supervisor:
         return True
 
     def _load(self, wanted: Mapping[str, ServedModel | None]) -> int:
-        """Load what is wanted, and only then let the server be ready; returns how many models are there."""
+        """Load what is wanted; returns how many models are there."""
         self._served = {name: served for name, served in wanted.items() if served is not None}
         last = [name for name, served in wanted.items() if self._is_ensemble(name, served)]
         ended: set[str] = set()
@@ -354,10 +361,6 @@ class Supervisor:
         with suppress(ServerStartError):  # it died again, which the next look sees
             loader.run([name for name in wanted if name not in last])
             loader.run(last)
-            if not self._server.say_loaded():
-                self._tell(
-                    ServerEvent(kind=EventKind.REPAIR_FAILED, cause="the server cannot be told that it is ready")
-                )
         return len(ended)
 
     def _is_ensemble(self, name: str, served: ServedModel | None) -> bool:
