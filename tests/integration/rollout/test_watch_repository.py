@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from repo_tool.repository.labels import Labels
+from repo_tool.repository.labels import Labels, move
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.workflows.progress import RecordedProgress
 from repo_tool.workflows.roll_back import RollBackRequest, roll_back
@@ -21,8 +21,9 @@ from support.open_loop import OpenLoop, publish_versioned
 def test_what_is_published_serves_and_what_is_bad_waits_for_better(served: Live) -> None:
     load = OpenLoop(f"grpc://{served.server.grpc_url}", "m", rate=50, seed=11)
     with served.following(label="stable") as (told, watcher), load:
+        assert "'stable' is version 1" in told.until("rolled out", "m").words
         publish_versioned(served.repository, "m", 2)
-        done = told.until("rolled out", "m")
+        done = told.until("rolled out", "m", times=2)
         assert "version 2 serves, version 1 no longer, 'stable' is version 2" in done.words
         publish_changed(served.repository, "m", 3, files={"3/model.onnx": b"not a graph"})
         failed = told.until("failed", "m")
@@ -30,12 +31,23 @@ def test_what_is_published_serves_and_what_is_bad_waits_for_better(served: Live)
         assert watcher.changes() == ("m",)
         assert Labels.of(served.repository).versions("m") == {"stable": 2}
         publish_versioned(served.repository, "m", 4)
-        told.until("rolled out", "m", times=2)
+        told.until("rolled out", "m", times=3)
         assert watcher.changes() == ()
+        assert Labels.of(served.repository).versions("m") == {"stable": 4}
     assert [event.kind for event in told.events].count("failed") == 1
     assert not load.calls.failed
     assert load.calls.versions == {1, 2, 4}
-    assert Labels.of(served.repository).versions("m") == {"stable": 4}
+
+
+def test_a_label_stays_where_a_person_lets_it_point(served: Live) -> None:
+    publish_versioned(served.repository, "m", 2)
+    served.roll_out("m", label="stable")
+    config = served.repository.model("m").config_path
+    with served.following(label="stable") as (told, _):
+        move(served.repository, "m", "stable", 1)
+        config.write_text(config.read_text() + "# read by a person\n")
+        told.until("rolled out", "m")
+        assert Labels.of(served.repository).versions("m") == {"stable": 1}
 
 
 def test_models_come_and_go_with_their_folders(served: Live) -> None:

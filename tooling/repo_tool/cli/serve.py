@@ -53,7 +53,8 @@ def serve(
     promote: Annotated[
         str,
         typer.Option(
-            help="With --watch: let this label point at each version that has been rolled out.", metavar="LABEL"
+            help="With --watch: let this label point at each new version once that is proven.",
+            metavar="LABEL",
         ),
     ] = "",
     host: Annotated[

@@ -15,6 +15,7 @@ import repo_client
 from repo_client import Client
 from repo_tool.errors import RepoToolError, RollOutError, RollOutUnderWayError, ServerUnreachableError
 from repo_tool.repository.journal import Journal
+from repo_tool.repository.labels import Labels
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.locks import publishing
 from repo_tool.repository.needed_models import needed_models
@@ -148,7 +149,8 @@ class Watcher:
         connect: a client of the server that may load models; asked for each time, as a server that was started anew
             has other keys.
         on_event: is told, in the watcher's thread.
-        label: points at each model's newest version once that is proven.
+        label: points at each version that is published from now on, once that is proven; a model without it has it
+            point at what it serves. Where else somebody lets it point is left to him.
         models: follow these alone, and what they need.
         variant: the server's ``--model-config-name``.
         changing: is held while models are loaded and unloaded; for others who do that too.
@@ -177,6 +179,7 @@ class Watcher:
         self._load_timeout_s, self._abandon, self._explain = load_timeout_s, abandon, explain
         self._seen: Look = {}
         self._seen = self._look()
+        self._newest = {name: self._newest_version(name) for name in self._seen}  # when it was last rolled out
         self._gone_since: dict[str, float] = {}
         self._trouble = ""
         self._waiting = _Waiting()
@@ -210,6 +213,7 @@ class Watcher:
     def _run(self) -> None:
         with self._going_on():
             self._hold_ensembles()
+            self._waiting.add([name for name in self._seen if self._lacks_label(name)])
         pause_s = _LOOKS_APART_S
         while not self._stopping.wait(pause_s):
             began = time.thread_time()
@@ -363,13 +367,27 @@ class Watcher:
         return RollOutRequest(
             model=model,
             repository=self._repository.path,
-            label=self._label,
+            label=self._label if self._is_new(model) or self._lacks_label(model) else None,
             variant=self._variant,
             timeout_s=self._load_timeout_s,
             wait_s=_OTHERS_WAIT_S,
             abandon=self._abandon,
             explain=self._explain,
         )
+
+    def _newest_version(self, model: str) -> int:
+        with suppress(OSError):  # told when it is to be loaded
+            return max(ModelDirectory(self._repository.path / model).versions(), default=0)
+        return 0
+
+    def _is_new(self, model: str) -> bool:
+        """Whether a version has been published that was not rolled out yet."""
+        return self._newest_version(model) > self._newest.get(model, 0)
+
+    def _lacks_label(self, model: str) -> bool:
+        if self._label is None or not self._is_followed(model):
+            return False
+        return self._label not in Labels.of(self._repository).versions(model)
 
     def _event(self, kind: EventKind, model: str, since: float, **what: Any) -> RepositoryEvent:
         return RepositoryEvent(kind=kind, model=model, seconds=time.monotonic() - since, **what)
@@ -386,6 +404,7 @@ class Watcher:
         is_news = error is None or self._waiting.fail(model, _Failed(words=str(error), files=files))
         if error is None:
             self._waiting.settle(models)
+            self._newest[model] = self._newest_version(model)
         if is_news and not (error and self._stopping.is_set()):
             self._tell(event)
 
