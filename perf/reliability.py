@@ -91,6 +91,11 @@ ROWS = (
         limit="no request hangs, serving within 3 s and the load, /dev/shm as large as before",
     ),
     Row(
+        name="supervisor_idle",
+        done="nothing: 8 models are watched and nobody asks them",
+        limit="less than 1 % of a core",
+    ),
+    Row(
         name="drain",
         done="SIGTERM with requests in flight and idle connections",
         limit="all requests finish, no reset, exit within the grace",
@@ -145,9 +150,11 @@ def _details(figures: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return "<br>".join(f"{name}: {_shown(each)}" for name, each in value.items()) or "none"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return f"{value:,}" if type(value) is int else str(value)
+    return f"{value:,}" if type(value) is int else " ".join(str(value).replace("|", "/").split())
 
 
 if __name__ == "__main__":

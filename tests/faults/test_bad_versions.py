@@ -244,7 +244,7 @@ def test_a_bad_version_of_any_kind_hurts_nobody(tmp_path, scale, is_full, seed, 
                 for each in outcomes.values()
             ),
             "seconds until the cause was named": {name: round(each.seconds, 2) for name, each in outcomes.items()},
-            "named": {name: each.told for name, each in outcomes.items()},
+            "named": {name: each.told.replace(str(tmp_path), "…") for name, each in outcomes.items()},
         },
         passed=not complaints and not unnamed and slowest <= NAMED_S,
         seed=seed,
