@@ -74,8 +74,9 @@ class Service:
 
     @property
     def shared_bytes(self) -> int:
-        """Of all memory that embedded servers share with their stubs."""
-        return sum(region.stat().st_size for region in Path("/dev/shm").glob("repo-tool-*") if region.exists())  # noqa: S108 - POSIX shared memory lies there
+        """Of the memory that the server shares with its stubs."""
+        regions = Path("/dev/shm").glob(f"repo-tool-{self.process.pid}-*")  # noqa: S108 - POSIX shared memory lies there
+        return sum(region.stat().st_size for region in regions if region.exists())
 
     def stubs(self, model: str) -> list[psutil.Process]:
         """The processes that compute a model."""

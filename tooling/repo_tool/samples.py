@@ -372,7 +372,7 @@ def _grouped(stored: Tensors) -> dict[str, dict[str, Array]]:
     """Inputs and outputs by name.
 
     Raises:
-        ValueError: the archive holds something else, or no inputs.
+        ValueError: the archive holds something else.
         KeyError: the lengths of an array of texts are missing.
     """
     groups: dict[str, dict[str, Array]] = {"inputs": {}, "outputs": {}}
@@ -382,8 +382,6 @@ def _grouped(stored: Tensors) -> dict[str, dict[str, Array]]:
             raise ValueError(f"it holds '{key}', and only inputs/NAME and outputs/NAME belong there")
         if not key.endswith(_LENGTHS_SUFFIX):
             groups[group][name] = _restored(key, stored)
-    if not groups["inputs"]:
-        raise ValueError("it holds no inputs")
     return groups
 
 

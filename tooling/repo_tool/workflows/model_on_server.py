@@ -148,6 +148,8 @@ class ModelOnServer:
         stand_in |= with_versions({}, {*refused, *serving[-1:]})
         files = {f"{version}/model.py": _LOADS for version in refused}
         files |= {f"{version}/model.py": _REFUSES for version in serving[-1:]}
+        # Triton 2.51 has ended with SIGSEGV where a load met versions that were still on their way out.
+        self._until_none("UNLOADING", of=self._in_state("UNLOADING"), within_s=_UNLOADED_S)
         with suppress(repo_client.LoadRefusedError):  # which it must, where a version serves
             timeout_s = max(self.timeout_s, _STAND_IN_S)
             self.client.admin.load(self.name, config=stand_in, files=files, timeout_s=timeout_s)
