@@ -88,5 +88,6 @@ def test_a_stub_that_runs_out_of_memory_is_said_to_have_done_so(tmp_path, memory
         with Client(service.url, retries=Retries(attempts=1)) as client, pytest.raises(RepoClientError):
             client.model("hungry").infer({"x": ROWS})
         service.wait_for_event("model repaired", began)
+        service.wait_for_event("stub died", began)
         death = next(event for event in service.events(began) if event["event"] == "stub died")
     assert death["cause"].endswith("as the machine or its container has run out of memory")
