@@ -134,7 +134,7 @@ def test_an_existing_version_is_never_changed(published, sources):
     done = repo_tool("add-model", sources / "wine.joblib", "-n", "wine", "--version", 1, "-r", published[0])
     assert done.returncode == 2
     assert "version 1 of 'wine' exists" in done.stderr
-    assert "to get 2" in done.stderr
+    assert "it gets 2" in done.stderr
     assert everything_in(published[0]) == before
 
 

@@ -3,6 +3,7 @@
 
 import io
 import json
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -245,7 +246,10 @@ def test_requests_of_one_batch_fail_alone_and_count_their_own_rows(server, clien
     before = executions(server, "people_together")
     with ThreadPoolExecutor(4) as threads:
         first, second, third, fourth = threads.map(ask, [1, 2, 3, 4])
-    assert executions(server, "people_together") - before == 1
+    deadline = time.monotonic() + 10
+    while (ran := executions(server, "people_together") - before) < 1 and time.monotonic() < deadline:
+        time.sleep(0.01)  # Triton counts behind the answer
+    assert ran == 1
     assert (first, fourth) == ([1], [4, 4, 4, 4])
     assert "step 'one_hot', row 2: " in second
     assert "step 'one_hot', row 3: " in third
