@@ -35,14 +35,14 @@ MIB = 1 << 20
 HURRIED_CLIENT = """
 import sys, threading
 import numpy as np
-from repo_client import Client
+from repo_client import Client, RepoClientError
 with Client(sys.argv[1]) as client:
     model = client.model("steady")
     def hurry():
         while True:
             try:
                 model.infer({"x": np.zeros((1, 4), np.float32)}, timeout_s=0.001)
-            except Exception:
+            except RepoClientError:
                 pass
     for _ in range(4):
         threading.Thread(target=hurry, daemon=True).start()
