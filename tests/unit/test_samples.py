@@ -208,7 +208,7 @@ def test_a_published_sample_reads_back_the_same(tmp_path_factory, inputs, output
 
 @pytest.mark.parametrize(
     "arrays",
-    [{"q": np.zeros(3)}, {"inputs/": np.zeros(3)}, {"outputs/y": np.zeros(3)}],
+    [{"q": np.zeros(3)}, {"inputs/": np.zeros(3)}, {"outputs/": np.zeros(3)}],
 )
 def test_a_published_sample_of_other_arrays_is_damaged(tmp_path, arrays):
     np.savez(tmp_path / "sample.npz", **arrays)
