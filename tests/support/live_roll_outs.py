@@ -94,7 +94,7 @@ class Live:
         return OwnServer(self.server)
 
     def roll_out(self, model: str, **options: object) -> RolledOut:
-        told = {"explain": self.own.explain, **options}
+        told = {"explain": self.own.explain, "trials": self.own.trials, **options}
         request = RollOutRequest(model=model, repository=self.repository.path, **told)
         with self.own.connect() as client:
             return roll_out(request, client, RecordedProgress())
@@ -104,7 +104,12 @@ class Live:
         """A watcher over it, until the block ends, and what it tells."""
         told, own = Followed(), self.own
         with Watcher(
-            self.repository.path, own.connect, on_event=told.events.append, explain=own.explain, **options
+            self.repository.path,
+            own.connect,
+            on_event=told.events.append,
+            explain=own.explain,
+            trials=own.trials,
+            **options,
         ) as watcher:
             yield told, watcher
 

@@ -90,6 +90,15 @@ class EmbeddedServer:
         return MappingProxyType({KEY_HEADER: self._control_key})
 
     @property
+    def room(self) -> Path:
+        """A model repository of its own that it reads beside the served one, for models that are ours.
+
+        Raises:
+            ServerStartError: the server was not started, or was stopped.
+        """
+        return self._started_process().notices
+
+    @property
     def log(self) -> ServerLog:
         """The server's log; its file goes with the server.
 

@@ -4,9 +4,9 @@
 __all__ = ["ModelOnServer", "WrongVersionsError", "words_of"]
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import repo_client
@@ -36,7 +36,6 @@ _REFUSES = b"""class TritonPythonModel:
     def execute(self, requests):
         return []
 """
-_TRIAL = "-trial"
 _TWICE = "in two or more repositories"  # Triton's words in its index
 _ENDED = "Stub process"  # Triton's words of one that is no more, or does not answer
 _OUT_OF_MEMORY = "the machine or its container has run out of memory"
@@ -90,8 +89,10 @@ class ModelOnServer:
         parameters = self.client.admin.config(self.name, version=version).parameters
         return {key: value for key, value in parameters.items() if is_stamp(key)}
 
-    def load(self, document: Document, versions: Collection[int]) -> None:
+    def load(self, document: Document, versions: Collection[int], *, files: Mapping[str, bytes] | None = None) -> None:
         """Load these versions and no others with that configuration; what serves does so until they are ready.
+
+        With ``files``, by path, these are loaded instead of what lies in the server's repository.
 
         Raises:
             WrongVersionsError: the server does not know one of the versions.
@@ -105,20 +106,9 @@ class ModelOnServer:
                 "its repository is another one, or a copy that is older"
             )
 
-    @contextmanager
-    def tried(self, document: Document) -> Iterator[str]:
-        """Serve an ensemble under another name, which the block is given, beside the one that answers to its own.
-
-        An ensemble is nothing but its configuration, so that a server needs no folder for it.
-        """
-        name = f"{self.name}{_TRIAL}"
-        trial = replace(self, name=name)
-        trial._until_none("UNLOADING", of=(1,), within_s=min(_UNLOADED_S, self.timeout_s))
-        trial._load({**with_versions(document, (1,)), "name": name}, files={"1/.trial": b""})
-        try:
-            yield name
-        finally:
-            trial.unload()
+    def load_without_folder(self, document: Document, versions: Collection[int]) -> None:
+        """Load an ensemble, which is nothing but its configuration; the server's index does not tell of it."""
+        self._load(with_versions(document, versions), files={f"{version}/.nothing": b"" for version in versions})
 
     def unload(self) -> None:
         """Unload all versions; requests under way are finished first."""
@@ -189,9 +179,8 @@ class ModelOnServer:
 
     def _poll_failure(self) -> Exception:
         """What Triton means by it: it takes neither a folder that is not there nor a configuration that is wrong."""
-        name = self.name.removesuffix(_TRIAL)
-        if all(each.name != name for each in self.client.admin.repository_index()):
-            return WrongVersionsError(f"the server's repository has no model '{name}': it is another one")
+        if all(each.name != self.name for each in self.client.admin.repository_index()):
+            return WrongVersionsError(f"the server's repository has no model '{self.name}': it is another one")
         why = self.explain(self.name) if self.explain else "the server's log says what is wrong with its configuration"
         return LoadRefusedError(f"Triton does not take '{self.name}'", cause=why)
 

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from repo_client import Client, Retries
 from repo_tool.triton import EmbeddedServer
@@ -42,6 +43,10 @@ class OwnServer:
             if (stub.model, stub.version) == (model, str(version)):
                 with suppress(ProcessLookupError):
                     os.kill(stub.pid, signal.SIGKILL)
+
+    def trials(self) -> Path:
+        """The repository of the server in which a model can be tried under another name."""
+        return self.server.room
 
     def explain(self, model: str) -> str:
         """Why Triton "failed to poll" a model the last time, from its log."""

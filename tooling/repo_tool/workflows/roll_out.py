@@ -29,6 +29,7 @@ from repo_tool.workflows.model_on_server import Document, ModelOnServer, WrongVe
 from repo_tool.workflows.model_to_serve import ModelToServe, models_to_serve
 from repo_tool.workflows.progress import Progress
 from repo_tool.workflows.served_answers import check_answers
+from repo_tool.workflows.trial_on_server import tried
 
 _LAST_CALLS_S = 0.5  # for requests whose client had read the label just before it moved
 _BUSY_S = 1.0  # for a server that is still loading to be told what to do next
@@ -52,6 +53,9 @@ class RollOutRequest:
     abandon: Callable[[str, int], None] | None = None
     # Why Triton "failed to poll" a model, which it tells its log alone.
     explain: Callable[[str], str] | None = None
+    # A repository of the server in which new versions are tried under another name before they are loaded beside those
+    # that serve; without it pipelines alone are.
+    trials: Callable[[], Path] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,9 +252,8 @@ def _load_and_prove(run: _Run, change: _Change) -> None:
     wanted, server = change.wanted, change.server
     if wanted.is_ensemble:
         _hold_members(run)
-    if wanted.is_ensemble and change.before:
-        with run.progress.step(f"try '{wanted.name}'") as step, server.tried(wanted.document) as trial:
-            step.detail = check_answers(server.client, wanted, wanted.versions[-1], served_as=trial).words
+    if change.before and (wanted.is_ensemble or run.request.trials):
+        _try(run, change)
     with run.progress.step(f"load '{wanted.name}'") as step:
         _load(run, change)
         step.detail = _served_words(change)
@@ -258,6 +261,17 @@ def _load_and_prove(run: _Run, change: _Change) -> None:
         with run.progress.step(f"prove version {version} of '{wanted.name}'") as step:
             server.require_stamps(version, wanted.stamps)
             step.detail = _proven(change, version)
+
+
+def _try(run: _Run, change: _Change) -> None:
+    """Ask the new versions for their answers before any request can come to them."""
+    wanted, room = change.wanted, run.request.trials and run.request.trials()
+    with (
+        run.progress.step(f"try '{wanted.name}' beside itself") as step,
+        tried(wanted, change.server, room=room) as trial,
+    ):
+        for version in wanted.versions:
+            step.detail = check_answers(change.server.client, wanted, version, served_as=trial).words
 
 
 def _proven(change: _Change, version: int) -> str:
@@ -381,7 +395,7 @@ def _failing_as_it_was(run: _Run) -> Iterator[None]:
     try:
         yield
     except _FAILURES as error:
-        if isinstance(error, repo_client.NetworkError) and not run.touched:
+        if isinstance(error, repo_client.NetworkError) and not run.changes:
             raise ServerUnreachableError(error.fact, next_step=error.hint) from error
         lost = _lost(run)
         raise _failure(run, error, lost, _restored(run)) from error
@@ -392,7 +406,7 @@ def _failing_as_it_was(run: _Run) -> Iterator[None]:
 
 def _lost(run: _Run) -> str:
     """That the server ended meanwhile, in words: what is asked of one that was started anew does not tell."""
-    for change in run.touched:
+    for change in run.changes:
         try:
             there = set(change.server.versions())
         except repo_client.RepoClientError:

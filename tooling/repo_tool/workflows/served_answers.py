@@ -39,7 +39,7 @@ def check_answers(client: Client, model: ModelToServe, version: int, *, served_a
     path = model.directory.sample_path(version)
     if not path.is_file():
         return Answers(unproven="it was published without rows to ask for")
-    served = client.model(served_as) if served_as else client.model(model.name, version=version)
+    served = client.model(served_as or model.name, version=version)
     if reason := _why_not_asked(served):
         return Answers(unproven=reason)
     tolerance = _tolerance(model, version)
