@@ -1,30 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
 """``repo-tool fsck``."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from repo_tool.cli.console import ConsoleProgress, complete_model, console
+from repo_tool.cli.remote_arguments import AsJson, EndpointUrl
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from repo_tool.workflows.fsck_findings import Finding
-    from repo_tool.workflows.fsck_repository import Checked
+    from repo_tool.workflows.fsck_repository import Checked, FsckRequest
+
+_Models = Annotated[
+    list[str] | None,
+    typer.Argument(help="Models to look at. Default: all.", autocompletion=complete_model, show_default=False),
+]
+_Repository = Annotated[Path, typer.Option("--repository", "-r", help="Where the models are.")]
+_Repair = Annotated[bool, typer.Option("--repair", help="Finish or undo what can be, and look again.")]
+_From = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        metavar="PLACE",
+        show_default=False,
+        help="With --repair: get damaged and missing files from where they were pushed to, as for pull.",
+    ),
+]
 
 
 def fsck(
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(help="Models to look at. Default: all.", autocompletion=complete_model, show_default=False),
-    ] = None,
-    repository: Annotated[Path, typer.Option("--repository", "-r", help="Where the models are.")] = Path(
-        "model_repository"
-    ),
-    repair: Annotated[bool, typer.Option("--repair", help="Finish or undo what can be, and look again.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    models: _Models = None,
+    repository: _Repository = Path("model_repository"),
+    repair: _Repair = False,
+    source: _From = "",
+    endpoint_url: EndpointUrl = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check that every published byte is still there, and that nothing is half done.
 
@@ -35,17 +50,27 @@ def fsck(
     back the right of everybody to write. Nothing that a person wrote is removed. The exit code is 1 when anything
     but warnings is left.
 
+    With --from, files of versions come back whose digests provenance.json tells, if the very bytes are there.
+
     **Example:**
 
-        repo-tool fsck --repair
+        repo-tool fsck --repair --from s3://our-bucket/models
     """
-    from repo_tool.workflows.fsck_repository import FsckRequest, fsck_repository
+    if source and not repair:
+        raise typer.BadParameter("it says from where --repair gets files: give --repair too", param_hint="--from")
+    from repo_tool.workflows.fsck_repository import FsckRequest
 
-    request = FsckRequest(repository=repository, models=tuple(models or ()), repair=repair)
+    request = FsckRequest(
+        repository=repository, models=tuple(models or ()), repair=repair, source=source, endpoint_url=endpoint_url
+    )
+    _check(request, as_json=as_json)
+
+
+def _check(request: "FsckRequest", *, as_json: bool) -> None:
+    from repo_tool.workflows.fsck_repository import fsck_repository
+
     checked = fsck_repository(request, ConsoleProgress(quiet=as_json))
     if as_json:
-        import json
-
         print(json.dumps(checked.to_dict(), indent=2))
     else:
         _show(checked)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be wrong with a repository and with what lies beside it, looked for one thing at a time."""
 
-__all__ = ["Finding", "Repair", "beside_findings", "journaled_versions", "model_findings"]
+__all__ = ["RESTORABLE", "Finding", "Repair", "beside_findings", "journaled_versions", "model_findings"]
 
 import os
 import stat
@@ -25,6 +25,8 @@ from repo_tool.workflows.served_as_published import config_problems
 _THERE = ("publish", "pull", "found")  # bring a version, also one without a provenance; others tell its digest
 _GONE = ("remove", "withdraw", "missing")  # and those after which it, or all that the details tell, need not be there
 _PUT_BACK = "put back what was published, or publish a new version"
+_BRING_BACK = f"repo-tool fsck --repair --from PLACE, where it was pushed to; else {_PUT_BACK}"
+RESTORABLE = ("changed", "missing", "damaged", "stamp", "gone")  # by the bytes that a remote has
 _IF_NOT_MEANT = "nothing, if it was meant; else repo-tool rollback MODEL --to VERSION writes what was published"
 _ANYONE_WRITES = stat.S_IWOTH
 _OWNER_READS = stat.S_IRUSR
@@ -62,7 +64,7 @@ class Finding:
     @property
     def remedy(self) -> str:
         """What ``--repair`` does, or what a person can do."""
-        return _REPAIRS[self.repair] or self.next_step
+        return "; ".join(filter(None, (_REPAIRS[self.repair], self.next_step)))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for ``--json``."""
@@ -80,10 +82,17 @@ def model_findings(model: ModelDirectory) -> Iterator[Finding]:
 
 
 def _of(problem: Problem, model: ModelDirectory, version: int | None = None) -> Finding:
-    step = _IF_NOT_MEANT if problem.kind == "edited" else _PUT_BACK
+    step = _BRING_BACK if _is_named(problem) else _PUT_BACK
+    if problem.kind == "edited":
+        step = _IF_NOT_MEANT
     return Finding(
         kind=problem.kind, path=problem.path, words=problem.words, model=model.name, version=version, next_step=step
     )
+
+
+def _is_named(problem: Problem) -> bool:
+    """Whether a provenance tells the digest of the file, as it does of all but configurations."""
+    return problem.kind in RESTORABLE and (problem.kind == "stamp" or problem.path.suffix != ".pbtxt")
 
 
 def _missing_stamps(model: ModelDirectory) -> Iterator[Finding]:
@@ -194,18 +203,28 @@ def _against(model: ModelDirectory, noted: Mapping[int, str]) -> Iterator[Findin
             model=model.name,
             version=version,
             repair="note",
+            next_step="with --from PLACE, where it was pushed to, it comes back",
         )
     for version in there:
         path = model.version_path(version)
-        if version in noted and noted[version] and provenance_digest(model, version) not in (noted[version], None):
-            words = "is not the one that was published, by the journal"
-            path = model.provenance_path(version)
-            yield Finding(
-                kind="changed", path=path, words=words, model=model.name, version=version, next_step=_PUT_BACK
-            )
+        if noted.get(version) and provenance_digest(model, version) != noted[version]:
+            yield _against_record(model, version)
         elif version not in noted and version > min(noted, default=version):
             words = "is there, and the journal does not tell who published it"
             yield Finding(kind="unrecorded", path=path, words=words, model=model.name, version=version, repair="note")
+
+
+def _against_record(model: ModelDirectory, version: int) -> Finding:
+    path = model.provenance_path(version)
+    is_there = path.is_file()
+    return Finding(
+        kind="changed" if is_there else "missing",
+        path=path,
+        words="is not the one that was published, by the journal" if is_there else "is missing, by the journal",
+        model=model.name,
+        version=version,
+        next_step=_BRING_BACK,
+    )
 
 
 def _labels(repository: ModelRepository) -> Iterator[Finding]:

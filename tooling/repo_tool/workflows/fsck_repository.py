@@ -19,7 +19,15 @@ from repo_tool.repository.locks import changing, publishing
 from repo_tool.repository.publish import rewrite
 from repo_tool.repository.staging import put_in_order
 from repo_tool.repository.stamps import provenance_digest, restamped
-from repo_tool.workflows.fsck_findings import Finding, Repair, beside_findings, journaled_versions, model_findings
+from repo_tool.workflows.fsck_findings import (
+    RESTORABLE,
+    Finding,
+    Repair,
+    beside_findings,
+    journaled_versions,
+    model_findings,
+)
+from repo_tool.workflows.fsck_restore import Place, restore
 from repo_tool.workflows.progress import Progress
 
 
@@ -30,6 +38,8 @@ class FsckRequest:
     repository: Path
     models: tuple[str, ...] = ()
     repair: bool = False
+    source: str = ""  # where damaged files are fetched from: s3://BUCKET/FOLDER, or a folder's path
+    endpoint_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,17 +76,22 @@ def fsck_repository(request: FsckRequest, progress: Progress) -> Checked:
     Without ``repair`` nothing is changed. Nothing that a person may have written is ever removed.
 
     Raises:
-        RepositoryError: no such repository or model, or one cannot be read.
+        RepositoryError: no such repository or model, or one cannot be read; there is nothing at the remote.
+        MissingExtraError: boto3 is needed and not installed.
     """
     repository = ModelRepository(request.repository)
     models = _models(repository, request.models)
-    findings = _look(repository, models, request.models, progress)
-    repaired: tuple[Finding, ...] = ()
+    place = Place.at(request.source, endpoint_url=request.endpoint_url) if request.source else None
+    first = findings = _look(repository, models, request.models, progress)
     failures: dict[Finding, str] = {}
-    if request.repair and any(finding.repair for finding in findings):
-        first, failures = findings, _repair(repository, findings, progress)
+    if request.repair and place and any(finding.kind in RESTORABLE for finding in findings):
+        failures |= restore(repository, place, findings, progress)
         findings = _look(repository, models, request.models, progress)
-        repaired = tuple(finding for finding in first if finding not in findings)
+    if request.repair and any(finding.repair for finding in findings):
+        waiting = [finding for finding in findings if finding not in failures]  # it may come back yet
+        failures |= _repair(repository, waiting, progress)
+        findings = _look(repository, models, request.models, progress)
+    repaired = tuple(finding for finding in first if finding not in findings)
     return Checked(
         repository=request.repository,
         models=len(models),
@@ -105,7 +120,9 @@ def _look(
             found += _settled(repository, model)
         step.detail = f"{len(models)} model{'' if len(models) == 1 else 's'}"
     with progress.step("compare with what lies beside") as step, _nobody_publishes(repository):
-        found += [each for each in beside_findings(repository) if not only or each.model in ("", *only)]
+        told = {(each.kind, each.path) for each in found}
+        beside = [each for each in beside_findings(repository) if (each.kind, each.path) not in told]
+        found += [each for each in beside if not only or each.model in ("", *only)]
         step.detail = f"{len(found)} finding{'' if len(found) == 1 else 's'}"
     return tuple(found)
 
