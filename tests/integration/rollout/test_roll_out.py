@@ -122,10 +122,12 @@ def test_requests_in_flight_on_the_old_version_are_finished(repository: ModelRep
 def test_a_bad_version_leaves_the_server_as_it_was(served: Live, files: dict[str, bytes], cause: str) -> None:
     before = served.served("m")
     publish_changed(served.repository, "m", 2, files=files)
-    with OpenLoop(f"grpc://{served.server.grpc_url}", "m", rate=50, seed=4, version=1) as load:
+    with OpenLoop(f"grpc://{served.server.grpc_url}", "m", rate=50, seed=4) as load:
         with pytest.raises(RollOutError) as refused:
             served.roll_out("m", label="stable")
         load.wait_for(5)
+    assert load.calls.versions == {1}, "it answered somebody who left the version to Triton"
+    assert not [*served.server.room.iterdir()]
     assert cause in refused.value.cause
     assert "version 1 serves as before" in refused.value.next_step
     assert refused.value.restored
