@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pull into a repository that is lived in: labels, pipelines, rollbacks, removals and edits of its own."""
 
+import shutil
+from dataclasses import replace
+
 import pytest
 
 from repo_tool.errors import ConfigError, NoSpaceError, RepositoryError
@@ -136,6 +139,60 @@ def test_who_published_himself_gets_what_others_made_of_it(mounted, repository, 
     publish_versioned(here, "m", 3)
     mounted.push(here.path)
     assert mounted.pull(repository.path)["m", "changed"].versions == (3,)
+
+
+def test_what_was_pushed_and_not_changed_since_gives_way_to_what_another_made_of_it(mounted, repository, here):
+    mounted.pull(here.path)
+    rewritten(here, "latest { num_versions: 1 }", "specific { versions: [1] }")
+    mounted.push(here.path)
+    mounted.pull(repository.path)
+    rewritten(repository, "specific { versions: [1] }", "all {}")
+    mounted.push(repository.path)
+    assert ("m", "changed") in mounted.pull(here.path)
+    assert served(here) == {1, 2}
+
+
+def test_what_was_changed_after_a_push_is_not_undone_unseen(mounted, repository, here):
+    mounted.pull(here.path)
+    rewritten(here, "latest { num_versions: 1 }", "specific { versions: [1] }")
+    mounted.push(here.path)
+    rewritten(here, "specific { versions: [1] }", "all {}")
+    mounted.pull(repository.path)
+    rewritten(repository, "# ", "# and ")
+    mounted.push(repository.path)
+    with pytest.raises(RepositoryError, match=r"'config.pbtxt' of 'm' has been changed here, and there"):
+        mounted.pull(here.path)
+
+
+def test_what_was_pushed_elsewhere_is_no_leave_to_undo_it(mounted, repository, here, tmp_path):
+    mounted.pull(here.path)
+    rewritten(here, "latest { num_versions: 1 }", "specific { versions: [1] }")
+    replace(mounted, url=str(tmp_path / "another" / "models")).push(here.path)
+    assert mounted.pull(here.path).keys() == {("m", "unchanged")}
+    publish_versioned(repository, "m", 3)
+    mounted.push(repository.path)
+    with pytest.raises(RepositoryError, match=r"'config.pbtxt' of 'm' has been changed here, and there"):
+        mounted.pull(here.path)
+    assert served(here) == {1}
+
+
+def test_a_push_is_told_once_and_leaves_no_journal_where_there_is_none(mounted, repository):
+    publish_versioned(repository, "m", 1)
+    for _ in range(2):
+        mounted.push(repository.path)
+    assert [entry.action for entry in Journal(repository).entries_of("m")] == ["publish", "push"]
+    shutil.rmtree(repository.private_path)
+    rewritten(repository, "# ", "# and ")
+    mounted.push(repository.path)
+    assert not repository.private_path.exists()
+
+
+def test_a_model_that_was_pulled_and_deleted_comes_back_whole(mounted, here):
+    mounted.pull(here.path)
+    before = everything_in(here.path)
+    shutil.rmtree(here.model("m").path)
+    mounted.pull(here.path)
+    assert everything_in(here.path) == before
 
 
 def test_removed_versions_stay_away_and_nothing_else_does(mounted, repository, here):

@@ -78,12 +78,14 @@ def _moment(when: str) -> str:
 
 
 def _more(entry: "Entry") -> str:
-    told = {
-        name: value for name, value in entry.details.items() if not isinstance(value, dict)
-    }  # those are for programs
-    details = [f"{name} {value}" for name, value in told.items() if value not in (None, "", [])]
+    told = {name: value for name, value in entry.details.items() if not isinstance(value, dict)}  # those: for programs
+    details = [f"{name} {_words(value)}" for name, value in told.items() if value not in (None, "", [])]
     digest = [entry.digest[: len("sha256:") + _DIGEST_SIGNS]] if entry.digest else []
     return ", ".join(details + digest)
+
+
+def _words(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _summary(shown: int, known: int, model: str | None) -> str:

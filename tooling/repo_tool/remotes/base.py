@@ -41,6 +41,11 @@ class Remote(Protocol):
         ...
 
     @property
+    def identity(self) -> str:
+        """The same for each way in which the address can be given."""
+        ...
+
+    @property
     def at_once(self) -> int:
         """How many files are best sent at the same time."""
         ...

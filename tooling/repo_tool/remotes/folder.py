@@ -50,6 +50,11 @@ class FolderRemote:
         """The folder's name."""
         return self.path.name
 
+    @property
+    def identity(self) -> str:
+        """The folder's real path."""
+        return str(self.path)
+
     def require_apart(self, repository: ModelRepository) -> None:
         """See that the folder, and ours beside it, are no part of a repository that is published to.
 

@@ -25,6 +25,7 @@ _MOST_PARTS = 9_000  # S3 takes 10,000
 _DELETED_AT_ONCE = 1_000
 _MOVED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 _UPLOAD_ENDED = ("NoSuchUpload", "InvalidPart")
+_AMAZON = ".amazonaws.com"
 _ABSENT = ("404", "NoSuchKey", "NotFound")
 _REFUSALS = {
     "NoSuchBucket": ("there is no such bucket", "create it, or check its name and the endpoint"),
@@ -73,6 +74,12 @@ class S3Remote:
     def name(self) -> str:
         """The folder's last part."""
         return self.folder.rpartition("/")[2]
+
+    @property
+    def identity(self) -> str:
+        """The address, and of which store where it is not Amazon's."""
+        endpoint = str(self.client.meta.endpoint_url)
+        return f"s3://{self.bucket}/{self.folder}" + ("" if endpoint.endswith(_AMAZON) else f" at {endpoint}")
 
     def require_apart(self, repository: ModelRepository) -> None:
         """Nobody publishes to an object store."""

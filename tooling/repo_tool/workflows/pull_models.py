@@ -78,7 +78,7 @@ class _Arrival:
         }
 
     def _is_due(self, path: str) -> bool:
-        is_old = self.last.theirs.get(path) == self.there.files[path].digest
+        is_old = self.here is not None and self.last.theirs.get(path) == self.there.files[path].digest
         return not is_old or (self.takes_theirs and (bool(self.new_versions) or self.last.has_changed_here(path)))
 
     @property
@@ -151,13 +151,15 @@ def pull(request: PullRequest, progress: Progress) -> Transfers:
 def _arrivals(
     request: PullRequest, source: RemoteRepository, repository: ModelRepository, manifest: Manifest
 ) -> tuple[_Arrival, ...]:
-    found = [_arrival(request, repository, manifest, name) for name in _names(request, source, manifest)]
+    found = [_arrival(request, source, repository, manifest, name) for name in _names(request, source, manifest)]
     for arrival in found:
         _require_unchanged_here(arrival)
     return tuple(found)
 
 
-def _arrival(request: PullRequest, repository: ModelRepository, manifest: Manifest, name: str) -> _Arrival:
+def _arrival(
+    request: PullRequest, source: RemoteRepository, repository: ModelRepository, manifest: Manifest, name: str
+) -> _Arrival:
     directory = repository.model(name)
     here = snapshot(directory) if directory.path.is_dir() else None
     version = here.differing_version(manifest) if here else None
@@ -171,7 +173,7 @@ def _arrival(request: PullRequest, repository: ModelRepository, manifest: Manife
         name=name,
         there=manifest.models[name],
         here=here,
-        last=LastPulled.of(directory),
+        last=LastPulled.of(directory, source.remote),
         highest=Journal(repository).highest_version(name),
         takes_theirs=request.takes_theirs,
     )

@@ -23,6 +23,7 @@ from repo_tool.remotes.transfer import Counted, send_all
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.needed_models import needed_models
 from repo_tool.repository.pins import called_by
+from repo_tool.workflows.last_pulled import note_pushed
 from repo_tool.workflows.progress import Progress
 from repo_tool.workflows.remote_transfers import ModelTransfer, Transfers, held_config, members_first
 
@@ -76,6 +77,7 @@ def push(request: PushRequest, progress: Progress) -> Transfers:
         told = [_foretold(run, model, manifest) for model in run.local.values()]
         return Transfers(remote=remote.url, models=(*told, *gone))
     sent = _send(run, waiting, progress) if waiting else {}
+    note_pushed(run.local.values(), ModelRepository(request.repository), remote)
     if request.removes:
         _remove(run, manifest, gone, progress)
     told = [sent.get(name) or ModelTransfer(model=name, state="unchanged") for name in run.local]
