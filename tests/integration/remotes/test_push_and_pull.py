@@ -368,6 +368,78 @@ def test_a_sync_that_is_cut_off_is_finished_by_the_next(mounted, repository, mon
     assert RemoteRepository(mounted.remote).manifest().unfinished == {}
 
 
+def test_removals_of_two_who_were_cut_off_are_all_finished(mounted, repository, monkeypatch):
+    for version in (1, 2, 3):
+        publish_versioned(repository, "m", version)
+    mounted.push(repository.path)
+    removing = RemoteRepository.remove_files
+    overtaken = []
+
+    def second_publisher(self, model, paths):
+        """While the first one is about to remove version 1, another one removes version 2, and the first is killed."""
+        if overtaken:
+            return removing(self, model, paths)
+        overtaken.append(model)
+        shutil.rmtree(repository.model("m").version_path(2))
+        mounted.push(repository.path, removes=True)
+        raise ConnectionError("cut off")
+
+    monkeypatch.setattr(RemoteRepository, "remove_files", second_publisher)
+    shutil.rmtree(repository.model("m").version_path(1))
+    with pytest.raises(ConnectionError):
+        mounted.push(repository.path, removes=True)
+    assert mounted.files() == files_of(repository)
+    assert RemoteRepository(mounted.remote).manifest().unfinished == {}
+
+
+def test_a_push_leaves_the_rest_of_a_removal_to_the_next_sync(mounted, repository, monkeypatch):
+    for version in (1, 2):
+        publish_versioned(repository, "m", version)
+    mounted.push(repository.path)
+    shutil.rmtree(repository.model("m").version_path(1))
+    with monkeypatch.context() as patch:
+
+        def cut_off(*_):
+            raise ConnectionError("cut off")
+
+        patch.setattr(RemoteRepository, "remove_files", cut_off)
+        with pytest.raises(ConnectionError):
+            mounted.push(repository.path, removes=True)
+    publish_versioned(repository, "m", 3)
+    assert mounted.push(repository.path)["m", "changed"].versions == (3,)
+    assert "m/1/model.onnx" in mounted.files()
+    mounted.push(repository.path, removes=True)
+    assert mounted.files() == files_of(repository)
+
+
+def test_who_has_removed_his_part_leaves_what_others_note_meanwhile(mounted, repository, monkeypatch):
+    for version in (1, 2, 3):
+        publish_versioned(repository, "m", version)
+    mounted.push(repository.path)
+    removing = RemoteRepository.remove_files
+    calls = []
+
+    def second_publisher(self, model, paths):
+        """Once the first one has removed version 1, another one notes version 2 and is killed."""
+        calls.append(list(paths))
+        if len(calls) == 2:
+            raise ConnectionError("cut off")
+        removing(self, model, calls[-1])
+        if len(calls) == 1:
+            shutil.rmtree(repository.model("m").version_path(2))
+            with pytest.raises(ConnectionError):
+                mounted.push(repository.path, removes=True)
+
+    monkeypatch.setattr(RemoteRepository, "remove_files", second_publisher)
+    shutil.rmtree(repository.model("m").version_path(1))
+    mounted.push(repository.path, removes=True)
+    assert {path.split("/")[0] for path in RemoteRepository(mounted.remote).manifest().unfinished["m"].removing} == {
+        "2"
+    }
+    mounted.push(repository.path, removes=True)
+    assert mounted.files() == files_of(repository)
+
+
 def test_a_changed_configuration_alone_comes_through(mounted, repository, tmp_path):
     publish_versioned(repository, "m", 1)
     mounted.push(repository.path)

@@ -54,7 +54,7 @@ class Unfinished:
     """A push of one model that has begun: nobody else pushes it meanwhile, but for who has the very same files."""
 
     digest: str = ""  # of the model that it brings
-    removing: tuple[str, ...] = ()  # the files that it removes instead
+    removing: tuple[str, ...] = ()  # the files that it, or one before it that was cut off, removes
     by: str = field(default_factory=who)
     at: str = field(default_factory=_now)
 
@@ -67,27 +67,44 @@ class Manifest:
     unfinished: Mapping[str, Unfinished] = field(default_factory=dict)
     removed: Mapping[str, Mapping[int, str]] = field(default_factory=dict)  # what the numbers that are gone stood for
 
-    def claiming(self, digests: Mapping[str, str]) -> "Manifest":
-        """With these models on their way, by name and digest."""
-        claims = {name: Unfinished(digest=digest) for name, digest in digests.items()}
+    def claiming(self, models: Mapping[str, Mapping[str, RemoteFile]]) -> "Manifest":
+        """With these models on their way, by name and their files; what else was to be removed of them still is."""
+        claims = {
+            name: Unfinished(digest=digest_of_model(files), removing=self._removing(name, but=files))
+            for name, files in models.items()
+        }
         return replace(self, unfinished={**self.unfinished, **claims})
 
     def finished(self, models: Mapping[str, RemoteModel]) -> "Manifest":
         """With these models there, and no longer on their way."""
-        left = {name: claim for name, claim in self.unfinished.items() if name not in models}
-        return replace(self, models={**self.models, **models}, unfinished=left)
+        after = replace(self, models={**self.models, **models})
+        return after._with_removals({name: self._removing(name, but=model.files) for name, model in models.items()})
 
     def removing(self, lost: Mapping[str, Sequence[str]]) -> "Manifest":
-        """Without these files of these models, which are on their way out."""
+        """Without these files of these models, which are on their way out with those that are already."""
         models = {name: _without(model, lost.get(name, ())) for name, model in self.models.items()}
-        claims = {name: Unfinished(removing=tuple(paths)) for name, paths in lost.items()}
         there = {name: model for name, model in models.items() if model.files}
         gone = {name: {**self.removed.get(name, {}), **_lost(self.models[name], models[name])} for name in lost}
-        return Manifest(models=there, unfinished={**self.unfinished, **claims}, removed={**self.removed, **gone})
+        after = replace(self, models=there, removed={**self.removed, **gone})
+        return after._with_removals({name: (*self._removing(name, but=paths), *paths) for name, paths in lost.items()})
 
-    def unclaimed(self, names: Collection[str]) -> "Manifest":
-        """With nothing of these models on its way."""
-        return replace(self, unfinished={name: each for name, each in self.unfinished.items() if name not in names})
+    def without_removals(self, done: Mapping[str, Collection[str]]) -> "Manifest":
+        """With these files of models gone, and others of them, that somebody removes since, still on their way out."""
+        left = {name: self._removing(name, but=paths) for name, paths in done.items()}
+        pushed = {name: self.unfinished[name] for name in done if name in self.unfinished}
+        claims = {name: replace(claim, removing=left[name]) for name, claim in pushed.items() if claim.digest}
+        after = self._with_removals(left)
+        return replace(after, unfinished={**after.unfinished, **claims})
+
+    def _removing(self, name: str, *, but: Collection[str]) -> tuple[str, ...]:
+        claim = self.unfinished.get(name)
+        return tuple(path for path in claim.removing if path not in but) if claim else ()
+
+    def _with_removals(self, removals: Mapping[str, tuple[str, ...]]) -> "Manifest":
+        """With nothing else of these models on its way."""
+        others = {name: claim for name, claim in self.unfinished.items() if name not in removals}
+        claims = {name: Unfinished(removing=paths) for name, paths in removals.items() if paths}
+        return replace(self, unfinished={**others, **claims})
 
     def to_bytes(self) -> bytes:
         """As JSON."""

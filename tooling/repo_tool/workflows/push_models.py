@@ -160,7 +160,9 @@ def _require_same_versions(run: _Run, model: LocalModel, manifest: Manifest) -> 
 
 def _require_free(run: _Run, model: LocalModel, manifest: Manifest) -> None:
     claim = manifest.unfinished.get(model.name)
-    if claim is not None and claim.digest != model.digest and not run.request.takes_over:
+    if claim is None or run.request.takes_over:
+        return
+    if claim.digest not in ("", model.digest) or model.files.keys() & set(claim.removing):
         raise _claimed(run, model.name, claim)
 
 
@@ -197,7 +199,7 @@ def _send(run: _Run, waiting: Mapping[str, LocalModel], progress: Progress) -> d
 
     def claimed(manifest: Manifest) -> Manifest:
         _require_compatible(run, manifest)
-        return manifest.claiming({name: model.digest for name, model in waiting.items()})
+        return manifest.claiming({name: model.files for name, model in waiting.items()})
 
     before = run.target.change(claimed)
     sent: dict[str, list[RemoteFile]] = {name: [] for name in waiting}
@@ -374,7 +376,7 @@ def _remove(run: _Run, before: Manifest, gone: Sequence[ModelTransfer], progress
         callers_first = sorted(going, key=lambda name: name in run.local)
         for name in callers_first:
             run.target.remove_files(name, going[name])
-        run.target.change(lambda manifest: manifest.unclaimed(going))
+        run.target.change(lambda manifest: manifest.without_removals(going))
         step.detail = ", ".join(callers_first)
 
 
@@ -386,7 +388,7 @@ def _without(run: _Run, manifest: Manifest, seen: Mapping[str, RemoteModel]) -> 
     """
     for name, model in seen.items():
         claim, there = manifest.unfinished.get(name), manifest.models.get(name)
-        if claim is not None and not claim.removing and not run.request.takes_over:
+        if claim is not None and claim.digest and not run.request.takes_over:
             raise _claimed(run, name, claim)
         here = run.local[name].files if name in run.local else {}
         if there is None or there.files != {**model.files, **here}:
