@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A version is held to what was published, and to what was staged."""
 
+import os
+
 import pytest
 
 from repo_tool.errors import RepositoryError
@@ -30,6 +32,12 @@ def publish_with_marks(repository, *, meanwhile=lambda folder: None):
         publish([StagedModel(directory=directory, version=1, digested=digested)], repository)
 
 
+def change_at_the_old_time(path):
+    status = path.stat()
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 def test_what_was_staged_and_not_touched_since_is_published(repository):
     publish_with_marks(repository)
     require_intact(repository.model("churn"), 1)
@@ -39,10 +47,11 @@ def test_what_was_staged_and_not_touched_since_is_published(repository):
     "meanwhile",
     [
         lambda folder: (folder / "model.onnx").write_text("changed"),
+        lambda folder: change_at_the_old_time(folder / "model.onnx"),
         lambda folder: (folder / "model.onnx").unlink(),
         lambda folder: (folder / "more.bin").write_text("added"),
     ],
-    ids=["changed", "removed", "added"],
+    ids=["changed", "changed and its time put back", "removed", "added"],
 )
 def test_what_changes_after_its_digest_was_recorded_is_not_published(repository, meanwhile):
     with pytest.raises(RepositoryError, match="changed while it was made ready"):

@@ -20,9 +20,10 @@ from repo_tool.repository.provenance import (
     read_provenance,
     shared_digests_of,
 )
+from repo_tool.repository.settling import Mark, mark_of
 from repo_tool.repository.stamps import provenance_digest, stamps_of
 
-Marks = frozenset[tuple[str, int, int, int]]  # of a folder's files: relative path, inode, bytes, nanoseconds
+Marks = frozenset[tuple[str, Mark]]  # of a folder's files, by relative path
 ProblemKind = Literal["changed", "missing", "added", "damaged", "stamp", "edited"]
 
 
@@ -124,11 +125,7 @@ def require_intact(model: ModelDirectory, version: int) -> None:
 def marks_of(folder: Path) -> Marks:
     """What changes with a file, at no cost: as long as it holds, digests that were computed since do, as Git has it."""
     files = [path for path in folder.rglob("*") if path.is_file() and path != folder / PROVENANCE_FILE]
-    return frozenset(
-        (path.relative_to(folder).as_posix(), status.st_ino, status.st_size, status.st_mtime_ns)
-        for path in files
-        for status in [path.stat()]
-    )
+    return frozenset((path.relative_to(folder).as_posix(), mark_of(path.stat())) for path in files)
 
 
 def _differences(folder: Path, recorded: Mapping[str, str], found: Mapping[str, str]) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -69,11 +69,16 @@ def _pointed_digest(stream: BinaryIO) -> str | None:
     return found[1].decode("ascii") if found else None
 
 
-def digests_of(folder: Path, *, through_pointers: bool = False) -> dict[str, str]:
-    """The digest of each file of a version by its relative path, but of the provenance and of what Python caches."""
+def digests_of(
+    folder: Path, *, through_pointers: bool = False, known: Callable[[Path], str | None] = lambda _: None
+) -> dict[str, str]:
+    """The digest of each file of a version by its relative path, but of the provenance and of what Python caches.
+
+    A file whose digest is ``known`` is not read.
+    """
     files = [entry for entry in sorted(folder.rglob("*")) if entry.is_file() and "__pycache__" not in entry.parts]
     return {
-        entry.relative_to(folder).as_posix(): digest_of(entry, through_pointers=through_pointers)
+        entry.relative_to(folder).as_posix(): known(entry) or digest_of(entry, through_pointers=through_pointers)
         for entry in files
         if entry != folder / PROVENANCE_FILE
     }

@@ -7,15 +7,16 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from repo_tool.config.variants import VARIANTS
 from repo_tool.errors import SourceError
 from repo_tool.releases import release
-from repo_tool.repository.disk import syncing
 from repo_tool.repository.integrity import Marks, marks_of
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.provenance import write_provenance
 from repo_tool.repository.publish import StagedModel, next_version, publish, staging, translating_disk_errors
+from repo_tool.repository.settling import Settling
 from repo_tool.verification import Parity, require_parity
 from repo_tool.workflows.add_model_values import AddedModel, AddModelRequest
 from repo_tool.workflows.kept_versions import KeptVersions
@@ -61,11 +62,14 @@ def _prepared(request: AddModelRequest, target: ModelDirectory, progress: Progre
     with (
         staging(ModelRepository(request.repository)) as stage,
         EarlyServer(stage.repository.path, triton_release) as server,
+        Settling() as settling,
     ):
+        settling.read(Path.cwd() / request.source)
         yield Attempt(
             request=request,
             stage=stage,
             server=server,
+            settling=settling,
             release=triton_release,
             version=version,
             kept=KeptVersions.of(target),
@@ -114,12 +118,12 @@ def _prove_on_cpu(attempt: Attempt, tried: Tried) -> None:
 
 
 def _record(attempt: Attempt, tried: Tried, repository: ModelRepository) -> Marks:
-    """Write down what was proven; the disk gets the files meanwhile, and they are read once."""
+    """Write down what was proven; the files were read, and the disk got them, while it was."""
     directory = tried.written.directory
     with translating_disk_errors(repository.path):
+        attempt.settling.finish()
         digested = marks_of(directory.version_path(attempt.version))
-        with syncing(directory.path):
-            facts = provenance_of(attempt, tried)
+        facts = provenance_of(attempt, tried)
         write_provenance(directory.provenance_path(attempt.version), facts)
     return digested
 

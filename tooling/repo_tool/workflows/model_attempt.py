@@ -16,6 +16,7 @@ from repo_tool.refinement.plan import RefinementResult, default_tolerance
 from repo_tool.refinement.refine import refine
 from repo_tool.releases import Release
 from repo_tool.repository.publish import Staging, translating_disk_errors
+from repo_tool.repository.settling import Settling
 from repo_tool.verification import Parity, verify
 from repo_tool.workflows.add_model_values import AddModelRequest
 from repo_tool.workflows.kept_versions import KeptVersions, keep_versions
@@ -36,6 +37,7 @@ class Attempt:
     request: AddModelRequest
     stage: Staging
     server: EarlyServer
+    settling: Settling
     release: Release
     version: int
     labels: tuple[str, ...]
@@ -141,7 +143,7 @@ def _refine(attempt: Attempt, imported: ImportedModel) -> tuple[ImportedModel, R
 
 
 def _stage(attempt: Attempt, imported: ImportedModel) -> WrittenModel:
-    """Write the model's directory into the staging repository, and move the artifact there."""
+    """Write the model's directory into the staging repository, and move the artifact there, from where it settles."""
     request = attempt.request
     directory = attempt.stage.repository.model(request.name)
     written = write_model(
@@ -159,6 +161,7 @@ def _stage(attempt: Attempt, imported: ImportedModel) -> WrittenModel:
             is_proven=not imported.unproven,
         )
     _move_artifact(imported.artifact, directory.version_path(attempt.version))
+    attempt.settling.settle(directory.version_path(attempt.version))  # while Triton loads and answers
     return written
 
 

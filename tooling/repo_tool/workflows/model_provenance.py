@@ -20,18 +20,18 @@ from repo_tool.workflows.source_digests import digest_of_source
 
 def provenance_of(attempt: Attempt, tried: Tried) -> dict[str, Any]:
     """The facts of a version that is staged whole and proven as far as it can be."""
-    return {**_origin(attempt, tried.imported), **_proof(attempt.request, tried), **_contents(attempt.request, tried)}
+    return {**_origin(attempt, tried.imported), **_proof(attempt.request, tried), **_contents(attempt, tried)}
 
 
 def _origin(attempt: Attempt, imported: ImportedModel) -> dict[str, Any]:
-    request = attempt.request
+    request, known = attempt.request, attempt.settling.known
     return {
         "repo_tool": repo_tool.__version__,
         "by": request.by,
         "owner": request.owner,
         "model": request.name,
         "source": Path(request.source).name,
-        "source_digest": digest_of_source(request.source, Path.cwd()),
+        "source_digest": known(Path.cwd() / request.source) or digest_of_source(request.source, Path.cwd()),
         "weights_digest": digest_of(request.weights) if request.weights else None,
         "labels_digest": digest_of(request.labels) if request.labels else None,
         "options": given_options({option.name: getattr(request, option.name) for option in fields(request)}),
@@ -62,15 +62,15 @@ def _proof(request: AddModelRequest, tried: Tried) -> dict[str, Any]:
     }
 
 
-def _contents(request: AddModelRequest, tried: Tried) -> dict[str, Any]:
+def _contents(attempt: Attempt, tried: Tried) -> dict[str, Any]:
     written = tried.written
     variants = {name: written.directory.variant_path(name) for name in written.directory.variants()}
     return {
         "config": written.derived_text,
         "configs": {name: path.read_text(encoding="utf-8") for name, path in variants.items()},
-        "overrides": dict(request.config),
+        "overrides": dict(attempt.request.config),
         "config_digest": digest_of(written.directory.config_path),
-        "files": digests_of(written.directory.version_path(written.version)),
+        "files": digests_of(written.directory.version_path(written.version), known=attempt.settling.known),
         "shared_files": shared_digests_of(written.directory.path),
     }
 
