@@ -12,6 +12,7 @@ import pytest
 
 from repo_tool.repository.labels import Labels, move
 from repo_tool.repository.layout import ModelRepository
+from repo_tool.repository.publish import staging, withdraw
 from repo_tool.workflows.progress import RecordedProgress
 from repo_tool.workflows.roll_back import RollBackRequest, roll_back
 from support.live_roll_outs import Live, live, publish_changed, publish_ensemble
@@ -95,6 +96,27 @@ def test_a_copy_by_hand_is_served_once_it_is_whole_whatever_others_do(served: Li
         assert watcher.changes() == ()
 
 
+@pytest.mark.slow(reason="a server of its own, and models to be refused")
+def test_a_server_is_ready_again_once_nobody_wants_what_it_refused(repository: ModelRepository) -> None:
+    publish_versioned(repository, "m", 1)
+    good = repository.model("m").config_path.read_text()
+    publish_changed(repository, "m", 2, files={"2/model.onnx": b"not a graph"})
+    shutil.copytree(repository.model("m").path, repository.model("odd").path)
+    odd = repository.model("odd").config_path
+    odd.write_text(odd.read_text().replace('"m"', '"odd"'))
+    with live(repository) as running, running.following() as (told, _):
+        assert not running.server.is_ready()
+        with staging(repository) as stage:
+            withdraw(repository.model("odd"), stage)
+        repository.model("m").config_path.write_text(
+            good.replace("latest { num_versions: 1 }", "specific { versions: 1 }")
+        )
+        told.until("rolled out", "m")
+        told.until("unloaded", "odd")
+        assert running.becomes_ready()
+        assert running.versions("m") == [1]
+
+
 @pytest.mark.slow(reason="a server of its own")
 @pytest.mark.parametrize("config", [b"\xff\xfe\x00", None], ids=["no text", "a folder"])
 def test_an_odd_model_is_told_and_the_others_are_followed(served: Live, config: bytes | None) -> None:
@@ -159,7 +181,8 @@ def test_a_version_that_hangs_does_not_keep_the_watcher_from_stopping(served: Li
         publish_versioned(served.repository, "p", 1, delay_s=0.001)
         told.until("rolled out", "p")
         publish_changed(served.repository, "p", 2, files={"2/model.py": hangs})
-        served.until_states("p", {"1": "READY", "2": "LOADING"})
+        trial = "repo-tool-trial-of-p"
+        served.until_states(trial, {"2": "LOADING"})
         watcher.stop(patience_s=0.5)
-        served.until_states("p", {"1": "READY", "2": "LOADING"})  # so it did not wait for its end
+        served.until_states(trial, {"2": "LOADING"})  # so it did not wait for its end
     assert "failed" not in [event.kind for event in told.events]

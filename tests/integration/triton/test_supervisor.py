@@ -15,6 +15,7 @@ from repo_tool.errors import LoadRefusedError, ServerStartError
 from repo_tool.triton import EmbeddedServer, ServerOptions, Supervisor
 from repo_tool.triton.events import EventKind
 from repo_tool.triton.stub_processes import stubs_of
+from repo_tool.workflows.serve_repository import RepositoryService, ServeRequest
 from support.arrays import assert_same
 from support.inference import infer
 from support.onnx_cases import LINEAR, ROWS, WEIGHTS, Y2, Case, X, config, linear
@@ -133,6 +134,28 @@ def test_a_server_that_died_serves_what_it_served_and_no_version_that_came_meanw
     assert (supervised.http_url, supervised.grpc_url) == ports
     assert supervised.ready_versions("good") == ("1",)
     assert_same(ask(supervised), {"scores": ROWS @ WEIGHTS})
+
+
+@pytest.mark.slow(reason="the server has to be started twice")
+def test_a_version_that_is_damaged_meanwhile_takes_no_other_with_it_when_the_server_dies(repository, told):
+    newer = repository / "good" / "2" / "model.onnx"
+    newer.parent.mkdir()
+    newer.write_bytes((repository / "good" / "1" / "model.onnx").read_bytes())
+    with (repository / "good" / "config.pbtxt").open("a") as config:
+        config.write("version_policy { all { } }\n")
+    request = ServeRequest(repository=repository, options=AT_ONCE, models=("good",))
+    with RepositoryService(request, on_event=told) as service:
+        (loaded,) = service.load(on_outcome=lambda _: None)
+        assert loaded.versions == ("1", "2")
+        wait_for(lambda: service.server.wanted.all()["good"])
+        newer.unlink()
+        newer.write_bytes(b"no model")
+        os.kill(service.server.pid, signal.SIGKILL)
+        event = told.wait_for(EventKind.REPAIR_FAILED)
+        assert (event.model, event.version) == ("good", "2")
+        assert told.count(EventKind.SERVER_RESTARTED) == 1
+        assert_same(ask(service.server, "good"), {"y": ROWS @ WEIGHTS})
+        assert not service.server.is_ready()
 
 
 def test_a_server_that_stands_still_is_ended_and_comes_back(supervised, told):

@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from types import MappingProxyType
@@ -38,6 +40,7 @@ from repo_tool.triton.refusals import cleaned, poll_failure
 from repo_tool.triton.served import ServedModel, WantedModels
 
 _POLL_S = 0.01
+_UNLOADED_S = 3.0  # without requests under way it takes a second
 _LEAST_OF_SIGNALS = 192  # the keeper leaves with the server's exit code modulo 256
 
 
@@ -59,6 +62,7 @@ class EmbeddedServer:
         self._control: ControlApi | None = None
         self._control_key = token_hex(16)
         self.wanted = WantedModels()  # what is to be there again after a restart
+        self.left_out: dict[tuple[str, str], str] = {}  # model and version that had served and were refused, and why
         self._stopping = threading.Lock()
         self._ending = threading.Event()  # which also ends a restart under way
 
@@ -298,6 +302,9 @@ class EmbeddedServer:
     def load_served(self, served: ServedModel) -> None:
         """Load a model in the configuration and the versions that it is, or was, served in.
 
+        Triton refuses all of them for one. Where none serves then, those are loaded that it would have taken: the
+        others are in ``left_out``.
+
         Raises:
             LoadRefusedError: Triton refused; ``cause`` holds its own words.
             LoadTimeoutError: it has not come to an end with it within the load time-out.
@@ -306,18 +313,40 @@ class EmbeddedServer:
         name = served.name
         log_end = self.log.end
         self.wanted.add([name], served)
-        body = json.dumps({"parameters": {"config": served.config_json}})
-        reply = self._post(
-            f"/v2/repository/models/{name}/load", body=body, is_taken=lambda: self._began_to_load(name, log_end)
-        )
-        missing = set(served.versions) - set(self.ready_versions(name))
-        if reply.status != 200 or missing:
-            raise LoadRefusedError(
-                f"Triton refused to load the model {name!r} again",
-                cause=self._reason(reply, name, log_end) or f"version {', '.join(sorted(missing))} is not ready",
-                next_step="look at the server's log",
-            )
+        reply = self._load_as(served, log_end)
+        ready = set(self.ready_versions(name))
+        if reply.status != 200 or not ready.issuperset(served.versions):
+            missing = sorted(set(served.versions) - ready)
+            reason = self._reason(reply, name, log_end) or f"version {', '.join(missing)} is not ready"
+            if ready or not (rest := self._load_untroubled(served)):
+                raise LoadRefusedError(
+                    f"Triton refused to load the model {name!r} again",
+                    cause=reason,
+                    next_step="look at the server's log",
+                )
+            self.left_out |= {(name, version): reason for version in served.versions if version not in rest}
+            served = replace(served, versions=rest)
         self.wanted.put(served)
+
+    def _load_as(self, served: ServedModel, log_end: int) -> Reply:
+        body = json.dumps({"parameters": {"config": served.config_json}})
+        is_taken = partial(self._began_to_load, served.name, log_end)
+        return self._post(f"/v2/repository/models/{served.name}/load", body=body, is_taken=is_taken)
+
+    def _load_untroubled(self, served: ServedModel) -> tuple[str, ...]:
+        """Load the versions that were only let go because others were refused, once they are gone; those that serve."""
+        deadline = time.monotonic() + _UNLOADED_S  # Triton 2.51 has ended where a load met what was on its way out
+        while (states := self._states(served.name)) and "UNLOADING" in states.values() and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        rest = tuple(version for version in served.versions if states.get(version) == "unloaded")
+        if rest and rest != served.versions:
+            self._load_as(replace(served, versions=rest), self.log.end)
+        return self.ready_versions(served.name)
+
+    def _states(self, model: str) -> dict[str, str]:
+        """Of each version Triton's reason, or its state where it gives none."""
+        entries = [entry for entry in self._index() if entry["name"] == model]
+        return {entry.get("version", ""): entry.get("reason") or entry.get("state", "") for entry in entries}
 
     def unload(self, model: str) -> None:
         """Unload a model and wait until it is gone.

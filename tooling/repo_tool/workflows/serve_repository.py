@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from repo_tool.errors import ServerStartError, ServerUnreachableError
 from repo_tool.triton import EmbeddedServer, LoadOutcome, ServerOptions, Supervisor
+from repo_tool.triton.events import EventKind, ServerEvent
 from repo_tool.triton.log import LogLine, ServerLog
 from repo_tool.workflows.publication_proof import PublicationProof
 
@@ -72,7 +73,7 @@ class RepositoryService:
         with ExitStack() as starting:
             starting.enter_context(self.server)
             hang_after_s = self._request.hang_after_s
-            self._supervisor = Supervisor(self.server, on_event=self._tell, hang_after_s=hang_after_s)
+            self._supervisor = Supervisor(self.server, on_event=self._supervised, hang_after_s=hang_after_s)
             starting.enter_context(self._supervisor)
             if self._request.follow:
                 self._watcher = self._watcher_of(self._supervisor)
@@ -164,7 +165,15 @@ class RepositoryService:
             changing=supervisor.changing,
             abandon=supervisor.abandon,
             explain=own.explain,
+            trials=own.trials,
         )
+
+    def _supervised(self, event: ServerEvent) -> None:
+        """Tell it, and which versions did not come back with the others of their models."""
+        self._tell(event)
+        while self.server.left_out:
+            (model, version), reason = self.server.left_out.popitem()
+            self._tell(ServerEvent(kind=EventKind.REPAIR_FAILED, model=model, version=version, cause=reason))
 
     def _followed(self, supervisor: Supervisor, event: "RepositoryEvent") -> None:
         """What was rolled out comes back after a restart, from before anybody is told of it."""

@@ -19,6 +19,7 @@ from repo_tool.repository.labels import Labels
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.locks import publishing
 from repo_tool.repository.needed_models import needed_models
+from repo_tool.triton.notices import stand_in
 from repo_tool.workflows.model_on_server import ModelOnServer
 from repo_tool.workflows.progress import RecordedProgress
 from repo_tool.workflows.repository_looks import Files, Look, look_at, look_into
@@ -157,6 +158,7 @@ class Watcher:
         load_timeout_s: for Triton to come to an end with loading a model.
         abandon: ends what Triton is loading for a model's version when that takes longer.
         explain: why Triton "failed to poll" a model.
+        trials: a repository of the server, in which new versions are tried under another name.
     """
 
     def __init__(  # noqa: PLR0913  # what to follow and how, each by its name
@@ -172,11 +174,12 @@ class Watcher:
         load_timeout_s: float = 60.0,
         abandon: Callable[[str, int], None] | None = None,
         explain: Callable[[str], str] | None = None,
+        trials: Callable[[], Path] | None = None,
     ) -> None:
         self._repository, self._connect, self._tell = ModelRepository(repository), connect, on_event
         self._label, self._models, self._variant = label, models, variant
         self._changing = changing if changing is not None else nullcontext()
-        self._load_timeout_s, self._abandon, self._explain = load_timeout_s, abandon, explain
+        self._load_timeout_s, self._abandon, self._explain, self._trials = load_timeout_s, abandon, explain, trials
         self._seen: Look = {}
         self._seen = self._look()
         self._newest = {name: self._newest_version(name) for name in self._seen}  # when it was last rolled out
@@ -350,9 +353,10 @@ class Watcher:
         try:
             with self._connect() as client:
                 if model not in self._seen:
-                    client.admin.unload(model)
+                    self._unload(client, model)
                     return self._event("unloaded", model, since), (model,)
                 outcome = roll_out(self._request(model), client, RecordedProgress())
+                self._forget_refused(client, outcome.models)
         except RepoToolError as error:
             return self._event("failed", model, since, error=error), (model, *self._needed([model]))
         except repo_client.RepoClientError as error:
@@ -362,6 +366,33 @@ class Watcher:
             told = RollOutError(f"'{model}' was not rolled out", cause=f"{type(error).__name__}: {error}")
             return self._event("failed", model, since, error=told), (model, *self._needed([model]))
         return self._event("rolled out", model, since, outcome=outcome), outcome.models
+
+    def _unload(self, client: Client, model: str) -> None:
+        """Unload what has no folder any more; if it was refused, let the server be ready without it.
+
+        The server's index does not tell of a model without a folder, so all that it may have refused is stood in for.
+        """
+        has_served, is_ready = client.admin.is_model_ready(model), client.admin.is_ready()
+        client.admin.unload(model)
+        if not has_served and not is_ready:
+            config, files = stand_in(model, self._had(model))
+            with suppress(repo_client.LoadRefusedError):  # then it goes on as it is
+                client.admin.load(model, config=config, files=files, timeout_s=self._load_timeout_s)
+            client.admin.unload(model)
+
+    def _had(self, model: str) -> set[int]:
+        """The versions of a model that is gone, as far as anybody knows."""
+        latest = Journal(self._repository).entries_of(model)[-1:]
+        removed = {int(version) for entry in latest for version in entry.details.get("versions", ())}
+        return removed | {self._newest.get(model) or 1}
+
+    def _forget_refused(self, client: Client, models: Iterable[str]) -> None:
+        """Let the server be ready that has refused what nobody wants of it any more: all that is wanted serves."""
+        for name in models:
+            with suppress(repo_client.RepoClientError):  # one that has ended remembers nothing
+                server = ModelOnServer(client=client, name=name, timeout_s=self._load_timeout_s)
+                if server.refused():
+                    server.forget_refused(server.document() if server.versions() else {"name": name})
 
     def _request(self, model: str) -> RollOutRequest:
         return RollOutRequest(
@@ -373,6 +404,7 @@ class Watcher:
             wait_s=_OTHERS_WAIT_S,
             abandon=self._abandon,
             explain=self._explain,
+            trials=self._trials,
         )
 
     def _newest_version(self, model: str) -> int:
