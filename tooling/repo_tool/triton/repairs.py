@@ -5,15 +5,18 @@ __all__ = ["Repairs"]
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
 from repo_tool.errors import LoadRefusedError, RepoToolError
+from repo_tool.repository.layout import ModelRepository
 from repo_tool.triton.events import EventKind, OnEvent, ServerEvent
 from repo_tool.triton.served import ServedModel
 from repo_tool.triton.server import EmbeddedServer
+from repo_tool.triton.stub_processes import Stub
 from repo_tool.triton.stub_watch import StubWatch
 
 _PAUSES_S = (0.0, 0.0, 0.5, 1.0, 2.0)  # before each repair of a model that dies at once again
@@ -21,6 +24,7 @@ _AT_ONCE_S = 3.0
 _UNSEEN = "it ended as soon as it was there"
 _DEATHS_COUNT_FOR_S = 10.0  # until what was replaced meanwhile is gone too
 _TURN_TIMEOUT_S = 2.0
+_MOST_AT_ONCE = 2  # Triton takes a second to let go of each, and one of its HTTP threads waits for all of them
 
 
 @dataclass(slots=True)
@@ -232,19 +236,34 @@ class Repairs:
     def _load(self, served: ServedModel) -> None:
         """Side by side with what lives; a model without any living stub is unloaded first, so that it is not ready."""
         callers: list[ServedModel] = []
-        before = [stub for version in served.versions for stub in self._watch().living(served.name, version)]
-        if not before:
+        living = [stub for version in served.versions for stub in self._watch().living(served.name, version)]
+        renewed = self._renewed(served, living)
+        if not living:
             callers = [each for each in self._server.served().values() if served.name in each.members]
             self._server.unload(served.name)
         self._loading_since[served.name] = time.monotonic()
         try:
-            self._server.load_served(served.renewed())
+            self._server.load_served(renewed)
         finally:
             del self._loading_since[served.name]
-        self._watch().retire(before)
+        for version in served.versions:
+            self._watch().retire_all_but(served.instances, served.name, version)
         with self._lock:
             self._died = {key: told for key, told in self._died.items() if key[0] != served.name}
         self.check(served)
         for caller in callers:
             if not self._server.ready_versions(caller.name):
                 self._server.load_served(caller)
+
+    def _renewed(self, served: ServedModel, living: Sequence[Stub]) -> ServedModel:
+        """What makes Triton replace the instances that died, or all of them."""
+        if not living or served.keeps_sequences:  # which would wait for the ends of the sequences of the dead
+            return served.renewed()
+        counts = [Counter(stub.instance for stub in living if stub.version == each) for each in served.versions]
+        fewest = {stub.instance: min(count[stub.instance] for count in counts) for stub in living}
+        again = served.with_new_instances(fewest)
+        if not served.tells_instances_apart and served.instances > _MOST_AT_ONCE:
+            return again.renewed()
+        beside = tuple(ModelRepository(path) for path in self._server.options.beside)
+        directory = ModelRepository(self._server.repository, beside=beside).nearest(served.name)
+        return again.keeping_policy(directory.versions())

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any, Self
 
 _RESTARTS = "repo-tool.restarts"
@@ -23,12 +24,17 @@ class ServedModel:
     name: str
     versions: tuple[str, ...]
     config: Mapping[str, Any]
+    keeps_policy: bool = False  # its own policy leads to these versions at this moment
 
     @property
     def instances(self) -> int:
         """How many instances each version has."""
+        return sum(_instances_of(group) for group in self._groups)
+
+    @property
+    def _groups(self) -> Sequence[Mapping[str, Any]]:
         groups: Sequence[Mapping[str, Any]] = self.config.get("instance_group", ())
-        return sum(int(group["count"]) * max(1, len(group.get("gpus", ()))) for group in groups)
+        return groups
 
     @property
     def is_ensemble(self) -> bool:
@@ -54,8 +60,53 @@ class ServedModel:
     @property
     def config_json(self) -> str:
         """What a load takes in place of the file: just these versions."""
-        policy = {"specific": {"versions": [int(version) for version in self.versions]}}
-        return json.dumps({**self.config, "version_policy": policy})
+        config = dict(self.config)
+        if self.has_stubs and config.get("runtime"):
+            del config["runtime"]  # which Triton finds by itself, and takes for a change of a file that leaves it out
+        if not self.keeps_policy:
+            config["version_policy"] = {"specific": {"versions": [int(version) for version in self.versions]}}
+        return json.dumps(config)
+
+    def keeping_policy(self, published: Collection[int]) -> Self:
+        """The same with its own version policy, if that leads to these versions of those that were published."""
+        policy = self.config.get("version_policy", {})
+        if "specific" in policy:
+            wanted = set(map(int, policy["specific"]["versions"])) & set(published)
+        elif "all" in policy:
+            wanted = set(published)
+        else:
+            wanted = set(sorted(published)[-int(policy.get("latest", {}).get("num_versions", 1)) :])
+        return replace(self, keeps_policy=wanted == set(map(int, self.versions)))
+
+    @property
+    def tells_instances_apart(self) -> bool:
+        """Whether each has a group of its own that is like no other, so that a load may replace it alone."""
+        marks = [_mark_of(group) for group in self._groups]
+        return all(marks) and len(set(marks)) == len(marks) and all(group["count"] == 1 for group in self._groups)
+
+    def with_new_instances(self, living: Mapping[str, int]) -> Self:
+        """The same with other groups for the instances that died, or for all while it cannot tell them apart.
+
+        Triton then replaces just these within the model that it has. It would not let go of a model once it has
+        answered for a dead stub of it: nobody deletes the ``TRITONBACKEND_ResponseFactory`` of such a request
+        (``ModelInstanceState::ProcessRequests`` of its Python backend), which holds the model, and that its instances.
+
+        Args:
+            living: how many live of each name.
+        """
+        marks = count(max(map(_mark_of, self._groups), default=0) + 1)
+        if self.tells_instances_apart:
+            groups = [
+                group if living.get(f"{group['name']}_0", 0) >= _instances_of(group) else _marked(group, next(marks))
+                for group in self._groups
+            ]
+        else:
+            alone = (group for group in self._groups for _ in range(int(group["count"])))
+            groups = [
+                _marked({**group, "name": f"{self.name}_{index}", "count": 1}, next(marks))
+                for index, group in enumerate(alone)
+            ]
+        return replace(self, config={**self.config, "instance_group": groups})
 
     def renewed(self) -> Self:
         """The same with a parameter that makes Triton start every instance anew before it lets go of the old ones."""
@@ -79,6 +130,19 @@ class ServedModel:
         return replace(self, versions=tuple(each for each in self.versions if each != version))
 
 
+def _instances_of(group: Mapping[str, Any]) -> int:
+    return int(group["count"]) * max(1, len(group.get("gpus", ())))
+
+
+def _mark_of(group: Mapping[str, Any]) -> int:
+    return int(group.get("rate_limiter", {}).get("priority", 0))
+
+
+def _marked(group: Mapping[str, Any], mark: int) -> Mapping[str, Any]:
+    """Like no other to Triton, which leaves the priority alone while ``--rate-limit`` is off, as it is with us."""
+    return {**group, "rate_limiter": {**group.get("rate_limiter", {}), "priority": mark}}
+
+
 class WantedModels:
     """What is to be there again after the server's restart, noted by whoever loads and unloads, in that step.
 
@@ -100,7 +164,7 @@ class WantedModels:
         """They are about to be loaded; those that serve are wanted as they do until that has come off."""
         with self._lock:
             for name in names:
-                self._models.setdefault(name, served)
+                self._models.setdefault(name, replace(served, keeps_policy=False) if served is not None else None)
             self.change += 1
 
     def as_published(self, names: Iterable[str]) -> None:
@@ -112,7 +176,7 @@ class WantedModels:
     def put(self, served: ServedModel) -> None:
         """It was loaded so."""
         with self._lock:
-            self._models[served.name] = served
+            self._models[served.name] = replace(served, keeps_policy=False)
             self.change += 1
 
     def drop(self, name: str) -> None:

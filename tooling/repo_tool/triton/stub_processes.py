@@ -35,6 +35,7 @@ class Stub:
     pid: int
     model: str
     version: str
+    instance: str  # as Triton names it, of no use to tell its versions apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +138,7 @@ def _stub(process: int) -> Stub | None:
         return None  # a shell that has yet to become one
     folders = Path(words[1]).parts[:-1]  # <repository>/<model>/<version>/<file>
     place = next((place for place in range(len(folders) - 1, 0, -1) if folders[place].isdigit()), 0)
-    return Stub(pid=process, model=folders[place - 1], version=folders[place]) if place else None
+    return Stub(pid=process, model=folders[place - 1], version=folders[place], instance=words[8]) if place else None
 
 
 def _stat(process: int) -> list[str]:

@@ -7,7 +7,7 @@ import os
 import selectors
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 
 from repo_tool.triton.stub_processes import Ending, Stub, dead_stubs_of, ending_of, state_of, stubs_of
@@ -68,9 +68,11 @@ class StubWatch:
                     self.models.add(stub.model)
                     self._open(stub.pid)
 
-    def retire(self, stubs: Iterable[Stub]) -> None:
-        """Others serve in their place: they are of no interest any more."""
-        self._retired.update(stub.pid for stub in stubs)
+    def retire_all_but(self, newest: int, model: str, version: str) -> None:
+        """The newest ones of a version serve in the place of the others: those are of no interest any more."""
+        self.look_again()
+        living = self.living(model, version)
+        self._retired.update(stub.pid for stub in living[: max(0, len(living) - newest)])
 
     def deaths(self) -> list[tuple[Stub, Ending]]:
         """The stubs that ended without having been let go by the server, each told once."""
