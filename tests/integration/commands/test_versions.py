@@ -290,6 +290,47 @@ def test_pruning_keeps_the_newest_and_what_is_needed(repository):
     assert prune_versions(repository, keep=2)[0].removed == ()
 
 
+def kept(repository):
+    """The versions of all copies that are kept, by their paths in them."""
+    return sorted(path.parent.relative_to(path.parents[2]).as_posix() for path in withdrawn(repository, "*/*/*/*.onnx"))
+
+
+def withdrawn(repository, pattern):
+    return list((repository.private_path / "withdrawn").glob(pattern))
+
+
+def size_of(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_what_is_not_to_be_kept_is_gone_at_once_and_the_room_is_told(repository):
+    remove_version(repository, "churn", 1)
+    assert kept(repository) == ["churn/1", "churn/2", "churn/3"]  # of which two are second names only
+    room = size_of(repository.model("churn").version_path(2))
+    removed = repo_tool("remove", "churn", "--version", "2", "--now", "-r", repository.path, "--json")
+    assert removed.returncode == 0, removed.stderr
+    assert json.loads(removed.stdout)["freed_bytes"] == room
+    assert kept(repository) == ["churn/1", "churn/3", "churn/3"]
+    assert not problems(repository.model("churn"), 3)
+    told_so = repo_tool("remove", "churn", "--now", "-r", repository.path)
+    assert (told_so.returncode, "nothing of it is kept" in told_so.stdout) == (0, True), told_so.stderr
+    assert not (repository.private_path / "withdrawn").exists()
+
+
+def test_pruning_now_deletes_also_what_is_kept_from_before_and_no_other_model(repository):
+    for version in (1, 2):
+        publish_versioned(repository, "wine", version)
+    room = sum(size_of(repository.model("churn").version_path(version)) for version in (1, 2))
+    prune_versions(repository, keep=1)
+    shown = repo_tool("prune", "churn", "--keep", "1", "--now", "--dry-run", "-r", repository.path)
+    assert (shown.returncode, "churn/1" in kept(repository)) == (0, True), shown.stderr
+    pruned = repo_tool("prune", "churn", "--keep", "1", "--now", "-r", repository.path, "--json")
+    assert json.loads(pruned.stdout)["freed_bytes"] == room
+    assert kept(repository) == ["wine/1", "wine/2"]
+    assert repository.model("churn").versions() == (3,)
+    assert fsck_repository(FsckRequest(repository=repository.path), RecordedProgress()).findings == ()
+
+
 def test_a_repository_after_all_of_it_is_whole(repository):
     promote(repository, "stable")
     remove_version(repository, "churn", 1)

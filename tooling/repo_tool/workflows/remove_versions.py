@@ -10,6 +10,7 @@ from typing import Any
 from repo_tool.errors import RepositoryError
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.publish import StagedModel, Staging, publish, staging, withdraw_together
+from repo_tool.workflows.drop_kept import drop_kept
 from repo_tool.workflows.version_needs import Unit, require_unit, units_in
 
 _REMOVE_THAT_FIRST = "remove that one first: repo-tool remove "
@@ -24,6 +25,7 @@ class Removed:
     versions: tuple[int, ...]
     models: tuple[str, ...]
     is_whole: bool
+    freed: int | None = None  # bytes; None: it is kept for some days
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for ``--json``."""
@@ -32,6 +34,7 @@ class Removed:
             "versions": list(self.versions),
             "models": list(self.models),
             "whole": self.is_whole,
+            "freed_bytes": self.freed,
         }
 
 
@@ -40,6 +43,7 @@ class Pruned:
     """What a model had, what went, and why older versions than those to keep stayed."""
 
     model: str
+    models: tuple[str, ...]  # with those that were made for it
     removed: tuple[int, ...]
     kept: Mapping[int, str]  # the reason, by version; empty for the newest ones
 
@@ -49,16 +53,20 @@ class Pruned:
         return {"name": self.model, "removed": list(self.removed), "kept": kept}
 
 
-def remove_version(repository: ModelRepository, name: str, version: int) -> Removed:
+def remove_version(repository: ModelRepository, name: str, version: int, *, keeps: bool = True) -> Removed:
     """Take a version that nobody needs out of the repository; its number is never used again.
 
+    Unless it ``keeps`` it beside the repository for some days, the version goes from what is kept there, too.
+
     Raises:
-        RepositoryError: there is no such version, it is the only one, or it is loaded, labelled or asked for.
+        RepositoryError: there is no such version, it is the only one, or it is loaded, labelled or asked for; what is
+            not to be kept cannot be deleted.
     """
     unit = require_unit(units_in(repository), repository, name)
     _require_version(unit, version)
     models = _take_out(repository, {unit.name: (version,)}, [unit])
-    return Removed(model=name, versions=(version,), models=models, is_whole=False)
+    freed = None if keeps else drop_kept(repository, models, versions=(version,))
+    return Removed(model=name, versions=(version,), models=models, is_whole=False, freed=freed)
 
 
 def _require_version(unit: Unit, version: int) -> None:
@@ -130,11 +138,14 @@ def _without(model: ModelDirectory, versions: Collection[int], stage: Staging) -
     return StagedModel(directory=directory, removed=tuple(each for each in model.versions() if each in versions))
 
 
-def remove_model(repository: ModelRepository, name: str) -> Removed:
+def remove_model(repository: ModelRepository, name: str, *, keeps: bool = True) -> Removed:
     """Take a model with all its versions out of the repository, a pipeline with the models that were made for it.
 
+    Unless it ``keeps`` them beside the repository for some days, all that is kept of them there goes, too.
+
     Raises:
-        RepositoryError: there is no such model, a label points at it, or another model calls it.
+        RepositoryError: there is no such model, a label points at it, or another model calls it; what is not to be kept
+            cannot be deleted.
     """
     unit = require_unit(units_in(repository), repository, name)
     _require_unused(unit)
@@ -148,7 +159,9 @@ def remove_model(repository: ModelRepository, name: str) -> Removed:
 
     with staging(repository) as stage:
         withdraw_together(repository, latest, stage, require=require, action="remove")
-    return Removed(model=name, versions=versions, models=tuple(model.name for model in unit.models), is_whole=True)
+    models = tuple(model.name for model in unit.models)
+    freed = None if keeps else drop_kept(repository, models)
+    return Removed(model=name, versions=versions, models=models, is_whole=True, freed=freed)
 
 
 def _require_same_models(now: Unit, then: Unit) -> None:
@@ -214,4 +227,9 @@ def _plan(unit: Unit, keep: int) -> Pruned:
     newest = versions[-keep:]
     reasons = {version: "" if version in newest else unit.why_needed(version) for version in versions}
     kept = {version: reason for version, reason in reasons.items() if reason or version in newest}
-    return Pruned(model=unit.name, removed=tuple(version for version in versions if version not in kept), kept=kept)
+    return Pruned(
+        model=unit.name,
+        models=tuple(model.name for model in unit.models),
+        removed=tuple(version for version in versions if version not in kept),
+        kept=kept,
+    )
