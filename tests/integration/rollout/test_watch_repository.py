@@ -3,6 +3,7 @@
 
 import os
 import shutil
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,13 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from repo_tool.errors import RepoToolError
 from repo_tool.repository.labels import Labels, move
 from repo_tool.repository.layout import ModelRepository
 from repo_tool.repository.publish import staging, withdraw
+from repo_tool.triton import EmbeddedServer, ServerOptions
+from repo_tool.workflows import watch_repository
 from repo_tool.workflows.progress import RecordedProgress
 from repo_tool.workflows.roll_back import RollBackRequest, roll_back
+from repo_tool.workflows.serve_repository import RepositoryService, ServeRequest
 from support.live_roll_outs import Live, live, publish_changed, publish_ensemble
 from support.open_loop import OpenLoop, publish_versioned
+from support.supervised_service import wait_for
 
 
 def test_what_is_published_serves_and_what_is_bad_waits_for_better(served: Live) -> None:
@@ -160,6 +166,29 @@ def test_a_change_waits_for_a_server_that_is_away(repository: ModelRepository) -
 
 
 @pytest.mark.slow(reason="a Triton of its own proves what is gone back to")
+@pytest.mark.slow(reason="the server has to be started twice")
+def test_what_the_servers_end_has_cut_off_is_finished_as_soon_as_it_is_back(
+    repository: ModelRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_repository, "_FIRST_RETRY_S", 3600.0)  # it is not tried because it is its time
+    publish_versioned(repository, "m", 1)
+    options = ServerOptions(graceful_stop_s=0)
+    request = ServeRequest(repository=repository.path, options=options, follow=True, label="stable")
+    with RepositoryService(request, on_event=lambda _: None) as service:
+        service.load(on_outcome=lambda _: None)
+        publish_versioned(repository, "m", 2)
+        wait_for(lambda: Labels.of(repository).versions("m").get("stable") == 2)
+        os.kill(service.server.pid, signal.SIGKILL)
+        wait_for(lambda: _ready_versions(service.server, "m") == ("2",))
+
+
+def _ready_versions(server: EmbeddedServer, model: str) -> tuple[str, ...]:
+    try:
+        return server.ready_versions(model)
+    except RepoToolError:  # between two servers
+        return ()
+
+
 def test_who_follows_a_label_is_answered_while_a_rollback_reaches_the_server(served: Live) -> None:
     served.roll_out("m", label="stable")
     folder = served.repository.path

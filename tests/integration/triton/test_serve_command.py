@@ -89,6 +89,18 @@ def test_altered_weights_are_named_and_a_second_sigterm_waits_for_no_request(rep
 
 
 @pytest.mark.slow  # the server has to be started twice
+def test_weights_are_proven_again_that_a_server_started_anew_has_read_again(repository):
+    versioned_model(repository, "m", 1)
+    (repository / "m" / "1" / "model.onnx").write_bytes(versioned_graph(7).SerializeToString())
+    with serving(repository) as service:
+        service.wait_for_event("not as published", 0.0)
+        killed = time.time()
+        service.server.kill()
+        service.wait_for_event("server restarted", killed)
+        service.wait_for_event("not as published", killed)
+
+
+@pytest.mark.slow  # the server has to be started twice
 def test_the_end_is_within_the_grace_while_a_model_hangs_that_is_loaded_again(repository):
     (repository / "m" / "1").mkdir(parents=True)
     (repository / "m" / "config.pbtxt").write_text(CONFIG)

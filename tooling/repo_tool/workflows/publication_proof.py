@@ -46,9 +46,10 @@ class AlteredVersion:
 
 
 class PublicationProof:
-    """Computes the digests of the versions that are served, once each, in a thread of its own between the others.
+    """Computes the digests of the versions that are served, once for each time that they are loaded.
 
-    ``on_event`` is told of those that differ from their provenance, or whose provenance differs from the stamp.
+    It does so in a thread of its own between the others. ``on_event`` is told of those that differ from their
+    provenance, or whose provenance differs from the stamp.
     """
 
     def __init__(self, server: EmbeddedServer, *, on_event: Callable[[AlteredVersion], None]) -> None:
@@ -67,6 +68,11 @@ class PublicationProof:
         """Look no further; what is being read may end with the process."""
         self._stopping.set()
         self._due.put(False)
+
+    def again(self, model: str = "") -> None:
+        """Look at what is served of a model, or of all, as at nothing before: it was read from the disk once more."""
+        self._seen = {each for each in self._seen if model and each[0] != model}
+        self._due.put(True)
 
     def is_due(self, outcome: LoadOutcome) -> None:
         """A model was loaded, or refused."""

@@ -169,8 +169,12 @@ class RepositoryService:
         )
 
     def _supervised(self, event: ServerEvent) -> None:
-        """Tell it, and which versions did not come back with the others of their models."""
+        """Tell it, and which versions did not come back with the others of their models; see what came back."""
         self._tell(event)
+        if event.kind in (EventKind.SERVER_RESTARTED, EventKind.MODEL_REPAIRED):
+            self._proof.again(event.model)
+        if event.kind is EventKind.SERVER_RESTARTED and self._watcher is not None:
+            self._watcher.look_at_once()
         while self.server.left_out:
             (model, version), reason = self.server.left_out.popitem()
             self._tell(ServerEvent(kind=EventKind.REPAIR_FAILED, model=model, version=version, cause=reason))

@@ -186,7 +186,7 @@ class Watcher:
         self._gone_since: dict[str, float] = {}
         self._trouble = ""
         self._waiting = _Waiting()
-        self._stopping = threading.Event()
+        self._stopping, self._woken = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
 
     def __enter__(self) -> Self:
@@ -206,8 +206,19 @@ class Watcher:
         One that takes longer ends with the server, and tells nothing any more.
         """
         self._stopping.set()
+        self._woken.set()
         if self._thread.is_alive():
             self._thread.join(patience_s)
+
+    def look_at_once(self) -> None:
+        """Try what has failed now: the server was started anew, with what it served before a roll-out that it cut off.
+
+        What has ended the server twice waits for its next change.
+        """
+        for model, failure in tuple(self._waiting.failed.items()):
+            if model not in self._waiting.lost:
+                failure.again_at = 0.0
+        self._woken.set()
 
     def changes(self) -> tuple[str, ...]:
         """The models that changed and were not rolled out yet, failed ones included."""
@@ -218,7 +229,7 @@ class Watcher:
             self._hold_ensembles()
             self._waiting.add([name for name in self._seen if self._lacks_label(name)])
         pause_s = _LOOKS_APART_S
-        while not self._stopping.wait(pause_s):
+        while not self._wait(pause_s):
             began = time.thread_time()
             with self._going_on():
                 self._notice(self._changed())
@@ -227,6 +238,12 @@ class Watcher:
             with self._going_on():
                 if self._waiting.since:
                     self._follow()
+
+    def _wait(self, pause_s: float) -> bool:
+        """Whether to stop, after a pause or as soon as there is something to do."""
+        self._woken.wait(pause_s)
+        self._woken.clear()
+        return self._stopping.is_set()
 
     @contextmanager
     def _going_on(self) -> Iterator[None]:
