@@ -80,3 +80,28 @@ def test_later_only_the_stub_that_died_or_stopped_is_replaced(supervised, told):
         wait_for_repairs(told, count)
         wait_for_memory(supervised)
         assert kept in stubs_of(supervised.pid)
+
+
+@pytest.mark.slow  # two repairs, with a second each for Triton to let go of an instance
+def test_a_repair_loads_no_version_that_came_meanwhile(supervised, told):
+    newer = supervised.repository / "good" / "2"
+    newer.mkdir()
+    (newer / "model.onnx").write_bytes(b"no model")
+    for count in (1, 2):
+        os.kill(stubs_of(supervised.pid)[0].pid, signal.SIGKILL)
+        wait_for_repairs(told, count)
+        wait_for_memory(supervised)
+    assert supervised.ready_versions("good") == ("1",)
+    assert supervised.is_ready()
+
+
+@pytest.mark.slow  # three repairs, with a second each for Triton to let go of an instance
+def test_of_a_model_that_lost_every_stub_no_more_is_kept_with_each_death(supervised, told):
+    most = 2 * INSTANCES  # those of the first death, which Triton never lets go of
+    for count in (1, 2, 3):
+        first, second = stubs_of(supervised.pid)
+        os.kill(first.pid, signal.SIGKILL)
+        meet(supervised, second)
+        wait_for_repairs(told, count)
+        wait_for(lambda: mapped(supervised) <= most, what=lambda: f"{mapped(supervised)} regions")
+        wait_for(lambda: len(stubs_of(supervised.pid)) == INSTANCES)

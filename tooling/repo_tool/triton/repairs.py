@@ -24,6 +24,7 @@ _AT_ONCE_S = 3.0
 _UNSEEN = "it ended as soon as it was there"
 _DEATHS_COUNT_FOR_S = 10.0  # until what was replaced meanwhile is gone too
 _TURN_TIMEOUT_S = 2.0
+_SOON_S = 1.0  # as long as a death may go unnoticed
 _MOST_AT_ONCE = 2  # Triton takes a second to let go of each, and one of its HTTP threads waits for all of them
 
 
@@ -67,6 +68,7 @@ class Repairs:
         self._under_repair: dict[str, ServedModel | None] = {}
         self._refused: dict[str, ServedModel] = {}
         self._loading_since: dict[str, float] = {}
+        self._load_s: dict[tuple[str, tuple[str, ...]], float] = {}  # how long those took that were unloaded
         self._lock = threading.Lock()
 
     @property
@@ -88,7 +90,8 @@ class Repairs:
     def note(self, model: str, version: str, cause: str) -> None:
         """A stub of this version has died."""
         with self._lock:
-            self._died.setdefault((model, version), (time.monotonic(), cause))
+            if cause != _UNSEEN or (model, version) not in self._died:
+                self._died[model, version] = time.monotonic(), cause
 
     def check(self, served: ServedModel) -> None:
         """See whether the stubs of a model that was just loaded live still: nobody has seen them begin."""
@@ -234,35 +237,50 @@ class Repairs:
         )
 
     def _load(self, served: ServedModel) -> None:
-        """Side by side with what lives; a model without any living stub is unloaded first, so that it is not ready."""
-        callers: list[ServedModel] = []
+        """Side by side with what lives; a model without any living stub is unloaded first, so that it is not ready.
+
+        Unless it is back so soon that nobody will have missed it: Triton keeps what it unloads if a request has met it.
+        """
         living = [stub for version in served.versions for stub in self._watch().living(served.name, version)]
-        renewed = self._renewed(served, living)
-        if not living:
-            callers = [each for each in self._server.served().values() if served.name in each.members]
-            self._server.unload(served.name)
-        self._loading_since[served.name] = time.monotonic()
+        stays = bool(living) or self._is_soon_back(served)
+        callers = [] if stays else self._unloaded(served.name)
+        renewed = self._renewed(served, living) if stays else served.renewed()
+        self._loading_since[served.name] = began = time.monotonic()
         try:
             self._server.load_served(renewed)
         finally:
             del self._loading_since[served.name]
+        if not stays:
+            self._load_s[served.name, served.versions] = time.monotonic() - began
         for version in served.versions:
             self._watch().retire_all_but(served.instances, served.name, version)
         with self._lock:
-            self._died = {key: told for key, told in self._died.items() if key[0] != served.name}
+            self._died = {key: told for key, told in self._died.items() if key[0] != served.name or told[0] > began}
         self.check(served)
         for caller in callers:
             if not self._server.ready_versions(caller.name):
                 self._server.load_served(caller)
 
+    def _is_soon_back(self, served: ServedModel) -> bool:
+        soon = self._load_s.get((served.name, served.versions), _SOON_S) < _SOON_S
+        few = served.instances <= _MOST_AT_ONCE
+        return soon and few and set(self._server.ready_versions(served.name)) == set(served.versions)
+
+    def _unloaded(self, model: str) -> list[ServedModel]:
+        """Unload a model; returns the ensembles over it, which go with it."""
+        callers = [each for each in self._server.served().values() if model in each.members]
+        self._server.unload(model)
+        return callers
+
     def _renewed(self, served: ServedModel, living: Sequence[Stub]) -> ServedModel:
         """What makes Triton replace the instances that died, or all of them."""
-        if not living or served.keeps_sequences:  # which would wait for the ends of the sequences of the dead
+        if served.keeps_sequences:  # which would wait for the ends of the sequences of the dead
             return served.renewed()
         counts = [Counter(stub.instance for stub in living if stub.version == each) for each in served.versions]
         fewest = {stub.instance: min(count[stub.instance] for count in counts) for stub in living}
         again = served.with_new_instances(fewest)
-        if not served.tells_instances_apart and served.instances > _MOST_AT_ONCE:
+        kept = sum(fewest.values()) if served.tells_instances_apart else 0
+        if served.instances - kept > _MOST_AT_ONCE:
             return again.renewed()
         beside = tuple(ModelRepository(path) for path in self._server.options.beside)
         directory = ModelRepository(self._server.repository, beside=beside).nearest(served.name)
