@@ -56,8 +56,6 @@ def fsck(
 
         repo-tool fsck --repair --from s3://our-bucket/models
     """
-    if source and not repair:
-        raise typer.BadParameter("it says from where --repair gets files: give --repair too", param_hint="--from")
     from repo_tool.workflows.fsck_repository import FsckRequest
 
     request = FsckRequest(
@@ -67,6 +65,8 @@ def fsck(
 
 
 def _check(request: "FsckRequest", *, as_json: bool) -> None:
+    if request.source and not request.repair:
+        raise typer.BadParameter("it says from where --repair gets files: give --repair too", param_hint="--from")
     from repo_tool.workflows.fsck_repository import fsck_repository
 
     checked = fsck_repository(request, ConsoleProgress(quiet=as_json))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``repo-tool history``."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,20 +13,25 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from repo_tool.repository.journal import Entry
+    from repo_tool.workflows.read_history import History
 
 _DIGEST_SIGNS = 12  # enough to tell versions apart
 
 
+_Model = Annotated[
+    str | None,
+    typer.Argument(help="Default: every model.", autocompletion=complete_model, show_default=False),
+]
+_Repository = Annotated[Path, typer.Option("--repository", "-r", help="Whose journal to read.")]
+_Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="At most so many, the newest. 0: all.")]
+_AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
 def history(
-    model: Annotated[
-        str | None,
-        typer.Argument(help="Default: every model.", autocompletion=complete_model, show_default=False),
-    ] = None,
-    repository: Annotated[Path, typer.Option("--repository", "-r", help="Whose journal to read.")] = Path(
-        "model_repository"
-    ),
-    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="At most so many, the newest. 0: all.")] = 50,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    model: _Model = None,
+    repository: _Repository = Path("model_repository"),
+    limit: _Limit = 50,
+    as_json: _AsJson = False,
 ) -> None:
     """Show who changed what in the repository, and when: published, removed, rolled back, labelled.
 
@@ -40,11 +46,13 @@ def history(
     told = read_history(repository, model)
     shown = told.entries[-limit:] if limit else told.entries
     if as_json:
-        import json
-
         entries = [entry.to_dict() for entry in shown]
         print(json.dumps({"repository": str(repository), "journal": str(told.journal), "entries": entries}, indent=2))
-        return
+    else:
+        _show(told, shown, model)
+
+
+def _show(told: "History", shown: "tuple[Entry, ...]", model: str | None) -> None:
     out = console()
     if shown:
         out.print(_table(shown))

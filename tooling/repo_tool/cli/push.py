@@ -8,20 +8,23 @@ import typer
 
 from repo_tool.cli.console import complete_model
 from repo_tool.cli.remote_arguments import AsJson, EndpointUrl, RemoteAddress, TakeOver
+from repo_tool.cli.remote_output import run_push
+
+_Models = Annotated[
+    list[str] | None,
+    typer.Argument(help="With those that they call; without any, all.", autocompletion=complete_model),
+]
+_Repository = Annotated[Path, typer.Option("--repository", "-r", help="Where the models are.")]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would be sent, and send nothing.")]
 
 
 def push(
     remote: RemoteAddress,
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(help="With those that they call; without any, all.", autocompletion=complete_model),
-    ] = None,
-    repository: Annotated[Path, typer.Option("--repository", "-r", help="Where the models are.")] = Path(
-        "model_repository"
-    ),
+    models: _Models = None,
+    repository: _Repository = Path("model_repository"),
     endpoint_url: EndpointUrl = None,
     take_over: TakeOver = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be sent, and send nothing.")] = False,
+    dry_run: _DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring models to an object store or another folder, where Triton can read them as its repository.
@@ -34,10 +37,7 @@ def push(
 
         repo-tool push s3://our-bucket/models churn
     """
-    from repo_tool.cli.console import ConsoleProgress
-    from repo_tool.cli.remote_output import show_transfers
     from repo_tool.workflows.push_models import PushRequest
-    from repo_tool.workflows.push_models import push as run
 
     request = PushRequest(
         repository=repository,
@@ -47,5 +47,4 @@ def push(
         takes_over=take_over,
         only_tells=dry_run,
     )
-    transfers = run(request, ConsoleProgress(quiet=as_json))
-    show_transfers(transfers, as_json=as_json, only_tells=dry_run)
+    run_push(request, as_json=as_json)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``push``, ``pull`` and ``sync`` show alike."""
+"""What ``push``, ``pull`` and ``sync`` run and show alike."""
 
-__all__ = ["show_transfers"]
+__all__ = ["run_pull", "run_push"]
 
 import json
 from collections import Counter
@@ -11,12 +11,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from repo_tool.workflows.pull_models import PullRequest
+    from repo_tool.workflows.push_models import PushRequest
     from repo_tool.workflows.remote_transfers import ModelTransfer, Transfers
 
 _STYLES = {"new": "green", "changed": "green", "unchanged": "dim", "ahead": "yellow", "removed": "red"}
 
 
-def show_transfers(transfers: "Transfers", *, as_json: bool, only_tells: bool) -> None:
+def run_push(request: "PushRequest", *, as_json: bool) -> None:
+    """Push, and show what became of each model."""
+    from repo_tool.cli.console import ConsoleProgress
+    from repo_tool.workflows.push_models import push
+
+    transfers = push(request, ConsoleProgress(quiet=as_json))
+    _show_transfers(transfers, as_json=as_json, only_tells=request.only_tells)
+
+
+def run_pull(request: "PullRequest", *, as_json: bool) -> None:
+    """Pull, and show what became of each model."""
+    from repo_tool.cli.console import ConsoleProgress
+    from repo_tool.workflows.pull_models import pull
+
+    transfers = pull(request, ConsoleProgress(quiet=as_json))
+    _show_transfers(transfers, as_json=as_json, only_tells=request.only_tells)
+
+
+def _show_transfers(transfers: "Transfers", *, as_json: bool, only_tells: bool) -> None:
     """The models with what became of them, or would."""
     remote, models = transfers.remote, transfers.models
     if as_json:

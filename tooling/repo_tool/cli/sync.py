@@ -7,19 +7,22 @@ from typing import Annotated
 import typer
 
 from repo_tool.cli.remote_arguments import AsJson, EndpointUrl, RemoteAddress, TakeOver
+from repo_tool.cli.remote_output import run_push
+
+_Repository = Annotated[Path, typer.Option("--repository", "-r", help="What it is to hold.")]
+_AllowEmpty = Annotated[
+    bool, typer.Option("--allow-empty", help="Remove all that is there if this repository has no model.")
+]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would change, and change nothing.")]
 
 
 def sync(
     remote: RemoteAddress,
-    repository: Annotated[Path, typer.Option("--repository", "-r", help="What it is to hold.")] = Path(
-        "model_repository"
-    ),
+    repository: _Repository = Path("model_repository"),
     endpoint_url: EndpointUrl = None,
     take_over: TakeOver = False,
-    allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="Remove all that is there if this repository has no model.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would change, and change nothing.")] = False,
+    allow_empty: _AllowEmpty = False,
+    dry_run: _DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Let an object store or another folder hold what this repository holds: `repo-tool push` that also removes.
@@ -31,9 +34,7 @@ def sync(
 
         repo-tool sync s3://our-bucket/models --dry-run
     """
-    from repo_tool.cli.console import ConsoleProgress
-    from repo_tool.cli.remote_output import show_transfers
-    from repo_tool.workflows.push_models import PushRequest, push
+    from repo_tool.workflows.push_models import PushRequest
 
     request = PushRequest(
         repository=repository,
@@ -44,5 +45,4 @@ def sync(
         takes_over=take_over,
         only_tells=dry_run,
     )
-    transfers = push(request, ConsoleProgress(quiet=as_json))
-    show_transfers(transfers, as_json=as_json, only_tells=dry_run)
+    run_push(request, as_json=as_json)

@@ -64,15 +64,8 @@ def push(request: PushRequest, progress: Progress) -> Transfers:
     remote = open_remote(request.remote, endpoint_url=request.endpoint_url)
     remote.require_apart(ModelRepository(request.repository))
     run = _Run(request=request, remote=remote, target=RemoteRepository(remote), local=_read_models(request, progress))
-    with progress.step("comparing") as step:
-        manifest = run.target.manifest()
-        _require_models(run, manifest)
-        _require_compatible(run, manifest)
-        waiting = {name: model for name, model in run.local.items() if _differs(model, manifest)}
-        gone = _gone(run, manifest)
-        if not request.takes_over:
-            _require_pushed(run, waiting, manifest)
-        step.detail = f"{len(waiting)} of {len(run.local)} models differ"
+    manifest, waiting = _compared(run, progress)
+    gone = _gone(run, manifest)
     if request.only_tells:
         told = [_foretold(run, model, manifest) for model in run.local.values()]
         return Transfers(remote=remote.url, models=(*told, *gone))
@@ -82,6 +75,19 @@ def push(request: PushRequest, progress: Progress) -> Transfers:
         _remove(run, manifest, gone, progress)
     told = [sent.get(name) or ModelTransfer(model=name, state="unchanged") for name in run.local]
     return Transfers(remote=remote.url, models=(*told, *gone))
+
+
+def _compared(run: _Run, progress: Progress) -> tuple[Manifest, Mapping[str, LocalModel]]:
+    """What is there, and the models that it lacks or has otherwise."""
+    with progress.step("comparing") as step:
+        manifest = run.target.manifest()
+        _require_models(run, manifest)
+        _require_compatible(run, manifest)
+        waiting = {name: model for name, model in run.local.items() if _differs(model, manifest)}
+        if not run.request.takes_over:
+            _require_pushed(run, waiting, manifest)
+        step.detail = f"{len(waiting)} of {len(run.local)} models differ"
+    return manifest, waiting
 
 
 def _read_models(request: PushRequest, progress: Progress) -> dict[str, LocalModel]:
