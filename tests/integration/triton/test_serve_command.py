@@ -75,6 +75,9 @@ def test_altered_weights_are_named_and_a_second_sigterm_waits_for_no_request(rep
     (repository / "m" / "1" / "model.onnx").write_bytes(versioned_graph(7).SerializeToString())
     with serving(repository, "--grace", str(ENDLESS_S)) as service:
         service.wait_for_event("not as published", 0.0)
+        (started,) = [event for event in service.events() if event["event"] == "started"]
+        assert started["repository"] == service.told["repository"] == str(repository)
+        assert (started["http"], started["watch"]) == (service.told["http"], False)
         (told,) = [event for event in service.events() if event["event"] == "not as published"]
         assert (told["model"], told["version"]) == ("m", "1")
         assert told["problems"][0]["path"].endswith("model.onnx")

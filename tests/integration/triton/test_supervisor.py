@@ -60,11 +60,11 @@ class Told:
         self.events.append(event)
 
     def count(self, kind):
-        return sum(event.kind is kind for event in self.events)
+        return sum(event.to_dict()["event"] == kind for event in self.events)
 
     def wait_for(self, kind, count=1):
         wait_for(lambda: self.count(kind) >= count, timeout_s=60, what=lambda: f"{kind}: {self.events}")
-        return next(event for event in self.events if event.kind is kind)
+        return next(event for event in self.events if event.to_dict()["event"] == kind)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from repo_tool.cli.service_log import LogFormat, ServiceLog
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from repo_tool.triton import EmbeddedServer, LoadOutcome
+    from repo_tool.triton import LoadOutcome
     from repo_tool.workflows.serve_repository import RepositoryService, ServeRequest
 
 _LOG_POLL_S = 0.2
@@ -144,7 +144,7 @@ def _served(request: "ServeRequest", log: ServiceLog, *, as_json: bool, stay: bo
         status.stop()
         serves = stay or any(outcome.is_ready or outcome.is_loading for outcome in outcomes)
         try:
-            _show(service.server, outcomes, seconds=time.monotonic() - started, as_json=as_json, serves=serves)
+            _show(service, outcomes, seconds=time.monotonic() - started, as_json=as_json, serves=serves)
             if serves:
                 _serve_until_interrupted(service, log, tell=_teller(told, outcomes, as_json=as_json))
         except KeyboardInterrupt:
@@ -211,16 +211,17 @@ def _teller(told: "Sequence[LoadOutcome]", shown: "Sequence[LoadOutcome]", *, as
 
 
 def _show(
-    server: "EmbeddedServer", outcomes: "Sequence[LoadOutcome]", *, seconds: float, as_json: bool, serves: bool
+    service: "RepositoryService", outcomes: "Sequence[LoadOutcome]", *, seconds: float, as_json: bool, serves: bool
 ) -> None:
     from repo_tool.cli.console import console, error_console
     from repo_tool.triton.exposure import open_to_others
 
+    server = service.server
     if exposed := open_to_others(server.options):
         error_console().print(f"other machines reach this server: {exposed}", style="bold yellow", soft_wrap=True)
-    urls = {"http": server.http_url, "grpc": server.grpc_url, "metrics": server.metrics_url}
     if as_json:
-        print(json.dumps(urls | {"models": [outcome.to_dict() for outcome in outcomes]}), flush=True)
+        told = {key: value for key, value in service.started.to_dict().items() if key != "event"}
+        print(json.dumps(told | {"models": [outcome.to_dict() for outcome in outcomes]}), flush=True)
         return
     ready = sum(outcome.is_ready for outcome in outcomes)
     out = console()

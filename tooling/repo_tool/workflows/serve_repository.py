@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A repository served until somebody ends it: the server, its supervisor, the watcher of the repository, its log."""
 
-__all__ = ["RepositoryService", "ServeRequest", "ServiceEvent"]
+__all__ = ["RepositoryService", "ServeRequest", "ServiceEvent", "ServiceStarted"]
 
 import threading
 import time
@@ -53,6 +53,37 @@ class ServeRequest:
     hang_after_s: float | None = 60.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceStarted:
+    """The server answers; its models are loaded from now on."""
+
+    repository: Path
+    http: str
+    grpc: str
+    metrics: str
+    is_followed: bool
+    label: str | None
+
+    @property
+    def words(self) -> str:
+        """One line for people."""
+        follows = ", and follows it" if self.is_followed else ""
+        moves = f"; '{self.label}' goes to what is proven" if self.label else ""
+        return f"serves {self.repository} at http://{self.http} and grpc://{self.grpc}{follows}{moves}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for logs that machines read."""
+        return {
+            "event": "started",
+            "repository": str(self.repository),
+            "http": self.http,
+            "grpc": self.grpc,
+            "metrics": self.metrics,
+            "watch": self.is_followed,
+            "label": self.label,
+        }
+
+
 class RepositoryService:
     """Everything that runs beside the server starts and ends with the block, in the right order.
 
@@ -77,8 +108,21 @@ class RepositoryService:
             starting.enter_context(self._supervisor)
             if self._request.follow:
                 self._watcher = self._watcher_of(self._supervisor)
+            self._tell(self.started)
             starting.pop_all()  # from now on it ends as a whole
         return self
+
+    @property
+    def started(self) -> ServiceStarted:
+        """What is served, and where."""
+        return ServiceStarted(
+            repository=self._request.repository.absolute(),
+            http=self.server.http_url,
+            grpc=self.server.grpc_url,
+            metrics=self.server.metrics_url,
+            is_followed=self._request.follow,
+            label=self._request.label,
+        )
 
     def __exit__(self, *_: object) -> None:
         """End it all within the grace, from now; at once where that is interrupted."""
