@@ -93,15 +93,3 @@ def test_a_repair_loads_no_version_that_came_meanwhile(supervised, told):
         wait_for_memory(supervised)
     assert supervised.ready_versions("good") == ("1",)
     assert supervised.is_ready()
-
-
-@pytest.mark.slow  # three repairs, with a second each for Triton to let go of an instance
-def test_of_a_model_that_lost_every_stub_no_more_is_kept_with_each_death(supervised, told):
-    most = 2 * INSTANCES  # those of the first death, which Triton never lets go of
-    for count in (1, 2, 3):
-        first, second = stubs_of(supervised.pid)
-        os.kill(first.pid, signal.SIGKILL)
-        meet(supervised, second)
-        wait_for_repairs(told, count)
-        wait_for(lambda: mapped(supervised) <= most, what=lambda: f"{mapped(supervised)} regions")
-        wait_for(lambda: len(stubs_of(supervised.pid)) == INSTANCES)

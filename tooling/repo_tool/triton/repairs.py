@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from repo_tool.errors import LoadRefusedError, RepoToolError
-from repo_tool.repository.layout import ModelRepository
 from repo_tool.triton.events import EventKind, OnEvent, ServerEvent
 from repo_tool.triton.served import ServedModel
 from repo_tool.triton.server import EmbeddedServer
@@ -280,8 +279,4 @@ class Repairs:
         fewest = {stub.instance: min(count[stub.instance] for count in counts) for stub in living}
         again = served.with_new_instances(fewest)
         kept = sum(fewest.values()) if served.tells_instances_apart else 0
-        if served.instances - kept > _MOST_AT_ONCE:
-            return again.renewed()
-        beside = tuple(ModelRepository(path) for path in self._server.options.beside)
-        directory = ModelRepository(self._server.repository, beside=beside).nearest(served.name)
-        return again.keeping_policy(directory.versions())
+        return again.renewed() if served.instances - kept > _MOST_AT_ONCE else again

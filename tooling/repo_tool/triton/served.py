@@ -24,7 +24,6 @@ class ServedModel:
     name: str
     versions: tuple[str, ...]
     config: Mapping[str, Any]
-    keeps_policy: bool = False  # its own policy leads to these versions at this moment
 
     @property
     def instances(self) -> int:
@@ -60,23 +59,11 @@ class ServedModel:
     @property
     def config_json(self) -> str:
         """What a load takes in place of the file: just these versions."""
-        config = dict(self.config)
-        if self.has_stubs and config.get("runtime"):
-            del config["runtime"]  # which Triton finds by itself, and takes for a change of a file that leaves it out
-        if not self.keeps_policy:
-            config["version_policy"] = {"specific": {"versions": [int(version) for version in self.versions]}}
+        policy = {"specific": {"versions": [int(version) for version in self.versions]}}
+        config = {**self.config, "version_policy": policy}
+        if self.has_stubs:  # it finds that by itself, and would take it for a change of a file that leaves it out
+            config.pop("runtime", None)
         return json.dumps(config)
-
-    def keeping_policy(self, published: Collection[int]) -> Self:
-        """The same with its own version policy, if that leads to these versions of those that were published."""
-        policy = self.config.get("version_policy", {})
-        if "specific" in policy:
-            wanted = set(map(int, policy["specific"]["versions"])) & set(published)
-        elif "all" in policy:
-            wanted = set(published)
-        else:
-            wanted = set(sorted(published)[-int(policy.get("latest", {}).get("num_versions", 1)) :])
-        return replace(self, keeps_policy=wanted == set(map(int, self.versions)))
 
     @property
     def tells_instances_apart(self) -> bool:
@@ -164,7 +151,7 @@ class WantedModels:
         """They are about to be loaded; those that serve are wanted as they do until that has come off."""
         with self._lock:
             for name in names:
-                self._models.setdefault(name, replace(served, keeps_policy=False) if served is not None else None)
+                self._models.setdefault(name, served)
             self.change += 1
 
     def as_published(self, names: Iterable[str]) -> None:
@@ -176,7 +163,7 @@ class WantedModels:
     def put(self, served: ServedModel) -> None:
         """It was loaded so."""
         with self._lock:
-            self._models[served.name] = replace(served, keeps_policy=False)
+            self._models[served.name] = served
             self.change += 1
 
     def drop(self, name: str) -> None:
