@@ -14,7 +14,6 @@ __all__ = [
     "sync",
     "sync_folder",
     "sync_folders",
-    "syncing",
     "translating_disk_errors",
     "translating_misfits",
     "write_synced",
@@ -26,7 +25,6 @@ import filecmp
 import os
 import shutil
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -308,19 +306,6 @@ def sync(path: Path) -> None:
         for entry in path.iterdir():
             sync(entry)
         sync_folder(path)
-
-
-@contextmanager
-def syncing(path: Path) -> Iterator[None]:
-    """Bring a file or folder to the disk while the block runs, which leaves them as they are.
-
-    Raises:
-        OSError: the disk does not want to.
-    """
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        synced = pool.submit(sync, path)
-        yield
-        synced.result()
 
 
 def sync_folders(folder: Path, *, but: Collection[str] = ()) -> None:
