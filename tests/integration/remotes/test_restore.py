@@ -159,6 +159,19 @@ def test_what_versions_share_comes_back_too(mounted, repository):
     assert everything_in(repository.path) == before
 
 
+def test_a_configuration_that_names_another_proof_is_told_apart_from_damage(mounted, repository, pushed):
+    before = pushed(mounted)
+    config = repository.model("m").config_path
+    [line] = [line for line in config.read_text().splitlines() if "provenance.3" in line]
+    digest = line.split("sha256:")[1][:64]
+    config.write_text(config.read_text().replace(digest, "0" * 64))
+    [(finding, why)] = fsck(repository, mounted).failures.items()
+    assert (finding.kind, "take that line out" in why) == ("stamp", True)
+    config.write_text(config.read_text().replace(line.replace(digest, "0" * 64) + "\n", ""))
+    assert fsck(repository, mounted).clean
+    assert everything_in(repository.path) == before
+
+
 @pytest.mark.slow
 def test_what_was_removed_by_a_command_stays_away(mounted, repository, pushed):
     pushed(mounted)

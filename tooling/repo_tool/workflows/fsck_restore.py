@@ -35,6 +35,10 @@ from repo_tool.repository.stamps import provenance_digest, stamps_of
 from repo_tool.workflows.fsck_findings import RESTORABLE, Finding, journaled_versions
 from repo_tool.workflows.progress import Progress
 
+_NOTHING_TO_FETCH = (
+    "its files are what the journal and provenance.json name; where a configuration names another digest, take that "
+    "line out, and --repair writes the right one"
+)
 _Whys = dict[int | None, str]  # by version, why not all of it came back; None: what all versions share
 
 
@@ -121,7 +125,7 @@ def _stage_version(run: _Run, version: int) -> str:
     why = _stage_record(run, version) or _stage_files(run, version, {} if is_gone else digests_of(folder))
     if why and is_gone:
         shutil.rmtree(run.staged.version_path(version), ignore_errors=True)
-    return why
+    return why or ("" if run.staged.version_path(version).is_dir() else _NOTHING_TO_FETCH)
 
 
 def _stage_record(run: _Run, version: int) -> str:
