@@ -40,8 +40,14 @@ class TritonPythonModel:
     def execute(self, requests):
         os._exit(3)
 """
-
-
+TALKATIVE = """
+class TritonPythonModel:
+    def initialize(self, args):
+        for _ in range(40 << 10):
+            print("-" * 1023, flush=True)
+    def execute(self, requests):
+        return []
+"""
 HANGING = """
 import threading
 class TritonPythonModel:
@@ -156,6 +162,23 @@ def test_a_version_that_is_damaged_meanwhile_takes_no_other_with_it_when_the_ser
         assert told.count(EventKind.SERVER_RESTARTED) == 1
         assert_same(ask(service.server, "good"), {"y": ROWS @ WEIGHTS})
         assert not service.server.is_ready()
+
+
+@pytest.mark.slow(reason="40 MiB of log")
+def test_the_log_keeps_what_was_said_last(repository):
+    write_python(repository, "talkative", TALKATIVE)
+    request = ServeRequest(repository=repository, options=AT_ONCE, models=("talkative",))
+    with RepositoryService(request, on_event=lambda _: None) as service:
+        service.load(on_outcome=lambda _: None)
+        service.skip_log()
+        log = service.server.log
+        assert log.end > 40 << 20
+        assert log.path.stat().st_blocks * 512 < 17 << 20
+        kept = [line.message for line in log.lines()]
+        assert kept[0] == "-" * 1023
+        assert any("successfully loaded 'talkative'" in message for message in kept)
+        service.server.unload("talkative")
+        wait_for(lambda: any("unloaded 'talkative'" in line.message for line in service.log_lines()))
 
 
 def test_a_server_that_stands_still_is_ended_and_comes_back(supervised, told):

@@ -3,6 +3,8 @@
 
 __all__ = ["LogLine", "ServerLog", "parse_line"]
 
+import ctypes
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +34,8 @@ class LogLine:
 
 
 _LAST_BYTES = 64 * 1024
+_KEPT_BYTES = 16 << 20  # of what was written last; old lines go once it is twice that
+_PUNCH_HOLE = 0x1 | 0x2  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE (linux/falloc.h)
 _OF_LOADS = (b"loading: ", b"successfully loaded", b"successfully unloaded", b"failed to load")
 _NOISE = (
     *("CudaDriverHelper", "CUDA memory pool disabled", "CUDA driver version"),  # every start without a GPU
@@ -54,6 +58,7 @@ class ServerLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._begin = 0  # of the lines that are kept
         path.touch(mode=0o600)
 
     @property
@@ -61,8 +66,27 @@ class ServerLog:
         """How many bytes it holds now: the place to read on from later."""
         return self.path.stat().st_size
 
+    def forget_old(self) -> None:
+        """Give the room of old lines back to the file system; places in the log stay what they are.
+
+        The server and its stubs write the file themselves, so that a refusal's reason is there when it is asked for:
+        nobody could exchange the file under them. Where the file system cannot give back a part of a file (NFS before
+        4.2), it grows on.
+        """
+        try:
+            stream = self.path.open("r+b")
+        except FileNotFoundError:  # the server was stopped meanwhile
+            return
+        with stream:
+            if stream.seek(0, os.SEEK_END) < self._begin + 2 * _KEPT_BYTES:
+                return
+            stream.seek(-_KEPT_BYTES, os.SEEK_END)
+            stream.readline()
+            self._begin = stream.tell()
+            ctypes.CDLL(None).fallocate(stream.fileno(), _PUNCH_HOLE, ctypes.c_int64(0), ctypes.c_int64(self._begin))
+
     def lines(self, start: int = 0) -> Iterator[LogLine]:
-        """The whole lines from byte ``start`` on."""
+        """The whole lines from byte ``start`` on, as far as they are kept."""
         for _, line in self.lines_with_end(start):
             yield line
 
@@ -73,7 +97,7 @@ class ServerLog:
         except FileNotFoundError:  # the server was stopped meanwhile
             return
         with stream:
-            stream.seek(start)
+            start = stream.seek(max(start, self._begin))
             for raw in stream:
                 if not raw.endswith(b"\n"):
                     return
@@ -83,7 +107,7 @@ class ServerLog:
     def tells_of_loads(self, start: int) -> tuple[int, bool]:
         """The end of the whole lines from byte ``start`` on, and whether models come or go in them."""
         with self.path.open("rb") as stream:
-            stream.seek(start)
+            start = stream.seek(max(start, self._begin))
             written = stream.read()
         end = written.rfind(b"\n") + 1
         return start + end, any(words in written[:end] for words in _OF_LOADS)

@@ -186,6 +186,7 @@ class RepositoryService:
             self._log, self._log_end = log, 0
         for self._log_end, line in log.lines_with_end(self._log_end):  # noqa: B020 # where we are is what we keep
             yield line
+        log.forget_old()
 
     def _watcher_of(self, supervisor: Supervisor) -> "Watcher":
         """Made before the models are loaded: what changes from now on is news to it."""
