@@ -48,6 +48,7 @@ Of each byte: the worker reads and writes it once; add-model reads it once for i
 both while Triton loads the model and answers. Recording and publishing compare files' times and read nothing. The
 worker, which runs what a model brings, computes no digest: nobody could believe it. So without a proof, which takes
 longer than a sha256 as a rule, that comes after the copy, and takes as long as the copy and the disk together.
+Not counted is what the sha256 takes from Triton meanwhile where cores are scarce.
 """
 
 
