@@ -48,7 +48,21 @@ def brought_in(written, tmp_path_factory):
     return get
 
 
-@pytest.fixture(params=CASES, ids=str)
+SLOW = (  # each has a quicker one of its framework, or unit tests of its importer
+    "huggingface-features",
+    "pytorch-factory-safetensors",
+    "pytorch-factory-state-dict",
+    "pytorch-exported-program-as-script",
+    "keras-two-heads",
+    "keras-as-saved-model",
+)
+FORMS = [
+    pytest.param(each, marks=[pytest.mark.slow(reason="ten seconds of export")] if each.name in SLOW else [])
+    for each in CASES
+]
+
+
+@pytest.fixture(params=FORMS, ids=str)
 def case(request):
     """Each form of source in turn."""
     return request.param

@@ -16,6 +16,7 @@ SERVED = {
     "CatBoost CatBoostClassifier, broken numbers": "onnxruntime",
     "LightGBM linear trees": "python",
 }
+SLOW = ("LightGBM linear trees",)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,17 @@ def cases():
     return {f"{case.family} {case.name}": case for case in module.cases()}
 
 
-@pytest.mark.parametrize(("name", "backend"), SERVED.items(), ids=SERVED)
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        pytest.param(
+            *case,
+            id=case[0],
+            marks=[pytest.mark.slow(reason="integration/importers has it")] if case[0] in SLOW else [],
+        )
+        for case in SERVED.items()
+    ],
+)
 def test_the_real_server_answers_as_the_booster_does(cases, name, backend, tmp_path):
     outcome = run_case(cases[name], tmp_path)
     assert outcome.backend == backend, outcome.reason

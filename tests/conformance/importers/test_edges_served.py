@@ -114,9 +114,10 @@ def python_words(folder):
 
 
 EDGES = [
-    torch_floats,
-    torch_ints,
-    torch_floats_as_torchscript,
+    *(
+        pytest.param(edge, marks=pytest.mark.slow(reason="torch exports it anew; Keras has the same edges"))
+        for edge in (torch_floats, torch_ints, torch_floats_as_torchscript)
+    ),
     keras_floats,
     sklearn_missing,
     sklearn_words,

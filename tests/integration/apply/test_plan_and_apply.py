@@ -119,6 +119,7 @@ def test_what_is_listed_is_made_and_proven(made):
     assert (facts["reference"]["source"], facts["reference"]["rows"]) == ("training.py:as_trained", 25)
 
 
+@pytest.mark.slow(reason="a pipeline is proven anew")
 def test_a_pipeline_is_compared_again_with_training_code_that_has_changed(folder):
     (folder / "training.py").write_text(TRAINING.replace("[features]", "[features * 2]"))
     code, planned = plan(folder)
@@ -152,6 +153,7 @@ def test_an_edit_by_hand_is_found_and_given_back(folder):
     assert plan(folder) == (0, {})
 
 
+@pytest.mark.slow(reason="two plans and an application, each a command")
 def test_a_field_set_otherwise_changes_the_configuration_alone(folder):
     path = config_of(folder, "wine").config_path
     path.write_text(f"# a person's own words\n{path.read_text()}")
@@ -173,6 +175,7 @@ def test_a_configuration_that_triton_refuses_is_not_applied(folder):
     assert everything_in(folder / "models") == before
 
 
+@pytest.mark.slow(reason="a model and its pipeline are made anew")
 def test_a_retrained_model_gets_a_version_and_so_does_what_uses_it(folder):
     train(folder, "iris", strength=0.5)
     code, planned = plan(folder)
@@ -195,6 +198,7 @@ def test_a_label_is_no_edit_by_hand(folder):
     assert plan(folder) == (0, {})
 
 
+@pytest.mark.slow(reason="three plans and two applications, each a command")
 def test_what_is_no_longer_listed_goes_unless_somebody_else_added_it(folder):
     declared = listed()
     declared["models"] = declared["models"][1:]

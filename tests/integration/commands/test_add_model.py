@@ -196,8 +196,11 @@ def test_a_full_disk_loses_nothing(sources, tmp_path, free_kib):
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
-    ids=["Ctrl-C", "SIGTERM", "SIGHUP"],
+    [
+        pytest.param(signal.SIGINT, 130, id="Ctrl-C"),
+        pytest.param(signal.SIGTERM, 143, id="SIGTERM", marks=pytest.mark.slow(reason="as with Ctrl-C")),
+        pytest.param(signal.SIGHUP, 129, id="SIGHUP", marks=pytest.mark.slow(reason="as with Ctrl-C")),
+    ],
 )
 def test_an_interrupted_command_leaves_no_trace(sources, tmp_path, number, code):
     process = subprocess.Popen(

@@ -171,7 +171,13 @@ def test_a_mistake_gets_one_message_and_leaves_nothing(workshop, added, old, new
     assert everything_in(workshop / "models") == before
 
 
-@pytest.mark.parametrize("sample", ["empty", "absent.npz", "reader.yaml"])
+@pytest.mark.parametrize(
+    "sample",
+    [
+        "empty",
+        *(pytest.param(each, marks=pytest.mark.slow(reason="one more")) for each in ("absent.npz", "reader.yaml")),
+    ],
+)
 def test_a_sample_that_is_none_is_refused(workshop, added, sample):
     (workshop / "empty").mkdir(exist_ok=True)
     done = repo_tool("add-pipeline", "reader.yaml", "-s", sample, "-r", "models", cwd=workshop)
@@ -179,6 +185,7 @@ def test_a_sample_that_is_none_is_refused(workshop, added, sample):
     assert "error: " in done.stderr
 
 
+@pytest.mark.slow(reason="a pipeline of its own is proven")
 def test_a_block_that_no_row_of_the_sample_enters_is_told_and_recorded(workshop, tmp_path):
     text = (workshop / "reader.yaml").read_text().replace("name: reader", "name: unsure")
     block = (

@@ -84,6 +84,7 @@ def test_a_pipeline_is_named_by_its_file_or_by_what_is_published(published, pipe
     assert told["members"] == {"relu": 1 if pipeline == "soft" else 2}
 
 
+@pytest.mark.slow(reason="four commands; a drawing is a golden file in every run")
 def test_graph_writes_the_format_that_the_file_asks_for(published):
     for name in ("soft.svg", "soft.mmd", "soft.md"):
         done = repo_tool("pipeline", "graph", "soft", "-o", name, cwd=published)

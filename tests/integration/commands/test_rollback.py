@@ -26,6 +26,7 @@ from repo_tool.workflows.roll_back import RollBackRequest
 from repo_tool.workflows.roll_back import roll_back as roll_back_to
 from support.command import everything_in, repo_tool
 
+pytestmark = pytest.mark.slow(reason="two versions of a pipeline are made, and each way back is proven")
 SOFTMAX = {
     "name": "reader",
     "inputs": {"x": {"datatype": "FP32", "dims": [4]}},

@@ -67,6 +67,7 @@ def test_versions_tells_what_is_served_and_labelled(repository):
     assert "stable" in shown.stdout
 
 
+@pytest.mark.slow(reason="three commands")
 def test_a_label_moves_by_a_command_and_comes_off(repository):
     done = repo_tool("promote", "churn", "--label", "stable", "-r", repository.path, "--json")
     assert done.returncode == 0, done.stderr
@@ -133,6 +134,7 @@ def test_a_version_that_no_longer_answers_so_gets_no_label(repository):
     assert not labels_path(repository).exists()
 
 
+@pytest.mark.slow(reason="two promotions, two ways back, and a server to ask")
 def test_back_with_the_labels_of_what_was_newer(repository):
     for label in ("stable", "canary"):
         promote(repository, label)
@@ -173,6 +175,7 @@ def test_a_variant_goes_back_with_its_version(repository):
     assert stamps_of(gpu) == due_stamps(model, gpu)
 
 
+@pytest.mark.slow(reason="three commands")
 def test_a_version_that_answers_already_changes_nothing(repository):
     move(repository, "churn", "stable", 3)
     before = everything_in(repository.path.parent)

@@ -81,7 +81,7 @@ def with_churn(trained):
     return trained
 
 
-QUICK = ("README.md", "validate.md")  # the rest are followed by `make test-slow`
+QUICK = ("README.md",)  # the rest are followed by `make test-slow`
 ELSEWHERE = (
     "client-testing.md",  # by tests/integration/client/test_testing_page.py, with a model that it names
     "remote.md",  # by tests/integration/remotes/test_remote_page.py, with an object store

@@ -7,6 +7,8 @@ import pytest
 from repo_client import RefusedRequestError
 from support.examples import add, serving, train, words
 
+pytestmark = pytest.mark.slow(reason="an example that is trained, added and served")
+
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):

@@ -19,7 +19,12 @@ CASES = {f"{case.family} {case.name}": case for case in cases()}
     ("name", "backend", "reason"),
     [
         ("XGBoost multi:softprob, categories", "onnxruntime", ""),
-        ("LightGBM early stopping, text classes", "onnxruntime", ""),
+        pytest.param(
+            "LightGBM early stopping, text classes",
+            "onnxruntime",
+            "",
+            marks=pytest.mark.slow(reason="another one has trees on ONNX Runtime"),
+        ),
         ("LightGBM linear trees", "python", "linear models"),
         ("CatBoost MultiClass, categories", "python", "categorical features"),
     ],

@@ -89,6 +89,7 @@ def test_in_other_words_onnx_runtime_gives_the_answers_that_onnx_publishes(name,
     require_equal(answers, name)
 
 
+@pytest.mark.slow(reason="the backend loads TensorFlow; conformance/backends does so in every run")
 @pytest.mark.parametrize("name", BY_TENSORFLOW)
 def test_served_by_tensorflow_for_a_reason(name, tmp_path):
     outcome = run_case(CASES[name], tmp_path)
@@ -103,6 +104,7 @@ def test_refused_with_the_reason(name, tmp_path):
     assert REFUSED[name] in outcome.reason
 
 
+@pytest.mark.slow(reason="converted and proven, and then again by another backend")
 def test_what_the_server_alone_finds_to_differ_is_left_to_tensorflow(tmp_path):
     """tf2onnx rounds the quotient of negative integers towards zero: here that matters in batches of three only."""
     import tensorflow as tf

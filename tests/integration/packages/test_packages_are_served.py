@@ -20,6 +20,8 @@ from repo_tool.workflows.progress import RecordedProgress
 from support import package_sources
 from support.importer_sources import write_linear_onnx
 
+ONE_MORE = pytest.mark.slow(reason="one more refinement that is proven")
+
 
 @pytest.fixture
 def add(tmp_path):
@@ -149,12 +151,11 @@ def digits(tmp_path_factory):
 @pytest.mark.parametrize(
     ("options", "at_most"),
     [
-        ({"precision": Precision.FP16}, 0.75),
-        ({"precision": Precision.INT8}, 0.5),
-        ({"precision": Precision.INT8, "optimize": True}, 0.5),
-        ({"optimize": True}, 1.1),
+        pytest.param({"precision": Precision.FP16}, 0.75, id="fp16", marks=ONE_MORE),
+        pytest.param({"precision": Precision.INT8}, 0.5, id="int8"),
+        pytest.param({"precision": Precision.INT8, "optimize": True}, 0.5, id="int8 and optimised", marks=ONE_MORE),
+        pytest.param({"optimize": True}, 1.1, id="optimised", marks=ONE_MORE),
     ],
-    ids=["fp16", "int8", "int8 and optimised", "optimised"],
 )
 def test_a_refined_model_is_smaller_and_as_good_as_allowed(add, digits, options, at_most):
     added = add(digits[0], sample=digits[1], **options)

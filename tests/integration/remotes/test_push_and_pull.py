@@ -23,7 +23,7 @@ COMMITTED = Path(__file__).parents[3] / "model_repository"
 
 
 mostly_folders = pytest.mark.parametrize(
-    "elsewhere", ["mounted", pytest.param("bucket", marks=pytest.mark.slow)], indirect=True
+    "elsewhere", ["mounted", pytest.param("bucket", marks=pytest.mark.slow(reason="as in a folder"))], indirect=True
 )
 
 
@@ -221,6 +221,7 @@ def test_whoever_is_behind_pulls_first(mounted, repository, tmp_path):
     assert ("m", "ahead") in mounted.pull(repository.path)
 
 
+@mostly_folders
 def test_many_pushers_at_once_lose_nothing_of_one_another(elsewhere, tmp_path):
     repositories = [ModelRepository(tmp_path / str(index) / "models") for index in range(6)]
     for index, each in enumerate(repositories):
@@ -260,6 +261,7 @@ def test_of_two_who_push_a_version_at_once_one_is_told(elsewhere, tmp_path, monk
     assert elsewhere.files() == files_of(theirs)
 
 
+@mostly_folders
 def test_what_arrives_damaged_is_not_published(elsewhere, repository, tmp_path):
     publish_versioned(repository, "m", 1)
     elsewhere.push(repository.path)

@@ -18,15 +18,18 @@ def tally(tmp_path_factory):
     return compare_many(range(CASES), seed=SEED, folder=tmp_path_factory.mktemp("differential"))
 
 
+@pytest.mark.slow(reason="five hundred loads")
 def test_no_rule_calls_an_error_what_triton_loads(tally):
     assert [each for each in tally.disagreements if each["kind"] == "false alarm" and not each["reason"]] == []
 
 
+@pytest.mark.slow(reason="five hundred loads")
 def test_the_rules_foresee_what_triton_does(tally):
     unknown = [each for each in tally.disagreements if not each["reason"]]
     assert len(unknown) <= 1, unknown  # five hundred cases do not tell 99.9 % from 99.8 %
 
 
+@pytest.mark.slow(reason="five hundred loads")
 def test_both_verdicts_are_well_represented(tally):
     assert tally.outcomes["loads"] > CASES // 4
     assert tally.outcomes["refuses"] > CASES // 4

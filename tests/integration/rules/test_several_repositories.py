@@ -37,6 +37,7 @@ def test_an_ensemble_finds_its_models_in_any_and_a_name_is_in_only_one(two):
     assert "ENS104" in repo_tool("validate", "search", *RELEASE, cwd=two).stdout
 
 
+@pytest.mark.slow(reason="four commands")
 def test_every_format_names_the_repository(two):
     def shown(output_format):
         return repo_tool("validate", "common", "search", *RELEASE, "--format", output_format, cwd=two).stdout
@@ -70,6 +71,7 @@ def test_a_model_may_be_in_any_but_must_be_in_one(two):
     assert "did you mean chain?" in wrong.stderr
 
 
+@pytest.mark.slow(reason="three commands")
 def test_fixes_reach_each_repository_and_explanations_tell_them_apart(two):
     for config in (two / "common" / "first" / "config.pbtxt", two / "search" / "twin" / "config.pbtxt"):
         config.write_text('name: "other"\n' + config.read_text())
@@ -106,6 +108,7 @@ def test_what_no_server_can_be_given_is_a_mistake(two, arguments, words):
     assert words in shown.stderr
 
 
+@pytest.mark.slow(reason="two commands")
 def test_settings_come_from_one_file(two):
     (two / "common" / "repo-tool.yaml").write_text("validate: {ignore: [REP122, SEC001]}")
     assert repo_tool("validate", "search", "common", "--release", "24.10", cwd=two).returncode == 0

@@ -75,6 +75,7 @@ def wait_until_the_server_has_read(connection):
     assert readiness(f"{host}:{port}") == 200
 
 
+@pytest.mark.slow(reason="a server of its own, and five seconds of answers")
 def test_a_client_that_asks_on_is_told_with_an_answer_to_leave(server):
     told, asking = Told(), http.client.HTTPConnection(server.http_url, timeout=30)
     assert answer_on(asking, "quick", 1.0, told, version=5)

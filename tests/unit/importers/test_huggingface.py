@@ -148,11 +148,13 @@ def test_what_a_sample_of_ids_leaves_out_is_filled_in(bert, tmp_path):
     assert not imported.inputs_were_generated
 
 
+@pytest.mark.slow(reason="a further export")
 def test_a_sample_of_short_rows_keeps_it_on_onnx_runtime(bert, tmp_path):
     imported = bring_in(bert, RawSample(origin="ids", tensors={"input_ids": IDS}), into=tmp_path)
     assert (imported.backend, imported.signature.input("input_ids").shape) == ("onnxruntime", (-1, -1))
 
 
+@pytest.mark.slow(reason="a further export")
 def test_an_answer_of_weights_drawn_at_random_is_left_out(tmp_path):
     source, folder = tmp_path / "masked", tmp_path / "in"
     folder.mkdir()

@@ -23,8 +23,17 @@ def folder(tmp_path):
         yield folder
 
 
-@pytest.mark.parametrize("exchange", ["yes", "no"])
-@pytest.mark.parametrize("ending", ["crash", "error"])
+@pytest.mark.parametrize(
+    ("ending", "exchange"),
+    [
+        pytest.param(
+            "crash", "yes", marks=pytest.mark.slow(reason="a process for each of a hundred moments, as with 'no'")
+        ),
+        ("crash", "no"),
+        ("error", "yes"),
+        ("error", "no"),
+    ],
+)
 def test_versions_that_come_together(folder, ending, exchange):
     """``exchange``: whether the machine can let two folders change places at once."""
     assert cut_off_at(folder, "publish", ending, exchange) >= (100 if ending == "crash" else 2)
