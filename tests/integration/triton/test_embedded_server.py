@@ -30,6 +30,7 @@ from repo_tool.errors import (
 )
 from repo_tool.triton import EmbeddedServer, ServerOptions
 from repo_tool.triton.installation import refuse_unfit_numpy
+from repo_tool.triton.stub_processes import stubs_of
 from support.arrays import assert_same
 from support.command import repo_tool
 from support.inference import infer
@@ -104,6 +105,15 @@ def all_gone(pids):
 def ask(server, model, feeds):
     with grpc.InferenceServerClient(server.grpc_url) as client:
         return infer(client, model, feeds)
+
+
+def test_a_first_request_waits_for_no_import(repository):
+    """Triton's stub imports asyncio when it answers for the first time."""
+    GOOD.write(repository)
+    with EmbeddedServer(repository, AT_ONCE) as server:
+        server.load("good")
+        (stub,) = stubs_of(server.pid)
+        assert "/_asyncio." in Path("/proc", str(stub.pid), "maps").read_text()
 
 
 def test_a_bad_model_is_named_with_its_reason_and_the_others_serve(repository):

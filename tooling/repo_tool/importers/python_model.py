@@ -5,6 +5,7 @@ Copied as ``model.py`` into the version folder, with the class's modules in ``co
 ``python_class`` of ``config.pbtxt`` is ``package.module:Name``.
 """
 
+import asyncio  # noqa: F401  # Triton's stub imports it at the first request, which would wait for 50 ms
 import importlib
 import json
 import sys

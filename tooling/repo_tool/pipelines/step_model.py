@@ -18,6 +18,7 @@ The rows of a wire whose dims are all fixed are one array; where a dim is free (
 each row, so that the images of a batch may differ in size; they are stacked where they leave the model.
 """
 
+import asyncio  # noqa: F401  # Triton's stub imports it at the first request, which would wait for 50 ms
 import importlib.util
 import json
 import re

@@ -4,6 +4,7 @@
 ``answers.json`` says which columns it takes by name, the classes, and what a regressor's sums become.
 """
 
+import asyncio  # noqa: F401  # Triton's stub imports it at the first request, which would wait for 50 ms
 import json
 from pathlib import Path
 from typing import Any

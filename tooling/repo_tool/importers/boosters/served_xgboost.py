@@ -5,6 +5,7 @@
 that stands for missing values.
 """
 
+import asyncio  # noqa: F401  # Triton's stub imports it at the first request, which would wait for 50 ms
 import json
 from pathlib import Path
 from typing import Any

@@ -4,6 +4,7 @@
 It is the implementation that the ONNX specification is tested with: every operator, in plain numpy, and slow.
 """
 
+import asyncio  # noqa: F401  # Triton's stub imports it at the first request, which would wait for 50 ms
 import json
 from pathlib import Path
 from typing import Any

@@ -4,6 +4,7 @@
 Requests whose tensors can be stacked are concatenated once, run once and answered with views of the outputs.
 """
 
+import asyncio  # noqa: F401  # Triton's stub imports it at the first request, which would wait for 50 ms
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
