@@ -148,6 +148,7 @@ def test_a_pipeline_is_followed_as_one(served: Live) -> None:
         told.until("failed", "m")  # alone it would take away what the pipeline asks for
         publish_ensemble(served.repository, "e", 2, member="m")
         assert told.until("rolled out", "e").outcome.models == ("m", "e")
+        wait_for(lambda: 2 in load.calls.versions)
     assert not load.calls.failed
     assert load.calls.versions == {1, 2}
 
