@@ -11,7 +11,8 @@ import pytest
 from repo_tool.repository.labels import labels_path
 from repo_tool.repository.layout import ModelRepository
 from support.live_roll_outs import Live, live
-from support.open_loop import Call, OpenLoop, publish_versioned
+from support.load_elsewhere import OpenLoopElsewhere
+from support.open_loop import Call, publish_versioned
 
 pytestmark = pytest.mark.faults
 
@@ -39,8 +40,8 @@ def test_rolls_under_load_fail_no_request_and_none_is_answered_by_a_wrong_versio
     publish_versioned(repository, "m", 1)
     with live(repository) as served:
         served.roll_out("m", label="stable")
-        to_the_newest = OpenLoop(f"grpc://{served.server.grpc_url}", "m", rate=rate, seed=seed, timeout_s=20)
-        by_label = OpenLoop(
+        to_the_newest = OpenLoopElsewhere(f"grpc://{served.server.grpc_url}", "m", rate=rate, seed=seed, timeout_s=20)
+        by_label = OpenLoopElsewhere(
             f"http://{served.server.http_url}",
             "m",
             rate=rate,
@@ -51,15 +52,15 @@ def test_rolls_under_load_fail_no_request_and_none_is_answered_by_a_wrong_versio
         )
         rolls = []
         with to_the_newest, by_label:
-            by_label.wait_for(2 * rate)
+            by_label.sent(after=2 * rate)
             for done in range(rolls_wanted):
                 rolls.append(rolled(served, done + 2))
                 enough = requests_wanted * (done + 1) / rolls_wanted
                 while sent(to_the_newest, by_label) < enough or monotonic() < rolls[-1].ended + SETTLED_S:
-                    by_label.wait_for(10)
+                    by_label.sent(after=10)
     measured = {
         "rolls": len(rolls),
-        "requests": sent(to_the_newest, by_label),
+        "requests": to_the_newest.calls.sent + by_label.calls.sent,
         "failed requests": to_the_newest.calls.failures + by_label.calls.failures,
         "answered by a wrong version": len(list(wrong_versions(to_the_newest, by_label, rolls))),
         **latencies((to_the_newest, by_label), rolls),
@@ -79,8 +80,8 @@ def test_rolls_under_load_fail_no_request_and_none_is_answered_by_a_wrong_versio
         assert is_fast, measured
 
 
-def sent(*loads: OpenLoop) -> int:
-    return sum(load.calls.sent for load in loads)
+def sent(*loads: OpenLoopElsewhere) -> int:
+    return sum(load.sent() for load in loads)
 
 
 def rolled(served: Live, version: int) -> Roll:
@@ -92,7 +93,7 @@ def rolled(served: Live, version: int) -> Roll:
     return Roll(version=version, began=began, moved=ended - moved_ago_s, ended=ended)
 
 
-def wrong_versions(to_the_newest: OpenLoop, by_label: OpenLoop, rolls: list[Roll]) -> Iterator[Call]:
+def wrong_versions(to_the_newest: OpenLoopElsewhere, by_label: OpenLoopElsewhere, rolls: list[Roll]) -> Iterator[Call]:
     """Answers of a version that was not to be called at any moment of the call."""
     for load in (to_the_newest, by_label):
         for call in load.calls.ended:
@@ -107,7 +108,7 @@ def wrong_versions(to_the_newest: OpenLoop, by_label: OpenLoop, rolls: list[Roll
                 yield call
 
 
-def slowest_switch_s(load: OpenLoop, rolls: list[Roll]) -> float:
+def slowest_switch_s(load: OpenLoopElsewhere, rolls: list[Roll]) -> float:
     """The longest time after a label moved that a request left for the old version."""
     late = (
         load.started + call.due_s - roll.moved
@@ -118,7 +119,7 @@ def slowest_switch_s(load: OpenLoop, rolls: list[Roll]) -> float:
     return max(late, default=0.0)
 
 
-def latencies(loads: tuple[OpenLoop, ...], rolls: list[Roll]) -> dict[str, float]:
+def latencies(loads: tuple[OpenLoopElsewhere, ...], rolls: list[Roll]) -> dict[str, float]:
     """Of calls in rolls and of those in between."""
     found: dict[bool, list[float]] = {True: [], False: []}
     for load in loads:
