@@ -18,7 +18,8 @@ from repo_tool.triton.server import EmbeddedServer
 from repo_tool.triton.stub_processes import Stub
 from repo_tool.triton.stub_watch import StubWatch
 
-_PAUSES_S = (0.0, 0.0, 0.5, 1.0, 2.0)  # before each repair of a model that dies at once again
+_TOGETHER_S = 0.05  # in which stubs end that are ended at once
+_PAUSES_S = (_TOGETHER_S, _TOGETHER_S, 0.5, 1.0, 2.0)  # before each repair of a model that dies at once again
 _AT_ONCE_S = 3.0
 _UNSEEN = "it ended as soon as it was there"
 _DEATHS_COUNT_FOR_S = 10.0  # until what was replaced meanwhile is gone too
@@ -214,7 +215,7 @@ class Repairs:
         return rest
 
     def _bring_back(self, served: ServedModel, *, noticed: float) -> None:
-        for pause in _PAUSES_S:
+        for pause in (0.0, *_PAUSES_S[1:]):
             if self._stopping.wait(pause):
                 return
             try:
