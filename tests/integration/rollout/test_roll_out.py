@@ -119,12 +119,16 @@ def test_requests_in_flight_on_the_old_version_are_finished(repository: ModelRep
     ],
     ids=["not a model", "other answers", "another type", "a bad configuration"],
 )
-def test_a_bad_version_leaves_the_server_as_it_was(served: Live, files: dict[str, bytes], cause: str) -> None:
+@pytest.mark.parametrize("from_where", ["own", pytest.param("afar", marks=pytest.mark.slow)])
+def test_a_bad_version_leaves_the_server_as_it_was(
+    served: Live, files: dict[str, bytes], cause: str, from_where: str
+) -> None:
+    room = {"trials": None} if from_where == "afar" else {}  # the files are sent
     before = served.served("m")
     publish_changed(served.repository, "m", 2, files=files)
     with OpenLoop(f"grpc://{served.server.grpc_url}", "m", rate=50, seed=4) as load:
         with pytest.raises(RollOutError) as refused:
-            served.roll_out("m", label="stable")
+            served.roll_out("m", label="stable", **room)
         load.wait_for(5)
     assert load.calls.versions == {1}, "it answered somebody who left the version to Triton"
     assert not [*served.server.room.iterdir()]

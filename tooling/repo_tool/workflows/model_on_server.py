@@ -39,6 +39,10 @@ _REFUSES = b"""class TritonPythonModel:
 _TWICE = "in two or more repositories"  # Triton's words in its index
 _ENDED = "Stub process"  # Triton's words of one that is no more, or does not answer
 _OUT_OF_MEMORY = "the machine or its container has run out of memory"
+_ANY_INTERFACE = {
+    "input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [1]}],
+    "output": [{"name": "y", "data_type": "TYPE_FP32", "dims": [1]}],
+}
 _OF_THE_INTERFACE = ("name", "max_batch_size", "input", "output")  # ensembles over the model are held against it
 
 
@@ -106,9 +110,13 @@ class ModelOnServer:
                 "its repository is another one, or a copy that is older"
             )
 
-    def load_without_folder(self, document: Document, versions: Collection[int]) -> None:
-        """Load an ensemble, which is nothing but its configuration; the server's index does not tell of it."""
-        self._load(with_versions(document, versions), files={f"{version}/.nothing": b"" for version in versions})
+    def load_sent(self, document: Document, versions: Collection[int], files: Mapping[str, bytes]) -> None:
+        """Load files, by their paths in the model's folder, that the server's repository need not have.
+
+        The server's index does not tell of such a model. An ensemble is nothing but its configuration.
+        """
+        folders = {f"{version}/.sent": b"" for version in versions}
+        self._load(with_versions(document, versions), files={**folders, **files})
 
     def unload(self) -> None:
         """Unload all versions; requests under way are finished first."""
@@ -130,20 +138,25 @@ class ModelOnServer:
         without a file of the model is loaded in its place and let go: beside versions that serve, within a load that
         fails as a whole, so that no request ever reaches it; alone, it is unloaded at once.
         """
-        refused, serving = self.refused(), self.versions()
-        if not refused:
-            return
-        stand_in = {key: document[key] for key in _OF_THE_INTERFACE if key in document}
-        stand_in |= {"backend": "python", "instance_group": [{"kind": "KIND_CPU", "count": 1}]}
-        stand_in |= with_versions({}, {*refused, *serving[-1:]})
+        if refused := self.refused():
+            interface = {key: document[key] for key in _OF_THE_INTERFACE if key in document}
+            self._stand_in(interface, refused, beside=self.versions()[-1:])
+
+    def forget(self, versions: Collection[int]) -> None:
+        """The same for versions of a model of which nothing serves, and that the server's index need not know."""
+        self._stand_in({"name": self.name, **_ANY_INTERFACE}, versions)
+
+    def _stand_in(self, interface: Document, refused: Collection[int], *, beside: Collection[int] = ()) -> None:
+        config = {**interface, "backend": "python", "instance_group": [{"kind": "KIND_CPU", "count": 1}]}
         files = {f"{version}/model.py": _LOADS for version in refused}
-        files |= {f"{version}/model.py": _REFUSES for version in serving[-1:]}
+        files |= {f"{version}/model.py": _REFUSES for version in beside}
         # Triton 2.51 has ended with SIGSEGV where a load met versions that were still on their way out.
         self._until_none("UNLOADING", of=self._in_state("UNLOADING"), within_s=_UNLOADED_S)
         with suppress(repo_client.LoadRefusedError):  # which it must, where a version serves
             timeout_s = max(self.timeout_s, _STAND_IN_S)
-            self.client.admin.load(self.name, config=stand_in, files=files, timeout_s=timeout_s)
-        if not serving:
+            document = with_versions(config, {*refused, *beside})
+            self.client.admin.load(self.name, config=document, files=files, timeout_s=timeout_s)
+        if not beside:
             self.unload()
 
     def require_stamps(self, version: int, stamps: Mapping[str, str]) -> None:
@@ -172,14 +185,14 @@ class ModelOnServer:
         except repo_client.LoadRefusedError as error:
             words = error.server_words or ""
             if "failed to poll" in words:
-                raise self._poll_failure() from error
+                raise self._poll_failure(is_sent=files is not None) from error
             if self.explain and _ENDED in words and memory_kills() > kills:  # it is a server of this machine
                 raise LoadRefusedError(cleaned(words).rstrip("."), cause=_OUT_OF_MEMORY) from error
             raise
 
-    def _poll_failure(self) -> Exception:
+    def _poll_failure(self, *, is_sent: bool) -> Exception:
         """What Triton means by it: it takes neither a folder that is not there nor a configuration that is wrong."""
-        if all(each.name != self.name for each in self.client.admin.repository_index()):
+        if not is_sent and all(each.name != self.name for each in self.client.admin.repository_index()):
             return WrongVersionsError(f"the server's repository has no model '{self.name}': it is another one")
         why = self.explain(self.name) if self.explain else "the server's log says what is wrong with its configuration"
         return LoadRefusedError(f"Triton does not take '{self.name}'", cause=why)

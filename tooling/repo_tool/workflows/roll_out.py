@@ -29,7 +29,7 @@ from repo_tool.workflows.model_on_server import Document, ModelOnServer, WrongVe
 from repo_tool.workflows.model_to_serve import ModelToServe, models_to_serve
 from repo_tool.workflows.progress import Progress
 from repo_tool.workflows.served_answers import check_answers
-from repo_tool.workflows.trial_on_server import tried
+from repo_tool.workflows.trial_on_server import can_be_tried, tried
 
 _LAST_CALLS_S = 0.5  # for requests whose client had read the label just before it moved
 _BUSY_S = 1.0  # for a server that is still loading to be told what to do next
@@ -54,7 +54,7 @@ class RollOutRequest:
     # Why Triton "failed to poll" a model, which it tells its log alone.
     explain: Callable[[str], str] | None = None
     # A repository of the server in which new versions are tried under another name before they are loaded beside those
-    # that serve; without it pipelines alone are.
+    # that serve; without it they are sent to the server for that, if they are small.
     trials: Callable[[], Path] | None = None
 
 
@@ -252,7 +252,7 @@ def _load_and_prove(run: _Run, change: _Change) -> None:
     wanted, server = change.wanted, change.server
     if wanted.is_ensemble:
         _hold_members(run)
-    if change.before and (wanted.is_ensemble or run.request.trials):
+    if change.before:
         _try(run, change)
     with run.progress.step(f"load '{wanted.name}'") as step:
         _load(run, change)
@@ -264,8 +264,10 @@ def _load_and_prove(run: _Run, change: _Change) -> None:
 
 
 def _try(run: _Run, change: _Change) -> None:
-    """Ask the new versions for their answers before any request can come to them."""
+    """Ask the new versions for their answers before any request can come to them, where that is possible."""
     wanted, room = change.wanted, run.request.trials and run.request.trials()
+    if not can_be_tried(wanted, room=room):
+        return
     with (
         run.progress.step(f"try '{wanted.name}' beside itself") as step,
         tried(wanted, change.server, room=room) as trial,
