@@ -32,7 +32,7 @@ ROWS = (
     ),
     Row(
         name="bad_versions",
-        done="12 kinds of bad version while the old one serves, to callers by label; those without one counted apart",
+        done="12 kinds of bad version while the old one serves, to callers with and without a label",
         limit="0 failed on the old one, cause named within 5 s, repository as before",
     ),
     Row(
