@@ -64,6 +64,7 @@ class Repairs:
         self._server, self._watch, self._on_event = server, watch, on_event
         self._changing, self._stopping = changing, stopping
         self._died: dict[tuple[str, str], tuple[float, str]] = {}  # when it was noticed, and why
+        self._untold: set[tuple[str, str]] = set()  # those of them that nobody has heard of
         self._streaks: dict[tuple[str, str], _Streak] = {}
         self._under_repair: dict[str, ServedModel | None] = {}
         self._refused: dict[str, ServedModel] = {}
@@ -87,18 +88,19 @@ class Repairs:
         started = tuple(self._loading_since.items())
         return [name for name, since in started if since < long_ago and not self._watch().lives(name)]
 
-    def note(self, model: str, version: str, cause: str) -> None:
-        """A stub of this version has died."""
+    def note(self, model: str, version: str, cause: str, *, is_told: bool) -> None:
+        """A stub of this version has died; unless that was told, it is when the version proves to be served."""
         with self._lock:
             if cause != _UNSEEN or (model, version) not in self._died:
-                self._died[model, version] = time.monotonic(), cause
+                self._died[model, version] = (time.monotonic(), cause)
+            (self._untold.discard if is_told else self._untold.add)((model, version))
 
-    def check(self, served: ServedModel) -> None:
+    def check(self, served: ServedModel, cause: str = _UNSEEN) -> None:
         """See whether the stubs of a model that was just loaded live still: nobody has seen them begin."""
         self._watch().look_again()
         for version in served.versions:
             if served.has_stubs and self._lacks(served, version):
-                self.note(served.name, version, _UNSEEN)
+                self.note(served.name, version, cause, is_told=False)
 
     def forget(self) -> None:
         """The server itself has died, and every stub with it."""
@@ -178,6 +180,7 @@ class Repairs:
 
     def _repair(self, served: ServedModel, lacking: Mapping[str, tuple[float, str]]) -> None:
         noticed = min(moment for moment, _ in lacking.values())
+        self._tell_untold(served.name, lacking)
         for version, (_, cause) in lacking.items():
             streak = self._streaks.setdefault((served.name, version), _Streak())
             streak.goes_on(cause)
@@ -193,6 +196,12 @@ class Repairs:
         self._bring_back(served, noticed=noticed)
         for version in lacking:
             self._streaks[served.name, version].repaired_at = time.monotonic()
+
+    def _tell_untold(self, model: str, lacking: Mapping[str, tuple[float, str]]) -> None:
+        for version, (_, cause) in lacking.items():
+            if (model, version) in self._untold:
+                self._on_event(ServerEvent(kind=EventKind.STUB_DIED, model=model, version=version, cause=cause))
+                self._untold.discard((model, version))
 
     def _give_up(self, served: ServedModel, version: str, cause: str) -> ServedModel:
         rest, last_words = served.without(version), self._server.log.last_words()

@@ -50,12 +50,12 @@ class StubWatch:
         """Until a process ends, somebody wakes us, or the time is over."""
         self._selector.select(timeout_s)
 
-    def has_lost_strangers(self) -> bool:
-        """Whether a stub died since the last time that was asked, before it was found."""
+    def lost_strangers(self) -> list[Ending]:
+        """How those stubs ended that died since the last time that was asked, before they were found."""
         dead = dead_stubs_of(self.server)
         strangers = dead - self._known
         self._known |= dead
-        return bool(strangers)
+        return [ending for stub in sorted(strangers) if (ending := ending_of(stub))]
 
     def look_again(self) -> None:
         """Find the stubs that the server has started meanwhile."""

@@ -212,9 +212,10 @@ class Supervisor:
         if time.monotonic() < self._settled_at:
             self._watch.look_again()
             self._remember()
-            if self._watch.has_lost_strangers():
+            if endings := self._watch.lost_strangers():
+                cause = self._cause(endings[-1])
                 for model in self._served.values():
-                    self._repairs.check(model)
+                    self._repairs.check(model, cause)
 
     def _remember(self) -> None:
         """Note what serves; as what is to come back only while nobody is at changing it."""
@@ -236,10 +237,12 @@ class Supervisor:
             self._end_what_hangs(self._hang_after_s)
         for stub, ending in self._watch.deaths():
             cause = self._cause(ending)
-            if stub.pid not in self._ended_by_us and self._serves(stub):
+            is_told = stub.pid in self._ended_by_us
+            if not is_told and self._serves(stub):
                 self._tell(ServerEvent(kind=EventKind.STUB_DIED, model=stub.model, version=stub.version, cause=cause))
+                is_told = True
             self._ended_by_us.discard(stub.pid)
-            self._repairs.note(stub.model, stub.version, cause)
+            self._repairs.note(stub.model, stub.version, cause, is_told=is_told)
         self._repairs.begin()
         for model in self._repairs.stuck(after_s=_STUCK_AFTER_S):
             self._tell(ServerEvent(kind=EventKind.REPAIR_FAILED, model=model, cause="Triton does not get on with it"))
