@@ -5,16 +5,14 @@ With strict readiness Triton is ready while no model is refused. So it is asked 
 from a repository of our own beside the served one; no model of anybody else's is touched.
 """
 
-__all__ = ["IS_LOADING", "say_loaded", "say_not_ready", "stand_in", "write_loading_notice"]
+__all__ = ["IS_LOADING", "say_loaded", "say_not_ready", "write_loading_notice"]
 
 import base64
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from repo_tool.config.document import with_versions
 from repo_tool.triton.control import ControlApi, ControlUnreachableError
 
 IS_LOADING = "repo-tool-is-loading"
@@ -55,18 +53,11 @@ def say_loaded(api: ControlApi) -> bool:
     Raises:
         ControlUnreachableError: it does not answer.
     """
-    config, files = stand_in(IS_LOADING, (1,))
-    contents = {f"file:{path}": base64.b64encode(content).decode() for path, content in files.items()}
-    parameters = {"config": json.dumps(config), **contents}
+    model = base64.b64encode(_IDENTITY).decode()
+    parameters = {"config": json.dumps({"name": IS_LOADING, **_LOADABLE}), "file:1/model.onnx": model}
     loaded = api.post(f"/v2/repository/models/{IS_LOADING}/load", body=json.dumps({"parameters": parameters}))
     unloaded = api.post(f"/v2/repository/models/{IS_LOADING}/unload")
     return loaded.status == unloaded.status == 200
-
-
-def stand_in(name: str, versions: Collection[int]) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Configuration and files to be loaded once where these versions were refused, and unloaded."""
-    config = with_versions({"name": name, **_LOADABLE}, versions)
-    return config, {f"{version}/model.onnx": _IDENTITY for version in versions}
 
 
 def _write(notices: Path, name: str) -> None:

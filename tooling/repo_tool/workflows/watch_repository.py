@@ -19,7 +19,6 @@ from repo_tool.repository.labels import Labels
 from repo_tool.repository.layout import ModelDirectory, ModelRepository
 from repo_tool.repository.locks import publishing
 from repo_tool.repository.needed_models import needed_models
-from repo_tool.triton.notices import stand_in
 from repo_tool.workflows.model_on_server import ModelOnServer
 from repo_tool.workflows.progress import RecordedProgress
 from repo_tool.workflows.repository_looks import Files, Look, look_at, look_into
@@ -392,10 +391,7 @@ class Watcher:
         has_served, is_ready = client.admin.is_model_ready(model), client.admin.is_ready()
         client.admin.unload(model)
         if not has_served and not is_ready:
-            config, files = stand_in(model, self._had(model))
-            with suppress(repo_client.LoadRefusedError):  # then it goes on as it is
-                client.admin.load(model, config=config, files=files, timeout_s=self._load_timeout_s)
-            client.admin.unload(model)
+            ModelOnServer(client=client, name=model, timeout_s=self._load_timeout_s).forget(self._had(model))
 
     def _had(self, model: str) -> set[int]:
         """The versions of a model that is gone, as far as anybody knows."""
