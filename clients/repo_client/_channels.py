@@ -11,10 +11,12 @@ import grpc
 from repo_client._options import ConnectionOptions, Tls, TransportOptions
 from repo_client._urls import Url
 
-# A server that is being started is found within half a second, not after gRPC's backoff of up to two minutes.
+# A server that is being started is found within half a second, not after gRPC's backoff of up to two minutes. What gRPC
+# calls the minimum is the time that a connection may take to come about: hands are shaken slowly from far away, with
+# TLS, and by a busy server (https://github.com/grpc/grpc/blob/master/doc/connection-backoff.md).
 _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 500),
     # What ends a call with a long traceback, which would end the stream without a word otherwise.
     ("grpc.max_metadata_size", 2**20),

@@ -59,6 +59,7 @@ class FailingRelay(Relay):
 
     refusals = 0
     swallow = b""  # the client has to have sent this before
+    late_s = 0.0  # for a connection to be passed on
 
     def _serve(self, client):
         if self.refusals > 0:
@@ -70,6 +71,7 @@ class FailingRelay(Relay):
                     client.sendall(b"\0\0\0\4\0\0\0\0\0")
             client.close()
             return
+        time.sleep(self.late_s)  # stands for a server that is far away, or busy
         super()._serve(client)
 
 
@@ -98,6 +100,12 @@ def gate(tmp_path):
     gate = tmp_path / "open"
     yield gate
     gate.touch()
+
+
+def test_a_connection_may_take_its_time(through, relay):
+    relay.late_s = 0.7
+    model = through(retries=Retries(attempts=1)).model("scale")
+    np.testing.assert_array_equal(model.infer(X, outputs=["y"])["y"], X["x"] * 2)
 
 
 def test_a_connection_that_fails_at_first_is_tried_again(through, relay):
