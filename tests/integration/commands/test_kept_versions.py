@@ -66,6 +66,7 @@ def test_a_new_version_that_takes_something_else_is_refused(sources, pinned):
     assert not (pinned / "relu" / "2").exists()
 
 
+@pytest.mark.slow(reason="two pipelines are published and proven")
 def test_a_version_that_a_block_calls_is_served_beside_the_new_one(sources, tmp_path):
     repository, file = tmp_path / "models", tmp_path / "cascade.yaml"
     repo_tool("add-model", sources / "relu.onnx", "--name", "relu", "-r", repository)

@@ -81,19 +81,15 @@ def with_churn(trained):
     return trained
 
 
-QUICK = ("README.md",)  # the rest are followed by `make test-slow`
 ELSEWHERE = (
     "client-testing.md",  # by tests/integration/client/test_testing_page.py, with a model that it names
     "remote.md",  # by tests/integration/remotes/test_remote_page.py, with an object store
 )
-FOLLOWED = [
-    pytest.param(page, id=page.name, marks=[] if page.name in QUICK else [pytest.mark.slow])
-    for page in PAGES
-    if page.name not in ELSEWHERE
-]
+FOLLOWED = [page for page in PAGES if page.name not in ELSEWHERE]
 
 
-@pytest.mark.parametrize("page", FOLLOWED)
+@pytest.mark.slow(reason="every command of every page, with a server for each")
+@pytest.mark.parametrize("page", FOLLOWED, ids=lambda page: page.name)
 def test_the_page_can_be_followed(page, with_churn, tmp_path):
     folder = tmp_path / "reader"
     shutil.copytree(with_churn, folder)
