@@ -252,7 +252,7 @@ def _load_and_prove(run: _Run, change: _Change) -> None:
     wanted, server = change.wanted, change.server
     if wanted.is_ensemble:
         _hold_members(run)
-    if change.before:
+    if change.before and change.is_due:
         _try(run, change)
     with run.progress.step(f"load '{wanted.name}'") as step:
         _load(run, change)
