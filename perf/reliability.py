@@ -61,14 +61,14 @@ ROWS = (
         limit="0 versions lost or doubled, `fsck` clean",
     ),
     Row(
-        name="push_killed",
-        done="`push` to an object store killed 25 times at any moment",
-        limit="whoever pulls gets the old or the new, and Triton never half a version",
-    ),
-    Row(
         name="publisher_storm_with_kills",
         done="the same, and some of them killed",
         limit="the same",
+    ),
+    Row(
+        name="push_killed",
+        done="`push` to an object store killed 25 times at any moment",
+        limit="whoever pulls gets the old or the new, and Triton never half a version",
     ),
     Row(
         name="served_is_published",
