@@ -59,7 +59,7 @@ def infer_calls(transport):
     return [call for call in transport.calls if call.method == "infer"]
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(rows=st.integers(1, 40), max_batch_size=st.integers(1, 9), max_in_flight=st.integers(1, 5))
 def test_a_split_batch_answers_as_if_it_were_whole(rows, max_batch_size, max_in_flight):
     transport = in_memory(max_batch_size=max_batch_size)
@@ -72,7 +72,7 @@ def test_a_split_batch_answers_as_if_it_were_whole(rows, max_batch_size, max_in_
     assert max(answer["rows"]) <= max_batch_size
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(count=st.integers(0, 30), max_in_flight=st.integers(1, 40))
 def test_many_are_in_order_whatever_is_in_flight(count, max_in_flight):
     requests = [{"x": np.full((1, 2), number, np.float32)} for number in range(count)]

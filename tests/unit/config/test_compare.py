@@ -136,13 +136,13 @@ def test_a_sequence_may_need_another_kind_of_name():
     assert (Effect.BREAKING, "sequence_batching.control_input") in found(before, after)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(model_configs)
 def test_a_configuration_does_not_differ_from_itself(message):
     assert compare(from_message(message), from_message(message)) == ()
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(model_configs, model_configs)
 def test_two_that_differ_are_told_apart_both_ways(one, other):
     first, second = from_message(one), from_message(other)

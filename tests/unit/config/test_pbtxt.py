@@ -21,7 +21,7 @@ def test_every_message_becomes_values_and_the_same_message_again(message):
     assert to_message(from_message(message), model_config_pb2.ModelConfig()) == message
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(model_configs)
 def test_what_is_written_reads_back_the_same(message):
     config = from_message(message)

@@ -51,13 +51,13 @@ def assert_all_found(text, message):
             assert text[place.name.start : place.name.end] in path
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(model_configs, st.sampled_from(STYLES))
 def test_every_field_that_protobuf_itself_writes_is_found(message, style):
     assert_all_found(text_format.MessageToString(message, **style), message)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(model_configs, st.randoms(use_true_random=False))
 def test_every_field_is_found_in_the_oddest_layout(message, random):
     text = oddly_written(message, random)
@@ -83,7 +83,7 @@ WORDS = ["{", "}", "<", ">", "[", "]", ":", ",", ";", "#", "\n", '"', "'", "\\",
 WORDS += ["parameters", "key", "value", "dims", "max_batch_size", '"a"', "true", "é", "\r", "\x00", "dynamic_batching"]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     st.one_of(st.text(), st.lists(st.sampled_from(WORDS)).map(" ".join), st.lists(st.sampled_from(WORDS)).map("".join))
 )
@@ -92,7 +92,7 @@ def test_no_text_ends_it(text):
         assert 0 <= place.start <= place.value.start <= place.value.end <= place.end <= len(text)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(model_configs, st.data())
 def test_half_a_file_keeps_the_places_of_what_is_there(message, data):
     text = text_format.MessageToString(message)

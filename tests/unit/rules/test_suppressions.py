@@ -152,7 +152,7 @@ WORDS = [
 ]
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.sampled_from(WORDS), max_size=40).map("".join))
 def test_nothing_is_lost_whatever_the_text_is(text):
     found = (diagnostic("CFG104", "input[0].name"), diagnostic("SIG101", "input[0].dims"), diagnostic("CFG104", ""))
