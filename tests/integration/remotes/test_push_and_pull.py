@@ -370,10 +370,14 @@ def test_a_sync_that_is_cut_off_is_finished_by_the_next(mounted, repository, mon
     assert RemoteRepository(mounted.remote).manifest().unfinished == {}
 
 
-def test_removals_of_two_who_were_cut_off_are_all_finished(mounted, repository, monkeypatch):
+def push_three_versions(mounted, repository):
     for version in (1, 2, 3):
         publish_versioned(repository, "m", version)
     mounted.push(repository.path)
+
+
+def test_removals_of_two_who_were_cut_off_are_all_finished(mounted, repository, monkeypatch):
+    push_three_versions(mounted, repository)
     removing = RemoteRepository.remove_files
     overtaken = []
 
@@ -415,9 +419,7 @@ def test_a_push_leaves_the_rest_of_a_removal_to_the_next_sync(mounted, repositor
 
 
 def test_who_has_removed_his_part_leaves_what_others_note_meanwhile(mounted, repository, monkeypatch):
-    for version in (1, 2, 3):
-        publish_versioned(repository, "m", version)
-    mounted.push(repository.path)
+    push_three_versions(mounted, repository)
     removing = RemoteRepository.remove_files
     calls = []
 
